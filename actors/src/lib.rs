@@ -1,0 +1,1 @@
+//! The actors of an Ottla node.

@@ -1,0 +1,1 @@
+//! What can be set on an Ottla node.

@@ -1,0 +1,1 @@
+//! Whole Ottla nodes in a simulated world.

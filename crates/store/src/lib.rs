@@ -1,0 +1,1 @@
+//! Segment files, the journal and the facts about them.

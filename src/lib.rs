@@ -1,0 +1,1 @@
+//! Ottla: a Kafka-compatible event-streaming broker made of actors.

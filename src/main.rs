@@ -1,0 +1,3 @@
+//! The `ottla` process.
+
+fn main() {}
