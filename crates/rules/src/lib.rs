@@ -1,1 +1,20 @@
 //! Pure decisions of an Ottla broker.
+//!
+//! Nothing here waits, reads a clock, or sees a socket, a disk or a channel: time and chance are
+//! arguments, and what is to be done is returned as data.
+
+pub mod batch;
+pub mod cluster;
+pub mod ids;
+pub mod limits;
+pub mod partition;
+pub mod producers;
+pub mod retention;
+pub mod rights;
+pub mod roll;
+pub mod settings;
+pub mod staging;
+pub mod supervision;
+pub mod time;
+pub mod topic;
+pub mod topic_config;

@@ -1,0 +1,1 @@
+//! What the cluster knows: commands, changes, the image.

@@ -1,0 +1,1 @@
+//! Every bound and what happens at its edge.

@@ -1,0 +1,1 @@
+//! When a segment is full.

@@ -1,0 +1,1 @@
+//! Every setting by its Kafka name.

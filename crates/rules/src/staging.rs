@@ -1,0 +1,1 @@
+//! The journal: places, laps and what may be recycled.
