@@ -1,0 +1,313 @@
+"""The requests that are put to both brokers: (label, API, version, values), in order, on fresh topics.
+
+A value that starts with "$" is filled in from an earlier answer (ids differ between brokers).
+"""
+import gzip
+import time
+
+from wire import batch, record
+
+NOW = int(time.time() * 1000)
+
+
+def produce(topic, records, version=9, acks=-1, partition=0, more=()):
+    """A Produce request of one partition (and `more` raw ones)."""
+    parts = [{"index": partition, "records": records}, *more]
+    return ("Produce", version, {"transactional_id": None, "acks": acks, "timeout_ms": 3000,
+                                 "topic_data": [{"name": topic, "partition_data": parts}]})
+
+
+def fetch(topic, offset, version=11, partition=0, max_bytes=1 << 20, isolation=0, wait=50, epoch=-1):
+    return ("Fetch", version, {
+        "replica_id": -1, "max_wait_ms": wait, "min_bytes": 1, "max_bytes": 1 << 24, "isolation_level": isolation,
+        "session_id": 0, "session_epoch": -1, "forgotten_topics_data": [], "rack_id": "",
+        "topics": [{"topic": topic, "partitions": [{
+            "partition": partition, "current_leader_epoch": epoch, "fetch_offset": offset, "last_fetched_epoch": -1,
+            "log_start_offset": -1, "partition_max_bytes": max_bytes}]}]})
+
+
+def offsets(topic, timestamp, version=7, partition=0, isolation=0, epoch=-1):
+    return ("ListOffsets", version, {
+        "replica_id": -1, "isolation_level": isolation, "timeout_ms": 1000,
+        "topics": [{"name": topic, "partitions": [
+            {"partition_index": partition, "current_leader_epoch": epoch, "timestamp": timestamp}]}]})
+
+
+def create(*topics, version=7, validate=False):
+    return ("CreateTopics", version, {"timeout_ms": 10000, "validate_only": validate, "topics": [
+        {"name": name, "num_partitions": n, "replication_factor": rf, "assignments": assigned,
+         "configs": [{"name": k, "value": v} for k, v in configs.items()]} for name, n, rf, assigned, configs in topics]})
+
+
+def incremental(topic, *changes, version=1, validate=False, kind=2):
+    return ("IncrementalAlterConfigs", version, {"validate_only": validate, "resources": [
+        {"resource_type": kind, "resource_name": topic,
+         "configs": [{"name": n, "config_operation": op, "value": v} for n, op, v in changes]}]})
+
+
+def legacy(topic, configs, version=2, validate=False):
+    return ("AlterConfigs", version, {"validate_only": validate, "resources": [
+        {"resource_type": 2, "resource_name": topic, "configs": [{"name": k, "value": v} for k, v in configs.items()]}]})
+
+
+def describe(kind, name, keys=None, version=4):
+    return ("DescribeConfigs", version, {"include_synonyms": True, "include_documentation": False, "resources": [
+        {"resource_type": kind, "resource_name": name, "configuration_keys": keys}]})
+
+
+def metadata(*names, version=12, auto=False):
+    return ("Metadata", version, {"topics": [{"name": n, "topic_id": None} for n in names] if names != (None,) else None,
+                                  "allow_auto_topic_creation": auto, "include_cluster_authorized_operations": False,
+                                  "include_topic_authorized_operations": False})
+
+
+def topics_are_made():
+    yield "create", create(("a", 2, 1, [], {}))
+    yield "create again", create(("a", 2, 1, [], {}))
+    yield "validate an existing one", create(("a", 2, 1, [], {}), validate=True)
+    yield "validate a new one", create(("never", 1, 1, [], {}), validate=True)
+    yield "it was not made", metadata("never")
+    for version in range(2, 8):
+        yield f"create v{version}", create((f"v{version}", 1, 1, [], {"retention.ms": "1000"}), version=version)
+    yield "defaults", create(("d", -1, -1, [], {}))
+    for label, topic in {"no partitions": ("x", 0, 1, [], {}), "minus two partitions": ("x", -2, 1, [], {}),
+                         "too many copies": ("x", 1, 2, [], {}), "no copies": ("x", 1, 0, [], {}),
+                         "unknown config": ("x", 1, 1, [], {"no.such": "1"}), "bad config": ("x", 1, 1, [], {"retention.ms": "soon"}),
+                         "segment too small": ("x", 1, 1, [], {"segment.bytes": "10"}),
+                         "bad policy": ("x", 1, 1, [], {"cleanup.policy": "shred"}), "null config": ("x", 1, 1, [], {"retention.ms": None}),
+                         "empty name": ("", 1, 1, [], {}), "dot": (".", 1, 1, [], {}), "dots": ("..", 1, 1, [], {}),
+                         "illegal letter": ("a b", 1, 1, [], {}), "slash": ("a/b", 1, 1, [], {}), "too long": ("x" * 250, 1, 1, [], {}),
+                         "assigned": ("assigned", -1, -1, [{"partition_index": 0, "broker_ids": [1]}], {}),
+                         "assigned and counted": ("x", 1, 1, [{"partition_index": 0, "broker_ids": [1]}], {}),
+                         "assigned to nobody": ("x", -1, -1, [{"partition_index": 0, "broker_ids": []}], {}),
+                         "assigned to a stranger": ("x", -1, -1, [{"partition_index": 0, "broker_ids": [77]}], {}),
+                         "assigned with a gap": ("x", -1, -1, [{"partition_index": 1, "broker_ids": [1]}], {})}.items():
+        yield label, create(topic)
+    yield "with a dot", create(("with.dot", 1, 1, [], {}))
+    yield "collides", create(("with_dot", 1, 1, [], {}))
+    yield "twice in one request", create(("twice", 1, 1, [], {}), ("twice", 1, 1, [], {}))
+    yield "good beside bad", create(("good", 1, 1, [], {}), ("x", 0, 1, [], {}))
+
+
+def topics_grow_and_go():
+    def grow(name, count, assignments=None, version=3, validate=False):
+        return ("CreatePartitions", version, {"timeout_ms": 10000, "validate_only": validate,
+                                              "topics": [{"name": name, "count": count, "assignments": assignments}]})
+    yield "make", create(("g", 2, 1, [], {}))
+    for version in range(4):
+        yield f"grow v{version}", grow("g", 3 + version, version=version)
+    yield "same", grow("g", 6)
+    yield "fewer", grow("g", 1)
+    yield "negative", grow("g", -1)
+    yield "unknown", grow("nowhere", 3)
+    yield "validate", grow("g", 9, validate=True)
+    yield "assigned", grow("g", 7, [{"broker_ids": [1]}])
+    yield "assigned too few", grow("g", 9, [{"broker_ids": [1]}])
+    yield "assigned to a stranger", grow("g", 8, [{"broker_ids": [77]}])
+    yield "how many", metadata("g")
+    for version in range(1, 6):
+        yield f"make v{version}", create((f"del{version}", 1, 1, [], {}))
+        yield f"delete v{version}", ("DeleteTopics", version, {"topic_names": [f"del{version}"], "timeout_ms": 10000})
+    yield "delete unknown", ("DeleteTopics", 5, {"topic_names": ["nowhere"], "timeout_ms": 1000})
+    yield "delete v6", ("DeleteTopics", 6, {"topics": [{"name": "g", "topic_id": None}], "timeout_ms": 10000})
+    yield "delete unknown v6", ("DeleteTopics", 6, {"topics": [{"name": "nowhere", "topic_id": None}], "timeout_ms": 1000})
+    yield "gone", metadata("g")
+
+
+def metadata_is_asked():
+    yield "make", create(("m", 3, 1, [], {}))
+    for version in range(0, 13):
+        yield f"one v{version}", metadata("m", version=version, auto=version < 4)
+    yield "unknown", metadata("nowhere")
+    yield "illegal name", metadata("a b", auto=True)
+    yield "empty", metadata()
+    yield "auto", metadata("auto-made", auto=True)
+    yield "auto v4", metadata("auto-four", version=4, auto=True)
+    yield "cluster", ("DescribeCluster", 2, {"include_cluster_authorized_operations": False, "endpoint_type": 1, "include_fenced_brokers": False})
+    yield "cluster v0", ("DescribeCluster", 0, {"include_cluster_authorized_operations": False})
+    yield "controllers", ("DescribeCluster", 1, {"include_cluster_authorized_operations": False, "endpoint_type": 2})
+    yield "another endpoint", ("DescribeCluster", 1, {"include_cluster_authorized_operations": False, "endpoint_type": 9})
+
+
+def records_are_produced():
+    yield "make", create(("p", 2, 1, [], {}), ("c", 1, 1, [], {"cleanup.policy": "compact"}),
+                         ("l", 1, 1, [], {"message.timestamp.type": "LogAppendTime"}),
+                         ("s", 1, 1, [], {"max.message.bytes": "200"}), ("i", 1, 1, [], {"min.insync.replicas": "2"}))
+    good = batch([b"one", b"two"], timestamp=NOW)
+    for version in range(3, 13):
+        yield f"v{version}", produce("p", good, version)
+    yield "acks 1", produce("p", good, acks=1)
+    yield "acks 5", produce("p", good, acks=5)
+    yield "acks -2", produce("p", good, acks=-2)
+    yield "unknown topic", produce("nowhere", good)
+    yield "unknown partition", produce("p", good, partition=9)
+    yield "negative partition", produce("p", good, partition=-1)
+    yield "no records", produce("p", None)
+    yield "empty records", produce("p", b"")
+    yield "garbage", produce("p", b"\x01\x02\x03")
+    yield "more garbage", produce("p", bytes(range(200)))
+    yield "CRC wrong", produce("p", batch([b"x"], timestamp=NOW, crc=1))
+    yield "magic 0", produce("p", batch([b"x"], timestamp=NOW, magic=0))
+    yield "magic 1", produce("p", batch([b"x"], timestamp=NOW, magic=1))
+    yield "magic 3", produce("p", batch([b"x"], timestamp=NOW, magic=3))
+    yield "count too large", produce("p", batch([b"x"], timestamp=NOW, count=5))
+    yield "count zero", produce("p", batch([b"x"], timestamp=NOW, count=0))
+    yield "count negative", produce("p", batch([b"x"], timestamp=NOW, count=-1))
+    yield "last delta wrong", produce("p", batch([b"x"], timestamp=NOW, last_delta=4))
+    yield "deltas wrong", produce("p", batch([b"x", b"y"], timestamp=NOW, payload=record(0, None, b"x") + record(5, None, b"y")))
+    yield "length too large", produce("p", batch([b"x"], timestamp=NOW, length=4000))
+    yield "length too small", produce("p", batch([b"x"], timestamp=NOW, length=20))
+    yield "length negative", produce("p", batch([b"x"], timestamp=NOW, length=-5))
+    yield "base offset not 0", produce("p", batch([b"x"], timestamp=NOW, base_offset=7))
+    yield "two batches", produce("p", good + good)
+    yield "control batch", produce("p", batch([b"x"], timestamp=NOW, attributes=0x20))
+    yield "log append time from a client", produce("p", batch([b"x"], timestamp=NOW, attributes=0x08))
+    yield "codec 5", produce("p", batch([b"x"], timestamp=NOW, attributes=5))
+    yield "codec 7", produce("p", batch([b"x"], timestamp=NOW, attributes=7))
+    yield "gzip", produce("p", batch([b"x"], timestamp=NOW, attributes=1, payload=gzip.compress(record(0, None, b"x"))))
+    yield "gzip garbage", produce("p", batch([b"x"], timestamp=NOW, attributes=1, payload=b"this is not gzip"))
+    yield "zstd below v7", produce("p", batch([b"x"], timestamp=NOW, attributes=4, payload=b"whatever"), version=6)
+    yield "too large", produce("s", batch([b"x" * 300], timestamp=NOW))
+    yield "null key, compacted", produce("c", batch([b"x"], timestamp=NOW))
+    yield "key, compacted", produce("c", batch([b"x"], key=b"k", timestamp=NOW))
+    yield "far future", produce("p", batch([b"x"], timestamp=NOW + 86_400_000 * 365))
+    yield "negative timestamp", produce("p", batch([b"x"], timestamp=-1))
+    yield "log append time", produce("l", good)
+    yield "not enough replicas", produce("i", good)
+    yield "not enough replicas, acks 1", produce("i", good, acks=1)
+    yield "same partition twice", produce("p", good, more=({"index": 0, "records": good},))
+    yield "two partitions, one bad", produce("p", good, more=({"index": 7, "records": good},))
+
+
+def producers_are_idempotent():
+    yield "make", create(("q", 1, 1, [], {}))
+    def send(sequence, n=1, epoch=0, pid=4242):
+        return produce("q", batch([b"x"] * n, timestamp=NOW, producer_id=pid, epoch=epoch, sequence=sequence))
+    yield "first", send(0)
+    yield "first again", send(0)
+    for n in range(1, 7):
+        yield f"sequence {n}", send(n)
+    yield "an old one within the window", send(3)
+    yield "an old one beyond the window", send(0)
+    yield "a gap", send(20)
+    yield "overlap", send(6, 3)
+    yield "new epoch not at 0", send(5, epoch=1)
+    yield "new epoch", send(0, epoch=1)
+    yield "old epoch", send(7, epoch=0)
+    yield "unknown producer in the middle", send(77, pid=99)
+    yield "and on", send(78, pid=99)
+    yield "to the end of the numbers", send(2**31 - 1, pid=77)
+    yield "wraps to 0", send(0, pid=77)
+    yield "negative sequence", send(-1)
+    yield "negative epoch", send(0, epoch=-1, pid=55)
+
+
+def records_are_fetched():
+    yield "make", create(("f", 2, 1, [], {}))
+    for n in range(3):
+        yield f"fill {n}", produce("f", batch([b"%d-%d" % (n, i) for i in range(4)], timestamp=NOW + 10 * n))
+    for version in range(4, 13):
+        yield f"v{version}", fetch("f", 0, version)
+    yield "inside a batch", fetch("f", 6)
+    yield "small maximum", fetch("f", 0, max_bytes=1)
+    yield "at the end", fetch("f", 12)
+    yield "beyond the end", fetch("f", 13)
+    yield "negative", fetch("f", -1)
+    yield "unknown topic", fetch("nowhere", 0)
+    yield "unknown partition", fetch("f", 0, partition=9)
+    yield "committed", fetch("f", 0, isolation=1)
+    yield "newer epoch", fetch("f", 0, epoch=1000)
+    yield "empty partition", fetch("f", 0, partition=1)
+
+
+def offsets_are_listed():
+    yield "make", create(("o", 2, 1, [], {}))
+    for n in range(3):
+        yield f"fill {n}", produce("o", batch([b"a", b"b"], timestamp=NOW + 1000 * n))
+    for version in range(1, 11):
+        yield f"latest v{version}", offsets("o", -1, version)
+    for name, at in {"earliest": -2, "max timestamp": -3, "earliest local": -4, "latest tiered": -5, "unknown special": -9,
+                     "zero": 0, "the first": NOW, "between": NOW + 500, "the last": NOW + 2000, "beyond": NOW + 99999}.items():
+        yield name, offsets("o", at, 9 if at == -5 else 8)
+    yield "empty: latest", offsets("o", -1, partition=1)
+    yield "empty: by time", offsets("o", NOW, partition=1)
+    yield "empty: max timestamp", offsets("o", -3, partition=1)
+    yield "max timestamp below v7", offsets("o", -3, 6)
+    yield "unknown topic", offsets("nowhere", -1)
+    yield "unknown partition", offsets("o", -1, partition=9)
+    yield "newer epoch", offsets("o", -1, epoch=1000)
+    for version in range(2, 5):
+        yield f"epoch end v{version}", ("OffsetForLeaderEpoch", version, {"replica_id": -1, "topics": [
+            {"topic": "o", "partitions": [{"partition": 0, "current_leader_epoch": -1, "leader_epoch": 0}]},
+            {"topic": "nowhere", "partitions": [{"partition": 0, "current_leader_epoch": -1, "leader_epoch": 0}]}]})
+    yield "epoch end, epoch unknown", ("OffsetForLeaderEpoch", 4, {"replica_id": -1, "topics": [
+        {"topic": "o", "partitions": [{"partition": 0, "current_leader_epoch": -1, "leader_epoch": 50}]}]})
+
+
+def records_are_deleted():
+    yield "make", create(("r", 1, 1, [], {}), ("rc", 1, 1, [], {"cleanup.policy": "compact"}))
+    yield "fill", produce("r", batch([b"a", b"b", b"c", b"d"], timestamp=NOW))
+    def delete(topic, offset, version=2, partition=0):
+        return ("DeleteRecords", version, {"timeout_ms": 5000, "topics": [
+            {"name": topic, "partitions": [{"partition_index": partition, "offset": offset}]}]})
+    yield "delete two", delete("r", 2)
+    yield "again", delete("r", 1)
+    yield "read from 0", fetch("r", 0)
+    yield "read from 2", fetch("r", 2)
+    yield "earliest", offsets("r", -2)
+    yield "beyond", delete("r", 9)
+    yield "negative", delete("r", -2)
+    yield "all", delete("r", -1, version=0)
+    yield "v1", delete("r", -1, version=1)
+    yield "compacted", delete("rc", 0)
+    yield "unknown topic", delete("nowhere", 0)
+    yield "unknown partition", delete("r", 0, partition=4)
+
+
+def configs_are_read_and_changed():
+    yield "make", create(("k", 1, 1, [], {"retention.ms": "1000"}))
+    for version in range(1, 5):
+        yield f"describe v{version}", describe(2, "k", version=version)
+    yield "describe one", describe(2, "k", ["retention.ms", "no.such"])
+    yield "describe none", describe(2, "k", [])
+    yield "describe unknown", describe(2, "nowhere")
+    yield "describe illegal", describe(2, "a b")
+    yield "describe broker", describe(4, "1", ["log.retention.hours", "num.partitions", "message.max.bytes", "auto.create.topics.enable",
+                                               "log.segment.bytes", "default.replication.factor", "node.id", "min.insync.replicas"])
+    yield "describe another broker", describe(4, "77")
+    yield "describe a broker that is no number", describe(4, "x")
+    yield "set", incremental("k", ("retention.ms", 0, "2000"))
+    yield "set v0", incremental("k", ("retention.ms", 0, "2500"), version=0)
+    yield "delete", incremental("k", ("retention.ms", 1, None))
+    yield "append", incremental("k", ("cleanup.policy", 2, "compact"))
+    yield "append again", incremental("k", ("cleanup.policy", 2, "compact"))
+    yield "after append", describe(2, "k", ["cleanup.policy", "retention.ms"])
+    yield "subtract", incremental("k", ("cleanup.policy", 3, "delete"))
+    yield "append to no list", incremental("k", ("retention.ms", 2, "1"))
+    yield "bad operation", incremental("k", ("retention.ms", 9, "1"))
+    yield "unknown name", incremental("k", ("no.such", 0, "1"))
+    yield "bad value", incremental("k", ("retention.ms", 0, "soon"))
+    yield "null value", incremental("k", ("retention.ms", 0, None))
+    yield "same name twice", incremental("k", ("retention.ms", 0, "1"), ("retention.ms", 0, "2"))
+    yield "validate", incremental("k", ("retention.ms", 0, "77"), validate=True)
+    yield "validated only", describe(2, "k", ["retention.ms"])
+    yield "unknown topic", incremental("nowhere", ("retention.ms", 0, "1"))
+    yield "unknown kind", incremental("k", ("retention.ms", 0, "1"), kind=3)
+    for version in range(3):
+        yield f"legacy v{version}", legacy("k", {"segment.bytes": "2000000"}, version=version)
+    yield "legacy reset the rest", describe(2, "k", ["cleanup.policy", "segment.bytes", "retention.ms"])
+    yield "legacy bad", legacy("k", {"segment.bytes": "x"})
+    yield "legacy unknown topic", legacy("nowhere", {"segment.bytes": "2000000"})
+    yield "legacy validate", legacy("k", {}, validate=True)
+    yield "still there", describe(2, "k", ["segment.bytes"])
+
+
+def producer_ids_are_given():
+    for version in range(6):
+        yield f"v{version}", ("InitProducerId", version, {"transactional_id": None, "transaction_timeout_ms": 1000, "producer_id": -1, "producer_epoch": -1})
+    yield "with an id and no epoch", ("InitProducerId", 4, {"transactional_id": None, "transaction_timeout_ms": 1000, "producer_id": 5, "producer_epoch": -1})
+    yield "empty transactional id", ("InitProducerId", 4, {"transactional_id": "", "transaction_timeout_ms": 1000, "producer_id": -1, "producer_epoch": -1})
+
+
+SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, producers_are_idempotent,
+          records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed, producer_ids_are_given]
