@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod ids;
 pub mod limits;
 pub mod partition;
+pub mod planted;
 pub mod producers;
 pub mod retention;
 pub mod rights;

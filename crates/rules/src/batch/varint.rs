@@ -1,0 +1,1 @@
+//! Variable-length integers of the record format (zigzag, as in Protocol Buffers).

@@ -1,0 +1,42 @@
+//! Bugs that can be planted on purpose, so that the simulation can prove that it would notice them.
+//!
+//! Without the cargo feature `planted-bugs` [`is`] is a constant `false` and nothing of this is compiled in.
+
+/// A bug that somebody once made, or could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The leader answers in durable mode before the journal's sync.
+    AckBeforeSync,
+    /// Recovery keeps a last batch whose CRC is wrong.
+    TornTailAccepted,
+    /// The journal replays entries of an earlier lap over the same file.
+    StaleLapReplayed,
+    /// A producer's batches are not remembered, so that a retry is stored twice.
+    DedupForgotten,
+}
+
+#[cfg(feature = "planted-bugs")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug, or none, in everything that runs on this thread from now on. A simulated world is one thread,
+/// so worlds that run side by side do not infect each other.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this bug is planted on this thread.
+#[cfg(feature = "planted-bugs")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this bug is planted: never, in a build without the feature `planted-bugs`.
+#[cfg(not(feature = "planted-bugs"))]
+#[must_use]
+pub const fn is(_: Bug) -> bool {
+    false
+}
