@@ -235,6 +235,21 @@ pub struct BatchRules {
     pub unpacked_bytes_max: usize,
 }
 
+/// What Kafka allows when nothing is configured, with 100 MiB to unpack.
+impl Default for BatchRules {
+    fn default() -> Self {
+        Self {
+            bytes_max: 1_048_588,
+            segment_bytes_max: 1 << 30,
+            compacted: false,
+            timestamp_type: TimestampType::CreateTime,
+            before_max_ms: i64::MAX,
+            after_max_ms: 3_600_000,
+            unpacked_bytes_max: 100 << 20,
+        }
+    }
+}
+
 /// Why a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {

@@ -1,8 +1,10 @@
 //! Builds batches: for tests of every crate, for the simulation, and for batches that the broker itself writes.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
-use super::{Codec, Stamped};
+use super::{
+    Attributes, Batch, Codec, HEADER_BYTES, Header, LENGTH_PREFIX_BYTES, Stamped, codec, crc_of, varint,
+};
 use crate::ids::{LeaderEpoch, Offset};
 
 /// Builds one valid batch.
@@ -88,41 +90,101 @@ impl BatchBuilder {
     /// Part of a transaction.
     #[must_use]
     pub fn transactional(mut self) -> Self {
-        self.attributes |= 1 << 4;
+        self.attributes |= Attributes::TRANSACTIONAL;
         self
     }
 
     /// A marker of the broker (transaction end); the records are the caller's.
     #[must_use]
     pub fn control(mut self) -> Self {
-        self.attributes |= 1 << 5;
+        self.attributes |= Attributes::CONTROL;
         self
     }
 
     /// The batch as a client sends it: base offset 0, leader epoch -1.
     ///
     /// # Panics
-    /// Without records.
+    /// Without records, or when they are more than a batch can hold.
     #[must_use]
     pub fn build(&self) -> BytesMut {
-        todo!()
+        let first = self.records.first().expect("a batch has records: the caller's promise");
+        let base_timestamp = first.timestamp;
+        let max_timestamp = self.records.iter().map(|record| record.timestamp).fold(-1, i64::max);
+        let mut records = Vec::new();
+        for (index, record) in self.records.iter().enumerate() {
+            record.put(index as i64, base_timestamp, &mut records);
+        }
+        let records = codec::pack(self.codec, &records).expect("packing in memory fails only without memory");
+        let length = i32::try_from(HEADER_BYTES - LENGTH_PREFIX_BYTES + records.len());
+        let length = length.expect("records of less than 2 GiB: the caller's promise");
+        // As many as fit into 2 GiB: far below 2^31.
+        let count = self.records.len() as i32;
+
+        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + records.len());
+        bytes.put_i64(0);
+        bytes.put_i32(length);
+        bytes.put_i32(-1);
+        bytes.put_i8(2);
+        bytes.put_u32(0);
+        bytes.put_i16(self.attributes | self.codec as i16);
+        bytes.put_i32(count - 1);
+        bytes.put_i64(base_timestamp);
+        bytes.put_i64(max_timestamp);
+        bytes.put_i64(self.producer.0);
+        bytes.put_i16(self.producer.1);
+        bytes.put_i32(self.producer.2);
+        bytes.put_i32(count);
+        bytes.put_slice(&records);
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// The batch as the leader's machine gets it. Not parsed: also what [`Batch::parse`] would refuse.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::build`].
+    #[must_use]
+    pub fn parsed(&self) -> Batch {
+        let bytes = self.build();
+        let header = Header::read(&bytes).expect("a header that was just written");
+        let max_timestamp = header.max_timestamp;
+        Batch { bytes, header, max_timestamp }
     }
 
     /// The batch as a leader stores it.
     ///
     /// # Panics
-    /// Without records.
+    /// As [`BatchBuilder::build`].
     #[must_use]
-    pub fn stamped(&self, _base: Offset, _epoch: LeaderEpoch) -> Stamped {
-        todo!()
+    pub fn stamped(&self, base: Offset, epoch: LeaderEpoch) -> Stamped {
+        self.parsed().stamp(base, epoch, None)
     }
+}
 
-    /// The batch as the leader's machine gets it: parsed under rules that allow everything.
-    ///
-    /// # Panics
-    /// Without records, or as a control batch.
-    #[must_use]
-    pub fn parsed(&self) -> super::Batch {
-        todo!()
+/// Writes the CRC that the bytes of a whole batch should have: after a test changed some of them.
+pub fn seal(batch: &mut [u8]) {
+    let crc = crc_of(batch);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+impl BuildRecord {
+    fn put(&self, index: i64, base_timestamp: i64, out: &mut Vec<u8>) {
+        let mut body = vec![0];
+        varint::put(self.timestamp.wrapping_sub(base_timestamp), &mut body);
+        varint::put(index, &mut body);
+        put_bytes(self.key.as_deref(), &mut body);
+        put_bytes(self.value.as_deref(), &mut body);
+        varint::put(self.headers.len() as i64, &mut body);
+        for (key, value) in &self.headers {
+            put_bytes(Some(key.as_bytes()), &mut body);
+            put_bytes(value.as_deref(), &mut body);
+        }
+        varint::put(body.len() as i64, out);
+        out.extend_from_slice(&body);
     }
+}
+
+fn put_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    varint::put(bytes.map_or(-1, |bytes| bytes.len() as i64), out);
+    out.extend_from_slice(bytes.unwrap_or_default());
 }
