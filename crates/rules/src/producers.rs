@@ -1,9 +1,14 @@
 //! Idempotent producers of one partition: which of their batches are already in the log, and which one comes next
 //! (KIP-98; Kafka's `ProducerStateManager`, `ProducerAppendInfo`, `ProducerStateEntry`).
 
-use crate::batch::Header;
-use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
-use crate::time::Now;
+use std::collections::BTreeMap;
+
+use crate::{
+    batch::Header,
+    ids::{Offset, ProducerEpoch, ProducerId, Sequence},
+    planted::{self, Bug},
+    time::Now,
+};
 
 /// How many of a producer's last batches are remembered: clients keep at most five in flight.
 pub const WINDOW: usize = 5;
@@ -72,69 +77,224 @@ pub struct ProducerEntry {
 }
 
 /// The producers of one partition.
-#[derive(Clone, Debug, Default)]
+///
+/// | batch of the newest epoch | verdict |
+/// |---|---|
+/// | same first and last sequence as one of the last five | duplicate; asked before the order is |
+/// | begins where the last one ended (0 after 2^31 - 1) | new |
+/// | anything else | out of order |
+///
+/// An older epoch is fenced, a newer one has to begin at 0, and a producer that is not known (never seen, expired,
+/// forgotten for want of room) may begin anywhere: its client goes on where it was.
+#[derive(Clone, Debug)]
 pub struct Producers {
+    by_id: BTreeMap<ProducerId, Producer>,
+    /// Who wrote when, in the order of writing: the first is forgotten first.
+    by_age: BTreeMap<u64, ProducerId>,
+    writes: u64,
     max: usize,
 }
 
+/// About 150 bytes: a partition may have very many producers, most of them gone for good.
+#[derive(Clone, Debug)]
+struct Producer {
+    epoch: ProducerEpoch,
+    next_sequence: Sequence,
+    last_write_ms: i64,
+    /// Its place in `by_age`.
+    age: u64,
+    window: [RememberedBatch; WINDOW],
+    n_window: u8,
+}
+
 impl Producers {
-    /// No producers yet; at most `max` are remembered (`limits.producers_max`), then the one that has not written for
-    /// longest is forgotten: its next batch is taken with any sequence.
+    /// No producers yet; at most `max` (at least one) are remembered (`limits.producers_max`), then the one that has not
+    /// written for longest is forgotten: its next batch is taken with any sequence.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { max }
+        Self { by_id: BTreeMap::new(), by_age: BTreeMap::new(), writes: 0, max: max.max(1) }
     }
 
     /// Judges a batch before it is appended. Batches without a producer, and control batches, are always new.
     ///
     /// # Errors
     /// [`SequenceError::Fenced`] for an old epoch, [`SequenceError::OutOfOrder`] for any sequence but the next.
-    pub fn check(&self, _header: &Header) -> Result<Verdict, SequenceError> {
-        todo!()
+    pub fn check(&self, header: &Header) -> Result<Verdict, SequenceError> {
+        if !header.has_producer() || header.attributes.is_control() || planted::is(Bug::DedupForgotten) {
+            return Ok(Verdict::New);
+        }
+        let Some(producer) = self.by_id.get(&header.producer_id) else { return Ok(Verdict::New) };
+        let got = header.producer_epoch;
+        if got < producer.epoch {
+            return Err(SequenceError::Fenced { by: producer.epoch, got });
+        }
+        let expected = if got > producer.epoch { Sequence(0) } else { producer.next_sequence };
+        if got == producer.epoch
+            && let Some(twin) = producer.window().iter().find(|batch| batch.is_twin(header))
+        {
+            return Ok(Verdict::Duplicate { base: twin.base, timestamp: twin.timestamp });
+        }
+        if header.base_sequence != expected {
+            return Err(SequenceError::OutOfOrder { expected, got: header.base_sequence });
+        }
+        Ok(Verdict::New)
     }
 
     /// Remembers a batch that has been given its place (`base`, and `timestamp`: [`crate::batch::Stamped::max_timestamp`]).
-    pub fn update(&mut self, _header: &Header, _base: Offset, _timestamp: i64, _now: Now) {
-        todo!()
+    pub fn update(&mut self, header: &Header, base: Offset, timestamp: i64, now: Now) {
+        if !header.has_producer() {
+            return;
+        }
+        let producer = self.touch(header, now);
+        if producer.epoch != header.producer_epoch {
+            producer.epoch = header.producer_epoch;
+            producer.next_sequence = Sequence(0);
+            producer.n_window = 0;
+        }
+        // A marker of the broker has an epoch, but no sequence.
+        if !header.attributes.is_control() {
+            producer.next_sequence = header.last_sequence().plus(1);
+            let (base_sequence, last_offset_delta) = (header.base_sequence, header.last_offset_delta);
+            producer.remember(RememberedBatch { base, base_sequence, last_offset_delta, timestamp });
+        }
     }
 
-    /// Remembers a stored batch during recovery, without judging it. `now.wall_ms` counts as the time of its write.
+    /// Remembers a stored batch during recovery, without judging it. `now.wall_ms` counts as the time of its write. A batch
+    /// that is remembered already, because a snapshot reaches further than the place where the replay began, is passed over.
     pub fn replay(&mut self, header: &Header, now: Now) {
+        let last = self.by_id.get(&header.producer_id).and_then(|producer| producer.window().last());
+        if last.is_some_and(|last| header.base_offset <= last.base) {
+            return;
+        }
         self.update(header, header.base_offset, header.max_timestamp, now);
     }
 
-    /// Forgets the batches at and beyond `to`: their write failed, or the log was cut there. What they were sent with is
-    /// expected again.
-    pub fn rollback(&mut self, _to: Offset) {
-        todo!()
+    /// Forgets the batches at and beyond `to`: their write failed, or the log was cut there. The sequence they began with is
+    /// expected again, so that a client's retry is taken; the epoch stays, because a client never goes back to an older one.
+    ///
+    /// Reaches back over at most [`WINDOW`] batches of each producer, as many as a client has in flight. After a deeper cut
+    /// the state has to be made anew from the log, or the producer is told to begin a new epoch (out of order).
+    pub fn rollback(&mut self, to: Offset) {
+        for producer in self.by_id.values_mut() {
+            let kept = producer.window().iter().take_while(|batch| batch.base < to).count();
+            if let Some(first) = producer.window().get(kept) {
+                producer.next_sequence = first.base_sequence;
+                producer.n_window = kept as u8;
+            }
+        }
     }
 
     /// Forgets producers that have not written for `ms` milliseconds (`producer.id.expiration.ms`).
-    pub fn expire(&mut self, _now: Now, _ms: u64) {
-        todo!()
+    pub fn expire(&mut self, now: Now, ms: u64) {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        let by_age = &mut self.by_age;
+        self.by_id.retain(|_, producer| {
+            let stays = now.wall_ms.saturating_sub(producer.last_write_ms) < ms;
+            if !stays {
+                by_age.remove(&producer.age);
+            }
+            stays
+        });
     }
 
     /// All of them as plain data, the one that has not written for longest first.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ProducerEntry> {
-        todo!()
+        let entry = |id: &ProducerId| {
+            let producer = self.by_id.get(id)?;
+            Some(ProducerEntry {
+                id: *id,
+                epoch: producer.epoch,
+                last_write_ms: producer.last_write_ms,
+                next_sequence: producer.next_sequence,
+                batches: producer.window().to_vec(),
+            })
+        };
+        self.by_age.values().filter_map(entry).collect()
     }
 
     /// What [`Producers::snapshot`] gave, with the bound `max` of [`Producers::new`].
     #[must_use]
-    pub fn from_snapshot(_entries: Vec<ProducerEntry>, _max: usize) -> Self {
-        todo!()
+    pub fn from_snapshot(entries: Vec<ProducerEntry>, max: usize) -> Self {
+        let mut producers = Self::new(max);
+        for entry in entries {
+            let now = Now { mono_ms: 0, wall_ms: entry.last_write_ms };
+            let producer = producers.touch_id(entry.id, entry.epoch, now);
+            producer.next_sequence = entry.next_sequence;
+            producer.n_window = 0;
+            for batch in entry.batches {
+                producer.remember(batch);
+            }
+        }
+        producers
     }
 
     /// How many producers are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        todo!()
+        self.by_id.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.by_id.is_empty()
+    }
+
+    fn touch(&mut self, header: &Header, now: Now) -> &mut Producer {
+        self.touch_id(header.producer_id, header.producer_epoch, now)
+    }
+
+    /// The producer, made the youngest; a new one with this epoch when it is not known.
+    fn touch_id(&mut self, id: ProducerId, epoch: ProducerEpoch, now: Now) -> &mut Producer {
+        self.writes += 1;
+        let age = self.writes;
+        if self.by_id.len() >= self.max
+            && !self.by_id.contains_key(&id)
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.by_id.remove(&oldest);
+        }
+        let producer = self.by_id.entry(id).or_insert_with(|| Producer::new(epoch, age));
+        self.by_age.remove(&producer.age);
+        self.by_age.insert(age, id);
+        producer.age = age;
+        producer.last_write_ms = now.wall_ms;
+        producer
     }
 }
+
+impl Producer {
+    fn new(epoch: ProducerEpoch, age: u64) -> Self {
+        let nothing = RememberedBatch {
+            base: Offset::ZERO,
+            base_sequence: Sequence(0),
+            last_offset_delta: 0,
+            timestamp: -1,
+        };
+        let window = [nothing; WINDOW];
+        Self { epoch, next_sequence: Sequence(0), last_write_ms: 0, age, window, n_window: 0 }
+    }
+
+    fn window(&self) -> &[RememberedBatch] {
+        &self.window[..usize::from(self.n_window)]
+    }
+
+    fn remember(&mut self, batch: RememberedBatch) {
+        if usize::from(self.n_window) == WINDOW {
+            self.window.rotate_left(1);
+            self.n_window -= 1;
+        }
+        self.window[usize::from(self.n_window)] = batch;
+        self.n_window += 1;
+    }
+}
+
+impl RememberedBatch {
+    fn is_twin(&self, header: &Header) -> bool {
+        self.base_sequence == header.base_sequence && self.last_offset_delta == header.last_offset_delta
+    }
+}
+
+#[cfg(test)]
+mod tests;
