@@ -1,0 +1,93 @@
+//! Frames: four bytes of length, then that many bytes of header and body.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    Encode, Message,
+    header::{RequestHeader, encode_response_header},
+    reader::{DecodeError, Reader},
+    writer::Writer,
+};
+
+/// How many bytes the length itself takes.
+pub const LENGTH_BYTES: usize = 4;
+
+/// A length that no frame may have. The connection is closed, as Kafka's `NetworkReceive` does: nothing behind the
+/// length can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Below zero; what stands there is probably not Kafka's protocol.
+    #[error("a frame announces {length} bytes; a length is not negative")]
+    Negative {
+        /// The announced length.
+        length: i32,
+    },
+    /// Nothing behind the length, not even a header.
+    #[error("a frame announces no bytes at all; a request has a header")]
+    Empty,
+    /// Longer than `socket.request.max.bytes`. (A TLS or HTTP client at this port also looks like that.)
+    #[error("a frame announces {length} bytes; at most {max} are allowed here")]
+    TooLong {
+        /// The announced length.
+        length: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// How many bytes follow the length `prefix`.
+///
+/// # Errors
+/// [`FrameError`] for a length below or at zero, or above `bytes_max`.
+pub fn length(prefix: [u8; LENGTH_BYTES], bytes_max: usize) -> Result<usize, FrameError> {
+    let length = i32::from_be_bytes(prefix);
+    let Ok(bytes) = usize::try_from(length) else { return Err(FrameError::Negative { length }) };
+    if bytes == 0 {
+        return Err(FrameError::Empty);
+    }
+    if bytes > bytes_max {
+        return Err(FrameError::TooLong { length: bytes, max: bytes_max });
+    }
+    Ok(bytes)
+}
+
+/// Parts a frame (without its length) into header and body. The body keeps the frame's bytes, uncopied.
+///
+/// # Errors
+/// [`DecodeError`] when it does not begin with a request header.
+pub fn open(mut frame: BytesMut) -> Result<(RequestHeader, BytesMut), DecodeError> {
+    let mut reader = Reader::over(&frame);
+    let header = RequestHeader::decode(&mut reader)?;
+    let body_at = reader.position();
+    Ok((header, frame.split_off(body_at)))
+}
+
+/// A whole request as it goes to the socket, length included.
+#[must_use]
+pub fn request(header: &RequestHeader, body: &impl Encode) -> Bytes {
+    closed(|writer| {
+        header.encode(writer);
+        body.encode(writer, header.version);
+    })
+}
+
+/// A whole answer as it goes to the socket, length included.
+#[must_use]
+pub fn response<M: Message>(version: i16, correlation_id: i32, body: &M) -> Bytes {
+    closed(|writer| {
+        encode_response_header(writer, M::KEY, version, correlation_id);
+        body.encode(writer, version);
+    })
+}
+
+/// A frame with what `write` writes.
+fn closed(write: impl FnOnce(&mut Writer)) -> Bytes {
+    let mut writer = Writer::new();
+    writer.i32(0);
+    write(&mut writer);
+    let (mut frame, gaps) = writer.into_parts();
+    debug_assert!(gaps.is_empty(), "responses with gaps are written by crate::fetch");
+    let length = (frame.len() - LENGTH_BYTES) as i32;
+    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    frame.freeze()
+}
