@@ -1,1 +1,124 @@
 //! Every bound and what happens at its edge.
+//!
+//! A queue that can grow has a name here, and whoever owns the queue says no at the edge: it stops reading, refuses
+//! one request, or forgets what is oldest. None of them ends the process. [`Limits::of`] fills them from the settings
+//! of the broker; the setting is named with each.
+
+use crate::settings::BrokerSettings;
+
+/// The bounds of one node. Bytes are bytes, times are milliseconds, everything else is a count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// One request on the wire (`socket.request.max.bytes`). A larger one, or one of negative size, closes its
+    /// connection, as in Kafka.
+    pub request_bytes_max: usize,
+    /// Requests read but not yet answered, and answers not yet written, of one connection (`connection.bytes.max`).
+    /// Beyond it the connection is not read until it has been answered; a single larger request is let in alone.
+    pub connection_bytes_max: usize,
+    /// The same for all connections together (`queued.max.request.bytes`; -1 stands for this bound's default).
+    /// Beyond it no connection is read until answers have left.
+    pub queued_bytes_max: usize,
+    /// Connections of this node (`max.connections`). A further one is closed as soon as it is accepted.
+    pub connections_max: usize,
+    /// Connections from one address (`max.connections.per.ip`). A further one is closed as soon as it is accepted.
+    pub connections_per_ip_max: usize,
+    /// How long a connection may be silent (`connections.max.idle.ms`). Then it is closed. `u64::MAX` is for ever.
+    pub idle_ms_max: u64,
+    /// Fetches that wait for one partition (`watchers.max`). A further one is told to look again at once.
+    pub watchers_max: usize,
+    /// Appends of one partition that wait for a sync or for replicas (`parked.max`). A further one is refused, and
+    /// the producer tries again.
+    pub parked_max: usize,
+    /// What one compressed batch may unpack to where it has to be unpacked (`records.unpacked.bytes.max`). A larger
+    /// one is refused as invalid.
+    pub records_unpacked_bytes_max: usize,
+    /// Record bytes in one fetch answer (`fetch.max.bytes`). The rest is left for the next fetch; the first batch is
+    /// sent whatever its size, so that a consumer gets on.
+    pub fetch_bytes_max: usize,
+    /// Idempotent producers that one partition remembers (`producers.max`). The one that was silent longest is
+    /// forgotten; its next batch is accepted as that of a new producer.
+    pub producers_max: usize,
+    /// How long a silent producer is remembered (`producer.id.expiration.ms`).
+    pub producer_idle_ms_max: u64,
+    /// Free space of a data directory that is never given to records (`disk.free.bytes.min`). Below it appends are
+    /// refused until space returns, so that the journal and the facts never meet a full disk.
+    pub disk_free_bytes_min: u64,
+    /// Bytes of the journal of one data directory (`journal.bytes.max`). Beyond it segments are synced to recycle
+    /// journal space before the next append is staged.
+    pub journal_bytes_max: u64,
+    /// Segment files held open (`segment.files.open.max`). The one used longest ago is closed and opened again on
+    /// its next use.
+    pub segment_files_open_max: usize,
+}
+
+/// Partitions that one CreateTopics entry or one CreatePartitions entry may ask for. More are refused with
+/// POLICY_VIOLATION, as Kafka's `ReplicationControlManager` does.
+pub const PARTITIONS_PER_COMMAND_MAX: usize = 10_000;
+
+/// Producer ids that a broker takes from the cluster at a time (Kafka's `ProducerIdsBlock`).
+pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
+
+/// What `queued.max.request.bytes=-1` stands for here. Kafka has no bound then; we always have one.
+const QUEUED_BYTES_DEFAULT: usize = 512 * 1024 * 1024;
+
+impl Limits {
+    /// The bounds that these settings ask for.
+    #[must_use]
+    pub fn of(settings: &BrokerSettings) -> Self {
+        let size = |name| usize::try_from(settings.int(name)).unwrap_or(0);
+        let wide = |name| u64::try_from(settings.int(name)).unwrap_or(u64::MAX);
+        Self {
+            request_bytes_max: size("socket.request.max.bytes"),
+            connection_bytes_max: size("connection.bytes.max"),
+            queued_bytes_max: match settings.int("queued.max.request.bytes") {
+                some if some > 0 => usize::try_from(some).unwrap_or(usize::MAX),
+                _ => QUEUED_BYTES_DEFAULT,
+            },
+            connections_max: size("max.connections"),
+            connections_per_ip_max: size("max.connections.per.ip"),
+            idle_ms_max: wide("connections.max.idle.ms"),
+            watchers_max: size("watchers.max"),
+            parked_max: size("parked.max"),
+            records_unpacked_bytes_max: size("records.unpacked.bytes.max"),
+            fetch_bytes_max: size("fetch.max.bytes"),
+            producers_max: size("producers.max"),
+            producer_idle_ms_max: wide("producer.id.expiration.ms"),
+            disk_free_bytes_min: wide("disk.free.bytes.min"),
+            journal_bytes_max: wide("journal.bytes.max"),
+            segment_files_open_max: size("segment.files.open.max"),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::of(&BrokerSettings::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unset_bounds_are_kafkas_where_kafka_has_one() {
+        let limits = Limits::default();
+        assert_eq!(limits.request_bytes_max, 104_857_600);
+        assert_eq!(limits.fetch_bytes_max, 57_671_680);
+        assert_eq!(limits.idle_ms_max, 600_000);
+        assert_eq!(limits.connections_max, i32::MAX as usize);
+    }
+
+    #[test]
+    fn there_is_a_bound_on_queued_bytes_also_where_kafka_has_none() {
+        assert_eq!(Limits::default().queued_bytes_max, QUEUED_BYTES_DEFAULT);
+        let given = BrokerSettings::new([("queued.max.request.bytes", "1000")]).unwrap();
+        assert_eq!(Limits::of(&given).queued_bytes_max, 1000);
+    }
+
+    #[test]
+    fn a_connection_that_may_idle_for_ever_does() {
+        let given = BrokerSettings::new([("connections.max.idle.ms", "-1")]).unwrap();
+        assert_eq!(Limits::of(&given).idle_ms_max, u64::MAX);
+    }
+}
