@@ -1,0 +1,204 @@
+//! One open file.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::machine;
+#[cfg(feature = "sim")]
+use crate::sim::SimFile;
+
+/// An open file. Cloning shares it; the last clone closes it. Any thread may use it, at any place, at any time: who
+/// writes where is for the callers to agree on.
+#[derive(Clone, Debug)]
+pub struct File(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Machine(Arc<std::fs::File>),
+    #[cfg(feature = "sim")]
+    Simulated(SimFile),
+}
+
+/// A write that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("only {written} bytes were written: {source}")]
+pub struct WriteError {
+    /// Bytes that were written before it failed, from the place where the whole write began. Cut them off or write on.
+    pub written: u64,
+    /// Why it failed.
+    pub source: io::Error,
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        Self::new(error.source.kind(), error)
+    }
+}
+
+/// Zeros, to write from.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+// `len` is a system call that may fail, not a property: an `is_empty` beside it would help nobody.
+#[allow(clippy::len_without_is_empty)]
+impl File {
+    pub(super) fn machine(file: std::fs::File) -> Self {
+        Self(Kind::Machine(Arc::new(file)))
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn simulated(file: SimFile) -> Self {
+        Self(Kind::Simulated(file))
+    }
+
+    /// The kernel's handle, for `sendfile`.
+    #[cfg_attr(not(feature = "sim"), allow(clippy::unnecessary_wraps))]
+    pub(crate) fn machine_fd(&self) -> Option<&std::fs::File> {
+        match &self.0 {
+            Kind::Machine(file) => Some(file),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => None,
+        }
+    }
+
+    /// Reads from a place until the buffer is full or the file ends. Answers how much was read.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    pub fn pread(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Machine(file) => machine::pread(file, into, at),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.pread(into, at),
+        }
+    }
+
+    /// Fills the whole buffer from a place.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends first; else as the file system gives them.
+    pub fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        let read = self.pread(into, at)?;
+        if read == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Writes all bytes at a place. They are in the page cache afterwards: see [`File::sync_data`].
+    ///
+    /// # Errors
+    /// Says how far it got.
+    pub fn pwrite_all(&self, bytes: &[u8], at: u64) -> Result<(), WriteError> {
+        match &self.0 {
+            Kind::Machine(file) => machine::pwrite_all(file, bytes, at),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.pwrite_all(bytes, at),
+        }
+    }
+
+    /// Writes all parts one after another from a place, up to 1024 of them a call.
+    ///
+    /// # Errors
+    /// Says how far it got.
+    pub fn pwritev_all(&self, parts: &[Bytes], at: u64) -> Result<(), WriteError> {
+        match &self.0 {
+            Kind::Machine(file) => machine::pwritev_all(file, parts, at),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.pwritev_all(parts, at),
+        }
+    }
+
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    pub fn len(&self) -> io::Result<u64> {
+        match &self.0 {
+            Kind::Machine(file) => file.metadata().map(|data| data.len()),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.len(),
+        }
+    }
+
+    /// Cuts the file, or extends it with a hole that reads as zeros.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        match &self.0 {
+            Kind::Machine(file) => file.set_len(len),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.set_len(len),
+        }
+    }
+
+    /// Waits until what was written so far, and the length, would survive a power cut (`fdatasync`).
+    ///
+    /// # Errors
+    /// Then nothing written since the last good sync is certain, and asking again proves nothing: the kernel has
+    /// marked the pages clean. Give the directory up.
+    pub fn sync_data(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Machine(file) => file.sync_data(),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.sync_data(),
+        }
+    }
+
+    /// Syncs what has been written by now, then says how it went. On a machine all of it happens here, and `then` has
+    /// run when the call returns: call from a thread that may block. In a simulation a local task does it a little later,
+    /// with what was written at the time of the call; a crash before that runs nothing.
+    ///
+    /// # Panics
+    /// In a simulation, outside of a tokio `LocalSet`.
+    pub fn sync_then(&self, then: Box<dyn FnOnce(io::Result<()>) + Send>) {
+        match &self.0 {
+            Kind::Machine(file) => then(file.sync_data()),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.sync_then(then),
+        }
+    }
+
+    /// Writes zeros over a range, so that later syncs of writes within it need no new blocks and no new length.
+    ///
+    /// # Errors
+    /// Says how far it got.
+    pub fn allocate_zeroed(&self, range: Range<u64>) -> Result<(), WriteError> {
+        let mut at = range.start;
+        while at < range.end {
+            // The cast loses nothing: the minimum is small.
+            #[allow(clippy::cast_possible_truncation)]
+            let step = (range.end - at).min(ZEROS.len() as u64) as usize;
+            let before = at - range.start;
+            self.pwrite_all(&ZEROS[..step], at)
+                .map_err(|error| WriteError { written: before + error.written, ..error })?;
+            at += step as u64;
+        }
+        Ok(())
+    }
+
+    /// Begins writing a range out in the background, so that dirty pages do not pile up until a sync. Waits for
+    /// nothing and promises nothing.
+    pub fn writeback(&self, range: Range<u64>) {
+        match &self.0 {
+            Kind::Machine(file) => {
+                machine::writeback(file, range.start, range.end.saturating_sub(range.start))
+            }
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.writeback(range),
+        }
+    }
+
+    /// Tells the kernel that a range will not be read again soon and may leave the page cache. A hint.
+    pub fn forget(&self, range: Range<u64>) {
+        match &self.0 {
+            Kind::Machine(file) => {
+                let len = std::num::NonZero::new(range.end.saturating_sub(range.start));
+                // A hint: whether the kernel took it changes nothing.
+                let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::DontNeed);
+            }
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => (),
+        }
+    }
+}

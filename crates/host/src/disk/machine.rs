@@ -1,0 +1,134 @@
+//! The kernel's files, by std and rustix.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use bytes::Bytes;
+use rustix::fs::FlockOperation;
+
+use super::{Entry, OpenMode, WriteError};
+
+/// Slices that the kernel takes in one call (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+
+pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    create_dir_all(parent)?;
+    match fs::create_dir(dir) {
+        Ok(()) => sync_dir(parent),
+        // Somebody else made it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => sync_dir(parent),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn open(path: &Path, mode: OpenMode) -> io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    match mode {
+        OpenMode::Read => options.open(path),
+        OpenMode::Write => options.write(true).open(path),
+        OpenMode::Create => options.write(true).create(true).truncate(false).open(path),
+        OpenMode::CreateNew => options.write(true).create_new(true).open(path),
+    }
+}
+
+pub(super) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = vec![];
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        // A name may be gone between the listing and the look: then it is not there.
+        let is_dir = entry.path().is_dir();
+        entries.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), is_dir });
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    fs::File::open(dir)?.sync_all()
+}
+
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+pub(super) fn lock(path: &Path) -> io::Result<fs::File> {
+    let file = open(path, OpenMode::Create)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+pub(super) fn pread(file: &fs::File, into: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        match rustix::io::pread(file, &mut into[done..], at + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(rustix::io::Errno::INTR) => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}
+
+pub(super) fn pwrite_all(file: &fs::File, bytes: &[u8], at: u64) -> Result<(), WriteError> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let wrote = rustix::io::pwrite(file, &bytes[done..], at + done as u64);
+        done += step(wrote, done as u64)?;
+    }
+    Ok(())
+}
+
+pub(super) fn pwritev_all(file: &fs::File, parts: &[Bytes], at: u64) -> Result<(), WriteError> {
+    let mut done = 0;
+    // The next part, and how much of it has been written.
+    let (mut part, mut within) = (0, 0);
+    let mut slices = Vec::with_capacity(parts.len().min(SLICES_MAX));
+    while part < parts.len() {
+        slices.clear();
+        slices.push(IoSlice::new(&parts[part][within..]));
+        slices.extend(parts[part + 1..].iter().take(SLICES_MAX - 1).map(|bytes| IoSlice::new(bytes)));
+        if slices.iter().all(|slice| slice.is_empty()) {
+            part += slices.len();
+            within = 0;
+            continue;
+        }
+        let mut wrote = step(rustix::io::pwritev(file, &slices, at + done), done)?;
+        done += wrote as u64;
+        while part < parts.len() && wrote >= parts[part].len() - within {
+            wrote -= parts[part].len() - within;
+            part += 1;
+            within = 0;
+        }
+        within += wrote;
+    }
+    Ok(())
+}
+
+/// How far one write call went; 0 for "interrupted, ask again".
+fn step(wrote: rustix::io::Result<usize>, done: u64) -> Result<usize, WriteError> {
+    match wrote {
+        // The kernel promises progress or an error; without this a broken file system would hold the thread for ever.
+        Ok(0) => Err(WriteError { written: done, source: io::ErrorKind::WriteZero.into() }),
+        Ok(wrote) => Ok(wrote),
+        Err(rustix::io::Errno::INTR) => Ok(0),
+        Err(error) => Err(WriteError { written: done, source: error.into() }),
+    }
+}
+
+/// Asks the kernel to begin writing a range out. Waits for nothing, promises nothing.
+pub(super) fn writeback(file: &fs::File, at: u64, len: u64) {
+    let (Ok(at), Ok(len)) = (i64::try_from(at), i64::try_from(len)) else { return };
+    // SAFETY: the call takes a file descriptor, which `file` keeps open, and three numbers; it touches no memory of ours.
+    // Its error is not looked at: this is a hint.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), at, len, libc::SYNC_FILE_RANGE_WRITE) };
+}

@@ -1,0 +1,19 @@
+//! The runtime that an arbiter's thread runs on.
+
+use std::io;
+
+/// Threads that one runtime may start for blocking work. What blocks belongs on the [`Pool`](crate::Pool); these few are
+/// for name resolution and for reads known to be cold.
+const BLOCKING_THREADS_MAX: usize = 4;
+
+/// A runtime for one thread, with sockets and timers.
+///
+/// # Errors
+/// When the kernel has no file descriptors left for its event queue.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("blocking")
+        .build()
+}
