@@ -284,7 +284,7 @@ mod tests {
     fn who_may_do_everything_is_told_kafkas_bits() {
         // What a Kafka broker without an authorizer answers.
         assert_eq!(authorized_operations(&somebody(), ResourceKind::Topic, "t"), 3576);
-        assert_eq!(authorized_operations(&somebody(), ResourceKind::Cluster, "kafka-cluster"), 8080);
+        assert_eq!(authorized_operations(&somebody(), ResourceKind::Cluster, "kafka-cluster"), 8096);
     }
 
     #[test]
