@@ -55,6 +55,10 @@ pub struct PartitionProduceData {
 /// Where the records of each partition lie in the body, in the order of the partitions.
 type Places = Vec<Option<Range<usize>>>;
 
+/// What a partition takes in memory while a request is read: itself and its place, in a list that doubles as it grows
+/// (for a moment the old half is there too).
+const PARTITION_BYTES: usize = size_of::<PartitionProduceData>() + 3 * size_of::<Option<Range<usize>>>();
+
 impl ProduceRequest {
     /// Reads the body of a request (what stands in the frame behind the header). No record byte is copied.
     ///
@@ -96,7 +100,8 @@ fn read_request(
         timeout_ms: reader.i32()?,
         topic_data: Vec::new(),
     };
-    request.topic_data = read_list(reader, shape, |reader| read_topic(reader, shape, places))?;
+    request.topic_data =
+        read_list(reader, shape, size_of::<TopicProduceData>(), |reader| read_topic(reader, shape, places))?;
     end(reader, shape)?;
     Ok(request)
 }
@@ -112,7 +117,8 @@ fn read_topic(
     } else {
         topic.name = String::read(reader, shape)?;
     }
-    topic.partition_data = read_list(reader, shape, |reader| read_partition(reader, shape, places))?;
+    topic.partition_data =
+        read_list(reader, shape, PARTITION_BYTES, |reader| read_partition(reader, shape, places))?;
     end(reader, shape)?;
     Ok(topic)
 }
@@ -134,10 +140,11 @@ fn read_partition(
 fn read_list<T>(
     reader: &mut Reader<'_>,
     shape: Shape,
+    element_bytes: usize,
     mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
     let at = reader.position();
-    let count = reader.count(shape.flexible, size_of::<T>())?.ok_or(DecodeError::Null { at })?;
+    let count = reader.count(shape.flexible, element_bytes)?.ok_or(DecodeError::Null { at })?;
     let mut list = Vec::with_capacity(count);
     for _ in 0..count {
         list.push(read(reader)?);

@@ -1,7 +1,7 @@
 //! What is read is what was written, and both are what Kafka reads and writes.
 
 /// Random numbers from a seed, and values made of them.
-pub(crate) struct Dice {
+pub struct Dice {
     state: u64,
 }
 
@@ -48,3 +48,52 @@ impl Dice {
         (0..length).map(|_| element(self)).collect()
     }
 }
+
+mod differential;
+mod golden;
+mod hostile;
+
+use crate::{Field, Message, Reader, Shape, Writer};
+
+/// The same value for the same seed, with what the version has.
+fn arbitrary<M: Message + Field>(seed: u64, version: i16) -> M {
+    let shape = Shape { version, flexible: version >= M::FLEXIBLE_FROM, nullable: false };
+    M::arbitrary(&mut Dice::new(seed), shape)
+}
+
+fn encoded<M: Message>(message: &M, version: i16) -> bytes::Bytes {
+    let mut writer = Writer::new();
+    message.encode(&mut writer, version);
+    writer.into_bytes()
+}
+
+/// Reads a whole message and nothing behind it.
+fn decoded<M: Message>(bytes: &bytes::Bytes, version: i16) -> M {
+    let mut reader = Reader::new(bytes);
+    let message =
+        M::decode(&mut reader, version).unwrap_or_else(|error| panic!("{} v{version}: {error}", M::NAME));
+    assert_eq!(reader.remaining(), 0, "{} v{version} leaves bytes behind", M::NAME);
+    message
+}
+
+/// Hands the list of all messages that are made from tables to the macro `$visit`.
+macro_rules! every_message {
+    ($visit:ident) => {
+        $visit! {
+            api_versions::ApiVersionsRequest, api_versions::ApiVersionsResponse, metadata::MetadataRequest,
+            metadata::MetadataResponse, produce::ProduceResponse, fetch::FetchRequest, fetch::FetchResponse,
+            list_offsets::ListOffsetsRequest, list_offsets::ListOffsetsResponse, create_topics::CreateTopicsRequest,
+            create_topics::CreateTopicsResponse, delete_topics::DeleteTopicsRequest,
+            delete_topics::DeleteTopicsResponse, create_partitions::CreatePartitionsRequest,
+            create_partitions::CreatePartitionsResponse, delete_records::DeleteRecordsRequest,
+            delete_records::DeleteRecordsResponse, init_producer_id::InitProducerIdRequest,
+            init_producer_id::InitProducerIdResponse, offset_for_leader_epoch::OffsetForLeaderEpochRequest,
+            offset_for_leader_epoch::OffsetForLeaderEpochResponse, describe_configs::DescribeConfigsRequest,
+            describe_configs::DescribeConfigsResponse, incremental_alter_configs::IncrementalAlterConfigsRequest,
+            incremental_alter_configs::IncrementalAlterConfigsResponse, alter_configs::AlterConfigsRequest,
+            alter_configs::AlterConfigsResponse, describe_cluster::DescribeClusterRequest,
+            describe_cluster::DescribeClusterResponse
+        }
+    };
+}
+use every_message;

@@ -1,0 +1,259 @@
+//! Bytes from strangers: an error or a message, never a panic, never more memory than a multiple of the bytes.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Dice, arbitrary, encoded, every_message};
+use crate::{
+    DecodeError, Field, Message, Reader, frame, messages as ours,
+    produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+    reader::{ALLOWANCE_AT_LEAST, ALLOWANCE_PER_BYTE, ELEMENTS_MAX, TAGS_MAX},
+};
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what each thread holds.
+struct Counted;
+
+// SAFETY: all memory is the system allocator's; only numbers are added.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that ends has no counters any more; nobody looks at it then.
+        let held = HELD.try_with(|held| held.replace(held.get().wrapping_add(layout.size()))).unwrap_or(0);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.wrapping_add(layout.size()))));
+        // SAFETY: the caller keeps the contract of `alloc`, which is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        let _ = HELD.try_with(|held| held.set(held.get().wrapping_sub(layout.size())));
+        // SAFETY: `at` came from `alloc` above, that is from the system.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTED: Counted = Counted;
+
+/// What `run` held at its worst, in bytes.
+fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = run();
+    (result, PEAK.get().saturating_sub(before))
+}
+
+/// Text that is not UTF-8 grows threefold at most; a growing string doubles.
+const TEXT_FACTOR: usize = 6;
+
+fn read_within_bounds<T>(name: &str, bytes: &[u8], read: impl FnOnce() -> Result<T, DecodeError>) {
+    let (_, peak) = peak_of(read);
+    let allowed = bytes.len() * (ALLOWANCE_PER_BYTE + TEXT_FACTOR) + ALLOWANCE_AT_LEAST;
+    assert!(peak <= allowed, "{name}: {peak} bytes held for a message of {}: {bytes:?}", bytes.len());
+}
+
+/// One of the things that happen to bytes.
+fn spoil(bytes: &mut Vec<u8>, dice: &mut Dice) {
+    if bytes.is_empty() {
+        return bytes.push(dice.number() as u8);
+    }
+    let at = dice.below(bytes.len());
+    match dice.below(5) {
+        0 => bytes.truncate(at),
+        1 => bytes[at] = dice.number() as u8,
+        2 => bytes[at] = *[0x7f, 0x80, 0xff].get(dice.below(3)).unwrap_or(&0),
+        // Where a length may be: 2^31 - 1, or the varint of it.
+        3 => drop(bytes.splice(at.., [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x07])),
+        _ => bytes.insert(at, dice.number() as u8),
+    }
+}
+
+fn spoiled(whole: &[u8], dice: &mut Dice) -> Bytes {
+    let mut bytes = whole.to_vec();
+    for _ in 0..=dice.below(3) {
+        spoil(&mut bytes, dice);
+    }
+    Bytes::from(bytes)
+}
+
+fn check<M: Message + Field>() {
+    let mut dice = Dice::new(M::KEY.number() as u64);
+    for version in M::MIN_VERSION..=M::MAX_VERSION {
+        for seed in 0..200 {
+            let bytes = spoiled(&encoded(&arbitrary::<M>(seed, version), version), &mut dice);
+            read_within_bounds(M::NAME, &bytes, || M::decode(&mut Reader::new(&bytes), version));
+        }
+        assert!(M::decode(&mut Reader::over(&[]), M::MAX_VERSION + 1).is_err());
+    }
+}
+
+/// A large message of equal bytes with one large count in it: dense arrays, as far as they are believed.
+fn check_dense<M: Message + Field>() {
+    const BYTES: usize = 128 * 1024;
+    for version in [M::MIN_VERSION, M::MAX_VERSION] {
+        for (fill, at) in [0, 1, 2, 3, 8].into_iter().flat_map(|fill| (0..24).map(move |at| (fill, at))) {
+            let mut bytes = vec![fill; BYTES];
+            let count = 60_000u32;
+            match version >= M::FLEXIBLE_FROM {
+                true => bytes[at..at + 3].copy_from_slice(&[0xe1, 0xd4, 0x03]),
+                false => bytes[at..at + 4].copy_from_slice(&count.to_be_bytes()),
+            }
+            let bytes = Bytes::from(bytes);
+            let name = format!("{} v{version}, filled with {fill}, count at {at}", M::NAME);
+            let (_, peak) = peak_of(|| M::decode(&mut Reader::new(&bytes), version));
+            assert!(
+                peak <= BYTES * (ALLOWANCE_PER_BYTE + TEXT_FACTOR) + ALLOWANCE_AT_LEAST,
+                "{name}: {peak}"
+            );
+        }
+    }
+}
+
+macro_rules! check_each_dense {
+    ($($api:ident::$message:ident),*) => { $( check_dense::<ours::$api::$message>(); )* };
+}
+
+#[test]
+fn dense_arrays_are_bounded_too() {
+    every_message!(check_each_dense);
+}
+
+macro_rules! check_each {
+    ($($api:ident::$message:ident),*) => { $( check::<ours::$api::$message>(); )* };
+}
+
+#[test]
+fn spoiled_messages_are_refused_or_read_but_never_harm() {
+    every_message!(check_each);
+}
+
+#[test]
+fn cut_messages_are_refused() {
+    let response: ours::metadata::MetadataResponse = arbitrary(5, 12);
+    let bytes = encoded(&response, 12);
+    for end in 0..bytes.len() {
+        let cut = bytes.slice(..end);
+        assert!(
+            <ours::metadata::MetadataResponse as crate::Decode>::decode(&mut Reader::new(&cut), 12).is_err()
+        );
+    }
+}
+
+#[test]
+fn spoiled_produce_requests_never_harm() {
+    let records =
+        |text: &'static str| PartitionProduceData { index: 1, records: Some(text.as_bytes().into()) };
+    let request = ProduceRequest {
+        topic_data: vec![
+            TopicProduceData {
+                name: "t".into(),
+                partition_data: vec![records("abcdef"), records("")],
+                ..Default::default()
+            },
+            TopicProduceData {
+                name: "u".into(),
+                partition_data: vec![PartitionProduceData::default(), records("x")],
+                ..Default::default()
+            },
+        ],
+        ..Default::default()
+    };
+    let mut dice = Dice::new(0);
+    for version in ProduceRequest::MIN_VERSION..=ProduceRequest::MAX_VERSION {
+        let whole = encoded(&request, version);
+        for _ in 0..2_000 {
+            let bytes = spoiled(&whole, &mut dice);
+            let body = BytesMut::from(&bytes[..]);
+            read_within_bounds("ProduceRequest", &bytes, || ProduceRequest::decode(body, version));
+        }
+        for end in 0..whole.len() {
+            assert!(ProduceRequest::decode(BytesMut::from(&whole[..end]), version).is_err());
+        }
+    }
+}
+
+#[test]
+fn many_partitions_without_records_are_bounded() {
+    let partitions = vec![PartitionProduceData::default(); 200_000];
+    let topic = TopicProduceData { partition_data: partitions, ..Default::default() };
+    let bytes = encoded(&ProduceRequest { topic_data: vec![topic], ..Default::default() }, 9);
+    let body = BytesMut::from(&bytes[..]);
+    let (refused, peak) = peak_of(|| ProduceRequest::decode(body, 9));
+    assert!(matches!(refused, Err(DecodeError::TooMany { count: 200_000, .. })));
+    assert!(peak < 1024, "{peak}");
+
+    // With the smallest batch that exists, as many are taken.
+    let batch = BytesMut::from(&[0; 61][..]);
+    let partitions = vec![PartitionProduceData { index: 0, records: Some(batch) }; 20_000];
+    let topic = TopicProduceData { partition_data: partitions, ..Default::default() };
+    let bytes = encoded(&ProduceRequest { topic_data: vec![topic], ..Default::default() }, 9);
+    let body = BytesMut::from(&bytes[..]);
+    let (taken, peak) = peak_of(|| ProduceRequest::decode(body, 9));
+    assert_eq!(taken.unwrap().topic_data[0].partition_data.len(), 20_000);
+    assert!(peak <= bytes.len() * ALLOWANCE_PER_BYTE, "{peak} for {}", bytes.len());
+}
+
+#[test]
+fn noise_is_no_frame() {
+    let mut dice = Dice::new(11);
+    for _ in 0..20_000 {
+        let length = dice.below(40);
+        let bytes: Vec<u8> = (0..length).map(|_| dice.number() as u8).collect();
+        let _ = frame::open(BytesMut::from(&bytes[..]));
+    }
+}
+
+#[test]
+fn counts_are_capped_before_anything_is_allocated() {
+    let huge = Bytes::from_static(b"\x7f\xff\xff\xff and little behind it");
+    let (refused, peak) = peak_of(|| Reader::new(&huge).count(false, 24));
+    assert!(matches!(refused, Err(DecodeError::TooMany { count: 0x7fff_ffff, .. })));
+    assert_eq!(peak, 0);
+
+    let mut many = ((ELEMENTS_MAX + 1) as i32).to_be_bytes().to_vec();
+    many.resize(2 * ELEMENTS_MAX, 0);
+    assert!(matches!(
+        Reader::over(&many).count(false, 1),
+        Err(DecodeError::TooMany { allowed: ELEMENTS_MAX, .. })
+    ));
+
+    let mut tags = b"\x91\x4e".to_vec(); // 10,001
+    tags.resize(3 * TAGS_MAX, 0);
+    assert!(matches!(
+        Reader::over(&tags).tagged_fields(|_, _| Ok(())),
+        Err(DecodeError::TooMany { count: 10_001, allowed: TAGS_MAX, .. })
+    ));
+}
+
+#[test]
+fn arrays_share_one_allowance() {
+    // 200,000 empty strings: 200 kB here, 4.8 MB in memory, more than sixteen times as much.
+    let mut topics = 200_000i32.to_be_bytes().to_vec();
+    topics.resize(4 + 200_000, 1);
+    let mut reader = Reader::over(&topics);
+    assert!(matches!(reader.count(false, size_of::<String>()), Err(DecodeError::TooMany { .. })));
+}
+
+#[test]
+fn a_varint_has_five_bytes_at_most() {
+    let read = |bytes: &[u8]| Reader::over(bytes).unsigned_varint();
+    assert_eq!(read(b"\xff\xff\xff\xff\x0f"), Ok(u32::MAX));
+    assert_eq!(read(b"\xff\xff\xff\xff\x10"), Err(DecodeError::Varint { at: 0 }));
+    assert_eq!(read(b"\x80"), Err(DecodeError::Truncated { at: 1, needed: 1, end: 1 }));
+}
+
+#[test]
+fn null_stands_only_where_it_may() {
+    let null_topics = Bytes::from_static(b"\xff\xff\xff\xff\0\0\0\0");
+    type MetadataRequest = ours::metadata::MetadataRequest;
+    let read = |version| <MetadataRequest as crate::Decode>::decode(&mut Reader::new(&null_topics), version);
+    assert_eq!(read(0), Err(DecodeError::Null { at: 0 }));
+    assert_eq!(read(1).map(|request| request.topics), Ok(None));
+}
