@@ -2,6 +2,8 @@
 //!
 //! Numbers, names and default messages are those of Kafka 4.3's `Errors`.
 
+mod errors;
+
 use std::fmt;
 
 macro_rules! codes {

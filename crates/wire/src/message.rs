@@ -298,9 +298,8 @@ macro_rules! message {
                 if !shape.flexible {
                     return;
                 }
-                // A tagged field is written only when it says something.
-                let told = [$( $crate::message::message!(@spec $from [$($to)?] [$($nullable)?] [$($tag)?]).is_tagged_in(shape)
-                    && self.$field != $crate::message::message!(@default $type $(, $default)?) ),*];
+                let told = [$( $crate::message::message!(@spec $from [$($to)?] [$($nullable)?] [$($tag)?])
+                    .tells(shape, &self.$field, || $crate::message::message!(@default $type $(, $default)?)) ),*];
                 writer.unsigned_varint(told.iter().filter(|told| **told).count() as u32);
                 let mut told = told.into_iter();
                 $(
@@ -364,9 +363,9 @@ impl Spec {
         self.tag.is_none() && self.is_in(shape)
     }
 
-    /// Whether the version has it, as a tagged field.
-    pub(crate) fn is_tagged_in(self, shape: Shape) -> bool {
-        self.tag.is_some() && self.is_in(shape)
+    /// Whether it is a tagged field with something to say: one that still has its default is left out.
+    pub(crate) fn tells<T: PartialEq>(self, shape: Shape, value: &T, default: impl FnOnce() -> T) -> bool {
+        self.tag.is_some() && self.is_in(shape) && *value != default()
     }
 
     /// How the field stands in a structure of that shape.
