@@ -16,6 +16,10 @@ use crate::{
 };
 
 pub mod epochs;
+pub mod leader;
+mod parked;
+mod read;
+mod watchers;
 
 /// What a producer waits for (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
