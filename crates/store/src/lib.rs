@@ -1,1 +1,3 @@
 //! Segment files, the journal and the facts about them.
+
+pub mod journal;

@@ -1,0 +1,46 @@
+//! The files of a journal: names, making one, wiping one.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use ottla_host::{Disk, File, OpenMode};
+use ottla_rules::staging::FileNumber;
+
+/// What a wipe covers: more than an entry's header, so that none is found at the beginning of the file.
+const WIPED_BYTES: usize = 512;
+
+/// Where a journal file is.
+pub(crate) fn path(dir: &Path, number: FileNumber) -> PathBuf {
+    dir.join(format!("{number:08}.journal"))
+}
+
+/// The number of a journal file; none for any other name.
+pub(crate) fn number(name: &str) -> Option<FileNumber> {
+    let digits = name.strip_suffix(".journal")?;
+    (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// A file full of zeros, synced, and its name too: a later sync of what is written into it finds every block there.
+pub(crate) fn make(disk: &Disk, dir: &Path, number: FileNumber, bytes: u64) -> io::Result<File> {
+    let path = path(dir, number);
+    let made = disk.open(&path, OpenMode::Create).and_then(|file| {
+        file.set_len(0)?;
+        file.allocate_zeroed(0..bytes).map_err(io::Error::from)?;
+        file.sync_data()?;
+        disk.sync_dir(dir)?;
+        Ok(file)
+    });
+    if made.is_err() {
+        // A full disk: what was made of it would only take space. Left behind, it is a smaller file at the next start.
+        let _ = disk.remove_file(&path);
+    }
+    made
+}
+
+/// Makes the lap in a file unreadable, for good.
+pub(crate) fn wipe(file: &File) -> io::Result<()> {
+    file.pwrite_all(&[0; WIPED_BYTES], 0).map_err(io::Error::from)?;
+    file.sync_data()
+}
