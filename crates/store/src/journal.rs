@@ -158,6 +158,10 @@ impl Journal {
     ) -> Result<(Self, Vec<JournalEntry>), JournalError> {
         disk.create_dir_all(&dir).map_err(|error| JournalError::io("create", &dir, error))?;
         let mut found = scan::scan(&disk, &dir)?;
+        if let Some((last, open)) = found.laps.last().and_then(|lap| Some((lap.file, found.files.get(&lap.file)?))) {
+            // A process that was killed leaves its last lap in the page cache. The next one must not begin before it.
+            open.sync_data().map_err(|error| JournalError::io("sync", &file::path(&dir, last), error))?;
+        }
         for (number, bytes) in Staging::first_files() {
             let whole = found.sizes.get(&number).is_some_and(|size| *size >= bytes);
             if whole || found.laps.iter().any(|lap| lap.file == number) {
@@ -328,3 +332,6 @@ pub fn by_partition(entries: Vec<JournalEntry>) -> BTreeMap<PartitionId, Vec<Jou
     }
     sorted
 }
+
+#[cfg(test)]
+mod tests;

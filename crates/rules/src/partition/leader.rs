@@ -467,3 +467,7 @@ impl<R, B> Leader<R, B> {
         out.extend(self.watchers.take_all().into_iter().map(|bell| Effect::Ring { bell }));
     }
 }
+
+#[cfg(test)]
+#[path = "leader_tests.rs"]
+mod tests;
