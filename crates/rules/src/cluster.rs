@@ -12,6 +12,8 @@ mod change;
 mod command;
 mod diff;
 mod image;
+#[cfg(test)]
+mod tests;
 
 pub use change::{Change, Fact, Node, Partition};
 pub use command::{Command, CommandError, ReplicaAssignment};
