@@ -471,3 +471,7 @@ impl<R, B> Leader<R, B> {
 #[cfg(test)]
 #[path = "leader_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "leader_model.rs"]
+mod model;
