@@ -1,1 +1,6 @@
 //! The actors of an Ottla node.
+//!
+//! An actor owns one thing's state and is a thin shell around a machine of `ottla-rules`: it unpacks a message, steps
+//! the machine, and carries out what was decided. Handlers return `()` and never await; answers travel in messages.
+
+pub mod stage;
