@@ -1,0 +1,223 @@
+//! The call table: from a frame to the function of its API, and from its answer to bytes.
+//!
+//! One file per API, named as Kafka names it. A function *sends while it is called* and returns its answer, or a
+//! future that only waits; arrival order is then the connection's order. Every function takes the [`Call`] it is
+//! made in, and asks it for rights before it says or does anything.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_actors::stage::reply::Replies;
+use ottla_rules::rights::{self, Caller, Operation, ResourceKind};
+use ottla_wire::api::ApiKey;
+use ottla_wire::header::RequestHeader;
+use ottla_wire::{Decode, DecodeError, Message, Reader, api, frame};
+
+use crate::door::{Piece, Turn};
+use crate::server::Server;
+
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod fetch;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+
+/// The name of the one cluster there is, as ACLs say it.
+pub(crate) const CLUSTER: &str = "kafka-cluster";
+/// A topic, as the resources of the configs APIs are numbered.
+pub(crate) const TOPIC: i8 = 2;
+/// A broker, or all of them.
+pub(crate) const BROKER: i8 = 4;
+
+/// Whose requests these are, and which node they are put to. One per connection.
+#[derive(Clone)]
+pub(crate) struct Call {
+    /// The node.
+    pub(crate) server: Arc<Server>,
+    /// Who asks.
+    pub(crate) caller: Caller,
+    /// The address by which the client reached us.
+    pub(crate) reached: SocketAddr,
+}
+
+impl Call {
+    /// True when the caller may do this.
+    pub(crate) fn may(&self, operation: Operation, resource: ResourceKind, name: &str) -> bool {
+        rights::allowed(&self.caller, operation, resource, name)
+    }
+}
+
+/// A request that is answered by closing its connection, as Kafka does.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Close {
+    /// No API has this key, or none of ours.
+    #[error("unknown API key {0}")]
+    UnknownKey(i16),
+    /// The API has no such version.
+    #[error("{key:?} has no version {version}")]
+    UnknownVersion {
+        /// The API.
+        key: ApiKey,
+        /// What was asked for.
+        version: i16,
+    },
+    /// The bytes are no such request.
+    #[error("{0}")]
+    Malformed(#[from] DecodeError),
+    /// A Produce with acks=0 went wrong: closing is the only way to make its client look again.
+    #[error("a Produce with acks=0 failed: {0}")]
+    Unanswerable(String),
+}
+
+/// One request, its header read.
+pub(crate) struct Request {
+    /// Which API and version, and what to put on the answer.
+    pub(crate) header: RequestHeader,
+    /// The rest of the frame.
+    pub(crate) body: BytesMut,
+    /// An ApiVersions request of a version that we do not have: answered all the same.
+    is_probe: bool,
+}
+
+impl Request {
+    /// Reads the header of a frame.
+    pub(crate) fn read(frame: BytesMut) -> Result<Request, Close> {
+        let (number, version, correlation_id) = first_fields(&frame)?;
+        let served = ApiKey::from_number(number).and_then(api::served).ok_or(Close::UnknownKey(number))?;
+        if !served.takes(version) {
+            let key = served.key;
+            if key != ApiKey::ApiVersions {
+                return Err(Close::UnknownVersion { key, version });
+            }
+            let header = RequestHeader { key, version: 0, correlation_id, client_id: None };
+            return Ok(Request { header, body: BytesMut::new(), is_probe: true });
+        }
+        let (header, body) = frame::open(frame)?;
+        Ok(Request { header, body, is_probe: false })
+    }
+
+    /// True for the one API whose requests may be under way together.
+    pub(crate) fn is_produce(&self) -> bool {
+        self.header.key == ApiKey::Produce
+    }
+}
+
+/// Key, version and correlation id stand first in every header version.
+fn first_fields(frame: &BytesMut) -> Result<(i16, i16, i32), DecodeError> {
+    let mut reader = Reader::over(frame);
+    Ok((reader.i16()?, reader.i16()?, reader.i32()?))
+}
+
+/// One answer on its way out, length and header included.
+#[derive(Debug, Default)]
+pub(crate) struct Response {
+    head: Bytes,
+    rest: Vec<Piece>,
+    bytes: usize,
+}
+
+impl Response {
+    /// An answer that is all in memory.
+    pub(crate) fn of(header: &RequestHeader, body: &impl Message) -> Response {
+        let head = frame::response(header.version, header.correlation_id, body);
+        let bytes = head.len();
+        Response { head, rest: Vec::new(), bytes }
+    }
+
+    /// An answer in pieces, which begin with its length.
+    pub(crate) fn in_pieces(rest: Vec<Piece>) -> Response {
+        let bytes = rest.iter().map(Piece::len).sum();
+        Response { head: Bytes::new(), rest, bytes }
+    }
+
+    /// How many bytes it puts on the wire.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is to be written, in order.
+    pub(crate) fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        std::iter::once(Piece::Bytes(self.head)).chain(self.rest)
+    }
+}
+
+/// Begins one request: everything it has to send is sent when this returns.
+pub(crate) fn begin(
+    call: &Call,
+    request: Request,
+    replies: &Arc<Replies<produce::AppendReply>>,
+    next_tag: u64,
+) -> Result<Turn, Close> {
+    if request.is_probe {
+        return Ok(Turn::Answered(Response::of(&request.header, &api_versions::unsupported())));
+    }
+    let version = request.header.version;
+    match request.header.key {
+        ApiKey::Produce => {
+            produce::begin(call, request.header, request.body, replies, next_tag).map(Turn::Produce)
+        }
+        ApiKey::Fetch => fetch::begin(call, request.header, request.body),
+        ApiKey::ApiVersions => now(request, |asked| api_versions::api_versions(call, version, &asked)),
+        ApiKey::Metadata => now(request, |asked| metadata::metadata(call, version, asked)),
+        ApiKey::ListOffsets => later(request, |asked| list_offsets::list_offsets(call, version, asked)),
+        ApiKey::CreateTopics => later(request, |asked| create_topics::create_topics(call, asked)),
+        ApiKey::DeleteTopics => later(request, |asked| delete_topics::delete_topics(call, version, asked)),
+        ApiKey::DeleteRecords => later(request, |asked| delete_records::delete_records(call, asked)),
+        ApiKey::InitProducerId => later(request, |asked| init_producer_id::init_producer_id(call, &asked)),
+        ApiKey::OffsetForLeaderEpoch => {
+            later(request, |asked| offset_for_leader_epoch::offset_for_leader_epoch(call, asked))
+        }
+        ApiKey::DescribeConfigs => now(request, |asked| describe_configs::describe_configs(call, asked)),
+        ApiKey::AlterConfigs => later(request, |asked| alter_configs::alter_configs(call, asked)),
+        ApiKey::IncrementalAlterConfigs => {
+            later(request, |asked| incremental_alter_configs::incremental_alter_configs(call, asked))
+        }
+        ApiKey::CreatePartitions => later(request, |asked| create_partitions::create_partitions(call, asked)),
+        ApiKey::DescribeCluster => {
+            now(request, |asked| describe_cluster::describe_cluster(call, version, &asked))
+        }
+        // Kafka has many more; `Request::read` has turned away what is not served.
+        other => Err(Close::UnknownKey(other.number())),
+    }
+}
+
+fn decode<Asked: Decode>(request: Request) -> Result<(RequestHeader, Asked), Close> {
+    let body = request.body.freeze();
+    let asked = Asked::decode(&mut Reader::new(&body), request.header.version)?;
+    Ok((request.header, asked))
+}
+
+/// An API that is answered on the spot.
+fn now<Asked, Answer>(request: Request, serve: impl FnOnce(Asked) -> Answer) -> Result<Turn, Close>
+where
+    Asked: Decode,
+    Answer: Message,
+{
+    let (header, asked) = decode(request)?;
+    Ok(Turn::Answered(Response::of(&header, &serve(asked))))
+}
+
+/// An API that waits for an actor.
+fn later<Asked, Answer, Wait>(request: Request, serve: impl FnOnce(Asked) -> Wait) -> Result<Turn, Close>
+where
+    Asked: Decode,
+    Answer: Message,
+    Wait: Future<Output = Answer> + 'static,
+{
+    let (header, asked) = decode(request)?;
+    let answer = serve(asked);
+    let answer = Box::pin(async move { Ok(Response::of(&header, &answer.await)) });
+    Ok(Turn::Wait { answer, droppable: false })
+}

@@ -1,0 +1,76 @@
+//! DeleteRecords (key 21), versions 0 to 2 (KIP-107).
+//!
+//! Promises: after the answer nobody reads below the new log start, not even after a crash; -1 means "up to the high
+//! watermark".
+//! Versions: 2 flexible.
+
+use std::future::Future;
+
+use futures_util::future::join_all;
+use ottla_actors::stage::reply::Reply;
+use ottla_rules::ids::{Offset, PartitionId};
+use ottla_rules::partition::DeleteError;
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_wire::codes::Code;
+use ottla_wire::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteRecordsTopicResult,
+};
+
+use super::Call;
+use crate::inside::DeleteBefore;
+
+/// Up to the high watermark.
+const ALL: i64 = -1;
+
+/// Deletes records. Every partition is asked when this returns.
+pub(crate) fn delete_records(
+    call: &Call,
+    asked: DeleteRecordsRequest,
+) -> impl Future<Output = DeleteRecordsResponse> + use<> {
+    let topics: Vec<_> = asked
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let partitions = topic.partitions.iter();
+            let answers: Vec<_> =
+                partitions.map(|asked| (asked.partition_index, ask(call, &topic.name, asked))).collect();
+            (topic.name, answers)
+        })
+        .collect();
+    async move {
+        let topics = topics.into_iter().map(|(name, partitions)| async move {
+            let partitions = join_all(partitions.into_iter().map(|(index, answer)| async move {
+                let low = match answer {
+                    Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
+                    Err(code) => Err(code),
+                };
+                DeleteRecordsPartitionResult {
+                    partition_index: index,
+                    low_watermark: low.map_or(-1, |offset| offset.0),
+                    error_code: low.err().unwrap_or(Code::None).into(),
+                }
+            }));
+            DeleteRecordsTopicResult { name, partitions: partitions.await }
+        });
+        DeleteRecordsResponse { topics: join_all(topics).await, ..Default::default() }
+    }
+}
+
+fn ask(
+    call: &Call,
+    name: &str,
+    asked: &DeleteRecordsPartition,
+) -> Result<impl Future<Output = Result<Offset, DeleteError>> + use<>, Code> {
+    if !call.may(Operation::Delete, ResourceKind::Topic, name) {
+        return Err(Code::TopicAuthorizationFailed);
+    }
+    let image = call.server.image();
+    let topic = image.topic_named(name).ok_or(Code::UnknownTopicOrPartition)?;
+    let partition = PartitionId { topic: topic.id, index: asked.partition_index };
+    image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
+    let (reply, answer) = Reply::once();
+    let upto = (asked.offset != ALL).then_some(Offset(asked.offset));
+    call.server.inside.delete_before(partition, DeleteBefore { upto, reply });
+    Ok(answer)
+}

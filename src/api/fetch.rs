@@ -1,0 +1,360 @@
+//! Fetch (key 1), versions 4 to 18.
+//!
+//! Promises: whole batches, beginning with the one that holds the offset; every partition that was asked for is
+//! answered; the first batch is sent whatever its size, so that a consumer gets on (KIP-74); records are never
+//! copied into an encoder.
+//! Versions: 5 log start. 7 sessions (KIP-227): always answered with session 0, which means "none". 9 leader epochs
+//! (KIP-320). 12 flexible, diverging epochs. 13 topic ids. 16 node endpoints (KIP-951).
+//! Clients: aborted transactions are null for read_uncommitted, an empty list for read_committed.
+//!
+//! A long poll is nothing but this future and a bell: when the bell rings it looks again.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use ottla_actors::stage::bell::Bell;
+use ottla_actors::stage::reply::Reply;
+use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, PartitionId};
+use ottla_rules::partition::{ReadAsk, ReadError};
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_rules::time::Deadline;
+use ottla_wire::codes::Code;
+use ottla_wire::fetch::{Chunk, Records};
+use ottla_wire::header::RequestHeader;
+use ottla_wire::messages::fetch::{
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use ottla_wire::{Decode, Reader, fetch};
+
+use super::{Call, Close, Response};
+use crate::door::{Piece, Turn};
+use crate::inside::{FileRange, PlanRead, ReadPlan};
+use crate::server::Server;
+
+/// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
+const SEND_FILE_BYTES: u64 = 64 * 1024;
+/// The version from which topics are named by id (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which the leader's address stands beside an error (KIP-951).
+const ENDPOINTS_FROM: i16 = 16;
+const READ_COMMITTED: i8 = 1;
+
+/// One partition that is asked for.
+struct Wanted {
+    topic: usize,
+    index: i32,
+    partition: Result<PartitionId, Code>,
+    ask: ReadAsk,
+    bytes_max: usize,
+}
+
+/// A fetch on its way.
+struct Fetching {
+    server: Arc<Server>,
+    reached: SocketAddr,
+    version: i16,
+    committed_only: bool,
+    bytes_min: usize,
+    bytes_max: usize,
+    deadline: Deadline,
+    bell: Bell,
+    topics: Vec<FetchableTopicResponse>,
+    wanted: Vec<Wanted>,
+}
+
+/// What one partition has to say now.
+type Planned = Result<ReadPlan, Refusal>;
+
+enum Refusal {
+    Code(Code),
+    Read(ReadError),
+}
+
+impl Refusal {
+    fn code(&self) -> Code {
+        match self {
+            Refusal::Code(code) => *code,
+            Refusal::Read(error) => Code::from(error),
+        }
+    }
+}
+
+/// Begins a Fetch: every partition is asked when this returns.
+pub(crate) fn begin(call: &Call, header: RequestHeader, body: BytesMut) -> Result<Turn, Close> {
+    let body = body.freeze();
+    let asked = FetchRequest::decode(&mut Reader::new(&body), header.version)?;
+    // Epochs 0 and -1 ask for everything that is listed, with or without a session; any other goes on with a
+    // session, and there is none.
+    if !matches!(asked.session_epoch, 0 | -1) {
+        let body = FetchResponse { error_code: Code::FetchSessionIdNotFound.into(), ..Default::default() };
+        return Ok(Turn::Answered(Response::of(&header, &body)));
+    }
+    let fetching = Fetching::new(call, header.version, asked);
+    let first = fetching.ask();
+    let answer = Box::pin(async move {
+        let pieces = fetching.run(first, header.correlation_id).await;
+        Ok(Response::in_pieces(pieces))
+    });
+    Ok(Turn::Wait { answer, droppable: true })
+}
+
+impl Fetching {
+    fn new(call: &Call, version: i16, asked: FetchRequest) -> Fetching {
+        let server = &call.server;
+        let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
+        let limit = server.limits.fetch_bytes_max;
+        let mut fetching = Fetching {
+            server: Arc::clone(server),
+            reached: call.reached,
+            version,
+            committed_only: asked.isolation_level == READ_COMMITTED,
+            bytes_min: usize::try_from(asked.min_bytes).unwrap_or(0),
+            bytes_max: usize::try_from(asked.max_bytes).unwrap_or(0).min(limit),
+            deadline: server.now().after(wait_ms),
+            bell: Bell::new(),
+            topics: Vec::with_capacity(asked.topics.len()),
+            wanted: Vec::new(),
+        };
+        // Node to node we have our own protocol; to a Kafka broker that fetches as a replica we are no leader.
+        let is_replica = asked.replica_id >= 0 || asked.replica_state.replica_id >= 0;
+        for topic in asked.topics {
+            fetching.want(call, topic, is_replica);
+        }
+        fetching
+    }
+
+    fn want(&mut self, call: &Call, asked: FetchTopic, is_replica: bool) {
+        let image = self.server.image();
+        let found = if self.version >= TOPIC_IDS_FROM {
+            image.topic(asked.topic_id).ok_or(Code::UnknownTopicId)
+        } else {
+            image.topic_named(&asked.topic).ok_or(Code::UnknownTopicOrPartition)
+        };
+        let found = found.and_then(|topic| {
+            let may = call.may(Operation::Read, ResourceKind::Topic, &topic.name);
+            if may { Ok(topic) } else { Err(Code::TopicAuthorizationFailed) }
+        });
+        for FetchPartition {
+            partition: index,
+            current_leader_epoch,
+            fetch_offset,
+            last_fetched_epoch,
+            partition_max_bytes,
+            ..
+        } in asked.partitions
+        {
+            let partition = match &found {
+                Err(code) => Err(*code),
+                Ok(_) if is_replica => Err(Code::NotLeaderOrFollower),
+                Ok(topic) => {
+                    let id = PartitionId { topic: topic.id, index };
+                    image.partition(id).map(|_| id).ok_or(Code::UnknownTopicOrPartition)
+                }
+            };
+            self.wanted.push(Wanted {
+                topic: self.topics.len(),
+                index,
+                partition,
+                ask: ReadAsk {
+                    from: Offset(fetch_offset),
+                    current_epoch: epoch(current_leader_epoch),
+                    last_fetched_epoch: epoch(last_fetched_epoch),
+                    committed_only: self.committed_only,
+                },
+                bytes_max: usize::try_from(partition_max_bytes).unwrap_or(0),
+            });
+        }
+        self.topics.push(FetchableTopicResponse {
+            topic: asked.topic,
+            topic_id: asked.topic_id,
+            partitions: Vec::new(),
+        });
+    }
+
+    /// Asks every partition; the future only waits for their answers.
+    fn ask(&self) -> impl Future<Output = Vec<Planned>> + use<> {
+        let wait_ms = self.deadline.0.saturating_sub(self.server.now().mono_ms);
+        let waits = wait_ms > 0 && self.bytes_min > 0;
+        let asked: Vec<_> = self
+            .wanted
+            .iter()
+            .map(|wanted| {
+                let partition = wanted.partition.map_err(Refusal::Code)?;
+                let (reply, answer) = Reply::once();
+                let bell = waits.then(|| (self.bell.clone(), wait_ms));
+                let bytes_max = wanted.bytes_max.min(self.bytes_max);
+                self.server.inside.plan_read(partition, PlanRead { ask: wanted.ask, bytes_max, bell, reply });
+                Ok(answer)
+            })
+            .collect();
+        join_all(asked.into_iter().map(|answer| async move {
+            match answer {
+                Ok(answer) => answer.await.map_err(Refusal::Read),
+                Err(refusal) => Err(refusal),
+            }
+        }))
+    }
+
+    async fn run(self, first: impl Future<Output = Vec<Planned>>, correlation_id: i32) -> Vec<Piece> {
+        let mut plans = first.await;
+        loop {
+            let found = self.read(&plans);
+            let is_over = self.deadline.is_due(self.server.now());
+            if is_over || found.is_enough(self.bytes_min) {
+                return self.answer(plans, found, correlation_id);
+            }
+            tokio::select! {
+                () = self.bell.rung() => (),
+                () = self.server.host.clock.sleep_until(self.deadline.0) => (),
+            }
+            plans = self.ask().await;
+        }
+    }
+
+    /// Finds the whole batches of every plan, within the bytes of the request.
+    fn read(&self, plans: &[Planned]) -> Found {
+        let mut found = Found { ranges: Vec::with_capacity(plans.len()), bytes: 0, is_urgent: false };
+        for (plan, wanted) in plans.iter().zip(&self.wanted) {
+            let Ok(plan) = plan else {
+                found.is_urgent = true;
+                found.ranges.push(Ok(None));
+                continue;
+            };
+            let left = self.bytes_max.saturating_sub(found.bytes);
+            let range = match &plan.slice {
+                Some(slice) if left > 0 || found.bytes == 0 => {
+                    let bytes_max = left.min(wanted.bytes_max);
+                    let range = slice.read(bytes_max, found.bytes == 0);
+                    range.map(|range| Some(range).filter(|range| range.len > 0))
+                }
+                Some(_) | None => Ok(None),
+            };
+            if let Ok(Some(range)) = &range {
+                let bytes = usize::try_from(range.len).unwrap_or(usize::MAX);
+                found.bytes += bytes;
+                // A partition that is at its own maximum gives no more by waiting.
+                found.is_urgent |= bytes >= wanted.bytes_max;
+            }
+            found.is_urgent |= range.is_err() || plan.bounds.diverging.is_some();
+            found.ranges.push(range);
+        }
+        found
+    }
+
+    fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut endpoints = Vec::new();
+        let wanted = std::mem::take(&mut self.wanted);
+        for ((wanted, plan), range) in wanted.iter().zip(plans).zip(found.ranges) {
+            let mut data = match plan.and_then(|plan| {
+                let piece = range.and_then(|range| range.map(load).transpose());
+                piece.map(|piece| (plan, piece)).map_err(|_| Refusal::Code(Code::KafkaStorageError))
+            }) {
+                Ok((plan, piece)) => self.data(&plan, piece, &mut pieces),
+                Err(refusal) => self.refused(wanted, &refusal, &mut endpoints),
+            };
+            data.partition_index = wanted.index;
+            self.topics[wanted.topic].partitions.push(data);
+        }
+        let body = FetchResponse {
+            responses: std::mem::take(&mut self.topics),
+            node_endpoints: if self.version >= ENDPOINTS_FROM { endpoints } else { Vec::new() },
+            ..Default::default()
+        };
+        let mut pieces: Vec<Option<Piece>> = pieces.into_iter().map(Some).collect();
+        let chunks = fetch::response(self.version, correlation_id, &body);
+        let filled = chunks.into_iter().filter_map(|chunk| match chunk {
+            Chunk::Bytes(bytes) => Some(Piece::Bytes(bytes)),
+            Chunk::Records { index, .. } => pieces.get_mut(index).and_then(Option::take),
+        });
+        filled.collect()
+    }
+
+    fn data(&self, plan: &ReadPlan, piece: Option<Piece>, pieces: &mut Vec<Piece>) -> PartitionData {
+        let records = match piece {
+            None => Records::Bytes(Bytes::new()),
+            Some(piece) => {
+                let gap = Records::Gap { index: pieces.len(), len: piece.len() };
+                pieces.push(piece);
+                gap
+            }
+        };
+        let diverging =
+            plan.bounds.diverging.map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 });
+        PartitionData {
+            high_watermark: plan.bounds.high_watermark.0,
+            last_stable_offset: plan.bounds.stable.0,
+            log_start_offset: plan.bounds.log_start.0,
+            diverging_epoch: diverging.unwrap_or_default(),
+            aborted_transactions: self.committed_only.then(Vec::new),
+            records: Some(records),
+            ..Default::default()
+        }
+    }
+
+    fn refused(
+        &self,
+        wanted: &Wanted,
+        refusal: &Refusal,
+        endpoints: &mut Vec<NodeEndpoint>,
+    ) -> PartitionData {
+        let code = refusal.code();
+        let mut data = PartitionData {
+            error_code: code.into(),
+            high_watermark: -1,
+            records: Some(Records::Bytes(Bytes::new())),
+            ..Default::default()
+        };
+        let is_elsewhere = matches!(code, Code::NotLeaderOrFollower | Code::FencedLeaderEpoch);
+        if let (true, Ok(partition)) = (is_elsewhere, wanted.partition)
+            && let Some((leader, epoch)) = self.server.leader_of(partition)
+        {
+            data.current_leader = LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 };
+            self.name_endpoint(leader, endpoints);
+        }
+        data
+    }
+
+    fn name_endpoint(&self, leader: NodeId, endpoints: &mut Vec<NodeEndpoint>) {
+        if endpoints.iter().any(|endpoint| endpoint.node_id == leader.0) {
+            return;
+        }
+        let brokers = self.server.brokers(&self.server.image(), self.reached);
+        let Some(broker) = brokers.iter().find(|broker| broker.node == leader) else { return };
+        let (host, port, rack) = (broker.host.clone(), broker.port, broker.rack.clone());
+        endpoints.push(NodeEndpoint { node_id: leader.0, host, port, rack });
+    }
+}
+
+/// What is there to be sent.
+struct Found {
+    ranges: Vec<io::Result<Option<FileRange>>>,
+    bytes: usize,
+    is_urgent: bool,
+}
+
+impl Found {
+    fn is_enough(&self, bytes_min: usize) -> bool {
+        self.is_urgent || self.bytes >= bytes_min
+    }
+}
+
+/// -1 stands for "not known" and checks nothing.
+fn epoch(number: i32) -> Option<LeaderEpoch> {
+    (number >= 0).then_some(LeaderEpoch(number))
+}
+
+/// Small ranges are read into memory, large ones stay where they are.
+fn load(range: FileRange) -> io::Result<Piece> {
+    if range.len >= SEND_FILE_BYTES {
+        return Ok(Piece::File(range));
+    }
+    let mut bytes = BytesMut::zeroed(usize::try_from(range.len).unwrap_or(0));
+    range.file.read_exact_at(&mut bytes, range.at)?;
+    Ok(Piece::Bytes(bytes.freeze()))
+}

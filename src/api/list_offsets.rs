@@ -1,0 +1,136 @@
+//! ListOffsets (key 2), versions 1 to 10.
+//!
+//! Promises: a time is looked up record by record, inside compressed batches too; nothing found is offset -1 and
+//! no error.
+//! Versions: 2 isolation level. 4 leader epochs. 6 flexible. 7 time -3, the record with the largest timestamp. 8 time -4,
+//! the earliest on this disk. 9 time -5, the latest that was tiered (nothing is). 10 timeout.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use futures_util::future::join_all;
+use ottla_actors::stage::reply::Reply;
+use ottla_rules::ids::{LeaderEpoch, PartitionId};
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_wire::codes::Code;
+use ottla_wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+
+use super::Call;
+use crate::inside::{LookUp, LookedUp, Wanted};
+
+const READ_COMMITTED: i8 = 1;
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// Offsets by time. Every partition is asked when this returns.
+pub(crate) fn list_offsets(
+    call: &Call,
+    version: i16,
+    asked: ListOffsetsRequest,
+) -> impl Future<Output = ListOffsetsResponse> + use<> {
+    let twice = twice(&asked);
+    let committed_only = asked.isolation_level == READ_COMMITTED;
+    let topics: Vec<_> = asked
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let name = topic.name;
+            let answers: Vec<_> = topic
+                .partitions
+                .iter()
+                .map(|partition| {
+                    let is_twice = twice.contains(&(name.clone(), partition.partition_index));
+                    let code = if is_twice { Some(Code::InvalidRequest) } else { None };
+                    (partition.clone(), ask(call, version, &name, partition, committed_only, code))
+                })
+                .collect();
+            (name, answers)
+        })
+        .collect();
+    async move {
+        let topics = topics.into_iter().map(|(name, partitions)| async move {
+            let partitions = join_all(partitions.into_iter().map(|(asked, answer)| async move {
+                let found = match answer {
+                    Ok(Some(answer)) => answer.await.map_err(|error| Code::from(&error)),
+                    Ok(None) => Ok(None),
+                    Err(code) => Err(code),
+                };
+                respond(version, &asked, found)
+            }));
+            ListOffsetsTopicResponse { name, partitions: partitions.await }
+        });
+        ListOffsetsResponse { topics: join_all(topics).await, ..Default::default() }
+    }
+}
+
+/// Partitions that stand twice in a request: each of them is refused (INVALID_REQUEST), as in Kafka.
+fn twice(asked: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
+    let mut seen = BTreeSet::new();
+    let all = asked.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition_index))
+    });
+    all.filter(|key| !seen.insert(key.clone())).collect()
+}
+
+type Answer = Result<Option<LookedUp>, ottla_rules::partition::ReadError>;
+
+/// Asks one partition; `None` is "there is no such offset".
+fn ask(
+    call: &Call,
+    version: i16,
+    name: &str,
+    asked: &ListOffsetsPartition,
+    committed_only: bool,
+    refused: Option<Code>,
+) -> Result<Option<impl Future<Output = Answer> + use<>>, Code> {
+    if !call.may(Operation::Describe, ResourceKind::Topic, name) {
+        return Err(Code::TopicAuthorizationFailed);
+    }
+    if let Some(code) = refused {
+        return Err(code);
+    }
+    let wanted = match asked.timestamp {
+        LATEST => Wanted::Latest,
+        EARLIEST => Wanted::Earliest,
+        MAX_TIMESTAMP if version >= 7 => Wanted::MaxTimestamp,
+        EARLIEST_LOCAL if version >= 8 => Wanted::Earliest,
+        LATEST_TIERED if version >= 9 => return Ok(None),
+        time if time >= 0 => Wanted::At(time),
+        _ => return Err(Code::UnsupportedVersion),
+    };
+    let image = call.server.image();
+    let topic = image.topic_named(name).ok_or(Code::UnknownTopicOrPartition)?;
+    let partition = PartitionId { topic: topic.id, index: asked.partition_index };
+    image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
+    let current_epoch = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
+    let (reply, answer) = Reply::once();
+    call.server.inside.look_up(partition, LookUp { wanted, committed_only, current_epoch, reply });
+    Ok(Some(answer))
+}
+
+fn respond(
+    version: i16,
+    asked: &ListOffsetsPartition,
+    found: Result<Option<LookedUp>, Code>,
+) -> ListOffsetsPartitionResponse {
+    let mut response =
+        ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
+    match found {
+        Err(code) => response.error_code = code.into(),
+        Ok(None) => (),
+        Ok(Some(found)) => {
+            // Only a record has a timestamp; the ends of the log have none.
+            let is_end = matches!(asked.timestamp, LATEST | EARLIEST | EARLIEST_LOCAL);
+            response.timestamp = if is_end { -1 } else { found.timestamp };
+            response.offset = found.offset.0;
+            response.leader_epoch = if version >= 4 { found.epoch.0 } else { -1 };
+        }
+    }
+    response
+}

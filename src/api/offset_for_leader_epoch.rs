@@ -1,0 +1,78 @@
+//! OffsetForLeaderEpoch (key 23), versions 2 to 4 (KIP-101, KIP-320).
+//!
+//! Promises: the largest epoch at or below the one asked for, and where it ended; -1 and -1 when there is none.
+//! Versions: 3 the replica's id. 4 flexible.
+
+use std::future::Future;
+
+use futures_util::future::join_all;
+use ottla_actors::stage::reply::Reply;
+use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
+use ottla_rules::partition::ReadError;
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_wire::codes::Code;
+use ottla_wire::messages::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopicResult,
+};
+
+use super::Call;
+use crate::inside::EpochEnd;
+
+/// Where epochs ended. Every partition is asked when this returns.
+pub(crate) fn offset_for_leader_epoch(
+    call: &Call,
+    asked: OffsetForLeaderEpochRequest,
+) -> impl Future<Output = OffsetForLeaderEpochResponse> + use<> {
+    let topics: Vec<_> = asked
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let partitions = topic.partitions.iter();
+            let answers: Vec<_> =
+                partitions.map(|asked| (asked.partition, ask(call, &topic.topic, asked))).collect();
+            (topic.topic, answers)
+        })
+        .collect();
+    async move {
+        let topics = topics.into_iter().map(|(topic, partitions)| async move {
+            let partitions = join_all(partitions.into_iter().map(|(partition, answer)| async move {
+                let end = match answer {
+                    Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
+                    Err(code) => Err(code),
+                };
+                match end {
+                    Ok((epoch, end)) => EpochEndOffset {
+                        error_code: Code::None.into(),
+                        partition,
+                        leader_epoch: epoch.0,
+                        end_offset: end.0,
+                    },
+                    Err(code) => EpochEndOffset { error_code: code.into(), partition, ..Default::default() },
+                }
+            }));
+            OffsetForLeaderTopicResult { topic, partitions: partitions.await }
+        });
+        OffsetForLeaderEpochResponse { topics: join_all(topics).await, ..Default::default() }
+    }
+}
+
+fn ask(
+    call: &Call,
+    name: &str,
+    asked: &OffsetForLeaderPartition,
+) -> Result<impl Future<Output = Result<(LeaderEpoch, Offset), ReadError>> + use<>, Code> {
+    if !call.may(Operation::Describe, ResourceKind::Topic, name) {
+        return Err(Code::TopicAuthorizationFailed);
+    }
+    let image = call.server.image();
+    let topic = image.topic_named(name).ok_or(Code::UnknownTopicOrPartition)?;
+    let partition = PartitionId { topic: topic.id, index: asked.partition };
+    image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
+    let (reply, answer) = Reply::once();
+    let current = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
+    call.server
+        .inside
+        .epoch_end(partition, EpochEnd { epoch: LeaderEpoch(asked.leader_epoch), current, reply });
+    Ok(answer)
+}

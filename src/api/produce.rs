@@ -1,0 +1,337 @@
+//! Produce (key 0), versions 3 to 13 (advertised from 0, see below).
+//!
+//! Promises: offsets are dense; batches of one connection keep their order; acks=all waits for the in-sync set.
+//! Versions: 5 log start in the answer. 7 zstd. 8 errors per record. 9 flexible. 10 the current leader beside
+//! NOT_LEADER_OR_FOLLOWER (KIP-951). 13 topic ids.
+//! Clients: librdkafka turns compression off unless version 0 is advertised.
+//!
+//! A plain function: every batch is with its partition when it returns, and nothing is waited for. The answers
+//! come back through the connection's reply queue, each under the tag of its slot.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use ottla_actors::stage::reply::{Replies, Reply};
+use ottla_rules::batch::{Batch, BatchError, Codec};
+use ottla_rules::cluster::{Image, Topic};
+use ottla_rules::ids::{PartitionId, TopicId};
+use ottla_rules::partition::{Acks, AppendError, Appended};
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_rules::time::Now;
+use ottla_wire::codes::Code;
+use ottla_wire::header::RequestHeader;
+use ottla_wire::messages::produce::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
+};
+use ottla_wire::produce::ProduceRequest;
+
+use super::{Call, Close, Response};
+use crate::inside::Append;
+use crate::server::Server;
+
+/// What a partition says to one batch.
+pub(crate) type AppendReply = Result<Appended, AppendError>;
+
+/// The version from which zstd may be used (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// The version from which topics are named by id (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which the current leader stands beside an error (KIP-951).
+const LEADER_FROM: i16 = 10;
+
+/// A Produce whose batches are with their partitions.
+pub(crate) struct Produced {
+    server: Arc<Server>,
+    reached: SocketAddr,
+    header: RequestHeader,
+    answers: bool,
+    first_tag: u64,
+    waiting: usize,
+    topics: Vec<(String, TopicId)>,
+    slots: Vec<Slot>,
+}
+
+/// One partition of the request.
+struct Slot {
+    topic: usize,
+    partition: PartitionId,
+    outcome: Option<Outcome>,
+}
+
+/// What became of one partition's batch.
+enum Outcome {
+    Appended(Appended),
+    Refused { code: Code, message: Option<String>, records: Vec<(i32, String)> },
+}
+
+/// Where a Produce stands.
+pub(crate) enum Settled {
+    /// Some partition has not answered.
+    NotYet,
+    /// All have; this is the answer.
+    Answer(Response),
+    /// All have, and acks=0 wants none.
+    Silent,
+    /// acks=0 and something went wrong: Kafka closes the connection, so that the client asks for metadata.
+    Close(Close),
+}
+
+impl Outcome {
+    fn refused(code: Code, message: impl Into<Option<String>>) -> Outcome {
+        Outcome::Refused { code, message: message.into(), records: Vec::new() }
+    }
+}
+
+impl From<BatchError> for Outcome {
+    fn from(error: BatchError) -> Outcome {
+        let code = Code::from(&error);
+        let message = Some(error.to_string());
+        let records = match error {
+            BatchError::Invalid { records, .. } | BatchError::Timestamp { records } => records,
+            _ => Vec::new(),
+        };
+        Outcome::Refused { code, message, records }
+    }
+}
+
+/// Begins a Produce: checks what can be checked here and sends every good batch to its partition.
+pub(crate) fn begin(
+    call: &Call,
+    header: RequestHeader,
+    body: BytesMut,
+    replies: &Arc<Replies<AppendReply>>,
+    first_tag: u64,
+) -> Result<Produced, Close> {
+    let request = ProduceRequest::decode(body, header.version)?;
+    let acks = match request.acks {
+        0 => Some(Acks::None),
+        1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    };
+    let patience_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
+    let mut produced = Produced {
+        server: Arc::clone(&call.server),
+        reached: call.reached,
+        answers: acks != Some(Acks::None),
+        header,
+        first_tag,
+        waiting: 0,
+        topics: Vec::with_capacity(request.topic_data.len()),
+        slots: Vec::new(),
+    };
+    let records = produced.lay_out(request);
+    let desk = Desk::new(call, produced.header.version);
+    for (at, records) in records.into_iter().enumerate() {
+        let slot = &mut produced.slots[at];
+        let (name, _) = &produced.topics[slot.topic];
+        let checked = desk.check(name, &mut slot.partition, records);
+        let sent = checked.and_then(|batch| {
+            let acks = acks.ok_or_else(|| Outcome::refused(Code::InvalidRequiredAcks, None))?;
+            let reply = Reply::queued(Arc::clone(replies), first_tag + at as u64);
+            call.server.inside.append(slot.partition, Append { batch, acks, patience_ms, reply });
+            Ok(())
+        });
+        match sent {
+            Ok(()) => produced.waiting += 1,
+            Err(outcome) => slot.outcome = Some(outcome),
+        }
+    }
+    Ok(produced)
+}
+
+impl Produced {
+    /// One slot per partition, and the records of each. Where a partition stands twice in a request the later
+    /// records take the place of the earlier, as in Kafka, which keeps them in a map.
+    fn lay_out(&mut self, request: ProduceRequest) -> Vec<Option<BytesMut>> {
+        let mut records = Vec::new();
+        let mut topics: BTreeMap<(String, TopicId), usize> = BTreeMap::new();
+        let mut seen: BTreeMap<(usize, i32), usize> = BTreeMap::new();
+        for data in request.topic_data {
+            let topic = *topics.entry((data.name.clone(), data.topic_id)).or_insert_with(|| {
+                self.topics.push((data.name, data.topic_id));
+                self.topics.len() - 1
+            });
+            for partition in data.partition_data {
+                let id = PartitionId { topic: self.topics[topic].1, index: partition.index };
+                let slot = *seen.entry((topic, partition.index)).or_insert_with(|| {
+                    self.slots.push(Slot { topic, partition: id, outcome: None });
+                    records.push(None);
+                    self.slots.len() - 1
+                });
+                records[slot] = partition.records;
+            }
+        }
+        records
+    }
+
+    /// The tag of its first slot.
+    pub(crate) fn first_tag(&self) -> u64 {
+        self.first_tag
+    }
+
+    /// One past the tag of its last slot.
+    pub(crate) fn end_tag(&self) -> u64 {
+        self.first_tag + self.slots.len() as u64
+    }
+
+    /// A partition has answered.
+    pub(crate) fn settle(&mut self, tag: u64, reply: AppendReply) {
+        let at = usize::try_from(tag - self.first_tag).unwrap_or(usize::MAX);
+        let slot = self.slots.get_mut(at).filter(|slot| slot.outcome.is_none());
+        let Some(slot) = slot else { return };
+        slot.outcome = Some(match reply {
+            Ok(appended) => Outcome::Appended(appended),
+            Err(error) => Outcome::refused(Code::from(&error), Some(error.to_string())),
+        });
+        self.waiting -= 1;
+    }
+
+    /// Where it stands now. The answer is made once.
+    pub(crate) fn settled(&mut self) -> Settled {
+        if self.waiting > 0 {
+            return Settled::NotYet;
+        }
+        if self.answers {
+            let body = self.answer();
+            return Settled::Answer(Response::of(&self.header, &body));
+        }
+        let wrong = self.slots.iter().find_map(|slot| match &slot.outcome {
+            Some(Outcome::Refused { code, .. }) => Some(format!("{:?} for {}", code, slot.partition)),
+            Some(Outcome::Appended(_)) | None => None,
+        });
+        match wrong {
+            Some(why) => Settled::Close(Close::Unanswerable(why)),
+            None => Settled::Silent,
+        }
+    }
+
+    fn answer(&mut self) -> ProduceResponse {
+        let mut response = ProduceResponse::default();
+        for (name, topic_id) in &mut self.topics {
+            let name = std::mem::take(name);
+            response.responses.push(TopicProduceResponse { name, topic_id: *topic_id, ..Default::default() });
+        }
+        for slot in std::mem::take(&mut self.slots) {
+            let answer = match slot.outcome {
+                Some(Outcome::Appended(appended)) => of_appended(slot.partition.index, &appended),
+                Some(Outcome::Refused { code, message, records }) => {
+                    let mut answer = of_refused(slot.partition.index, code, message, records);
+                    if code == Code::NotLeaderOrFollower && self.header.version >= LEADER_FROM {
+                        answer.current_leader = self.leader_of(slot.partition, &mut response.node_endpoints);
+                    }
+                    answer
+                }
+                // Nothing waits any more, so every slot has its outcome; a hole would be our own fault.
+                None => of_refused(slot.partition.index, Code::UnknownServerError, None, Vec::new()),
+            };
+            response.responses[slot.topic].partition_responses.push(answer);
+        }
+        response
+    }
+
+    fn leader_of(&self, partition: PartitionId, endpoints: &mut Vec<NodeEndpoint>) -> LeaderIdAndEpoch {
+        let Some((leader, epoch)) = self.server.leader_of(partition) else {
+            return LeaderIdAndEpoch::default();
+        };
+        for broker in self
+            .server
+            .brokers(&self.server.image(), self.reached)
+            .iter()
+            .filter(|broker| broker.node == leader)
+        {
+            if endpoints.iter().all(|endpoint| endpoint.node_id != leader.0) {
+                let (host, port, rack) = (broker.host.clone(), broker.port, broker.rack.clone());
+                endpoints.push(NodeEndpoint { node_id: leader.0, host, port, rack });
+            }
+        }
+        LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 }
+    }
+}
+
+fn of_appended(index: i32, appended: &Appended) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: Code::None.into(),
+        base_offset: appended.base.0,
+        log_append_time_ms: appended.append_time,
+        log_start_offset: appended.log_start.0,
+        ..Default::default()
+    }
+}
+
+fn of_refused(
+    index: i32,
+    code: Code,
+    message: Option<String>,
+    records: Vec<(i32, String)>,
+) -> PartitionProduceResponse {
+    let record_errors = records.into_iter().map(|(batch_index, message)| BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: Some(message),
+    });
+    PartitionProduceResponse {
+        index,
+        error_code: code.into(),
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        record_errors: record_errors.collect(),
+        error_message: message,
+        ..Default::default()
+    }
+}
+
+/// Where one request's batches are checked and handed on.
+struct Desk<'a> {
+    call: &'a Call,
+    version: i16,
+    now: Now,
+    image: Arc<Image>,
+}
+
+impl<'a> Desk<'a> {
+    fn new(call: &'a Call, version: i16) -> Desk<'a> {
+        Desk { call, version, now: call.server.now(), image: call.server.image() }
+    }
+
+    /// The batch, if this partition exists and may take it, in Kafka's order of checks.
+    fn check(
+        &self,
+        name: &str,
+        partition: &mut PartitionId,
+        records: Option<BytesMut>,
+    ) -> Result<Batch, Outcome> {
+        let image = &self.image;
+        let topic = if self.version >= TOPIC_IDS_FROM {
+            image.topic(partition.topic).ok_or_else(|| Outcome::refused(Code::UnknownTopicId, None))?
+        } else {
+            image.topic_named(name).ok_or_else(|| Outcome::refused(Code::UnknownTopicOrPartition, None))?
+        };
+        if !self.call.may(Operation::Write, ResourceKind::Topic, &topic.name) {
+            return Err(Outcome::refused(Code::TopicAuthorizationFailed, None));
+        }
+        partition.topic = topic.id;
+        if image.partition(*partition).is_none() {
+            return Err(Outcome::refused(Code::UnknownTopicOrPartition, None));
+        }
+        self.parse(topic, records)
+    }
+
+    fn parse(&self, topic: &Topic, records: Option<BytesMut>) -> Result<Batch, Outcome> {
+        let Some(records) = records.filter(|records| !records.is_empty()) else {
+            let message = "a Produce request must have exactly one record batch for each partition";
+            return Err(Outcome::refused(Code::InvalidRecord, Some(message.to_owned())));
+        };
+        let rules = self.call.server.batch_rules(&self.image, topic);
+        let batch = Batch::parse(records, &rules, self.now)?;
+        if self.version < ZSTD_FROM && batch.header().attributes.codec()? == Codec::Zstd {
+            let message = "zstd is allowed from version 7 of Produce on";
+            return Err(Outcome::refused(Code::UnsupportedCompressionType, Some(message.to_owned())));
+        }
+        Ok(batch)
+    }
+}

@@ -1,0 +1,122 @@
+//! The door: listen, let in, and serve each connection on a shard.
+//!
+//! ```text
+//!   accept loop (control)  --admit-->  guest  --a shard in turn-->  connection: one task
+//!                                                                    |  intake -> line -> outbox
+//!                                                                    '- byte credit over all three
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+use ottla_actors::stage::shards::Shard;
+use ottla_host::{Listener, Socket};
+use ottla_rules::rights::Caller;
+
+use self::connection::Connection;
+use self::credit::{Credit, Share};
+use self::guests::{Guest, Guests};
+pub(crate) use self::line::Turn;
+pub(crate) use self::outbox::Piece;
+use crate::api::Call;
+use crate::server::Server;
+
+mod connection;
+mod credit;
+mod guests;
+mod intake;
+mod line;
+mod outbox;
+
+/// How long the accept loop rests when the kernel has no file descriptor left: one connection or segment file that is
+/// closed meanwhile is enough to go on.
+const REST_MS: u64 = 100;
+
+/// One listening address and everyone who came in by it.
+pub(crate) struct Door {
+    server: Arc<Server>,
+    guests: Arc<Guests>,
+    credit: Arc<Credit>,
+    shards: Vec<Shard>,
+    name: String,
+}
+
+impl Door {
+    /// A door to `server` whose connections live on `shards`, in turn. `name` is the listener's.
+    pub(crate) fn new(server: Arc<Server>, shards: Vec<Shard>, name: &str) -> Arc<Door> {
+        let limits = &server.limits;
+        Arc::new(Door {
+            guests: Guests::new(limits.connections_max, limits.connections_per_ip_max),
+            credit: Credit::new(limits.queued_bytes_max),
+            shards,
+            name: name.to_owned(),
+            server,
+        })
+    }
+
+    /// Lets people in until they are sent off. Runs on the control arbiter.
+    pub(crate) async fn keep(self: Arc<Door>, listener: Listener) {
+        let mut next = 0;
+        while !self.guests.are_leaving() {
+            match listener.accept().await {
+                Ok((socket, peer)) => {
+                    self.admit(socket, peer, next);
+                    next = (next + 1) % self.shards.len().max(1);
+                }
+                Err(error) => self.rest(&error).await,
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Door>, socket: Socket, peer: SocketAddr, shard: usize) {
+        // Dropping the socket closes it: Kafka does not say why either.
+        let guest = match self.guests.admit(peer.ip()) {
+            Ok(guest) => guest,
+            Err(refused) => return debug!(peer:% = peer, error:% = refused; "connection refused"),
+        };
+        let Some(shard) = self.shards.get(shard) else { return };
+        let detached = match socket.detach() {
+            Ok(detached) => detached,
+            Err(error) => return debug!(peer:% = peer, error:% = error; "connection lost"),
+        };
+        let door = Arc::clone(self);
+        shard.spawn(move || async move {
+            match detached.attach() {
+                Ok(socket) => door.serve(socket, guest).await,
+                Err(error) => debug!(peer:% = peer, error:% = error; "connection lost"),
+            }
+        });
+    }
+
+    async fn serve(&self, socket: Socket, guest: Guest) {
+        let peer = socket.peer_addr();
+        let caller =
+            Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
+        let call = Call { server: Arc::clone(&self.server), caller, reached: socket.local_addr() };
+        let share = Share::new(Arc::clone(&self.credit), self.server.limits.connection_bytes_max);
+        let ending = Connection::new(socket, guest, call, share).serve().await;
+        debug!(peer:% = peer, why:% = ending; "connection closed");
+    }
+
+    /// What accept can fail with is either one connection's bad luck or a lack of file descriptors, which passes.
+    async fn rest(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        warn!(error:% = error, open = self.guests.count(); "cannot accept, trying again");
+        tokio::time::sleep(Duration::from_millis(REST_MS)).await;
+    }
+
+    /// Asks everyone to leave, and lets nobody in any more.
+    pub(crate) fn send_off(&self) {
+        self.guests.send_off();
+    }
+
+    /// Returns once everyone has left.
+    pub(crate) async fn all_left(&self) {
+        self.guests.all_left().await;
+    }
+}

@@ -1,0 +1,250 @@
+//! One connection: one task on a shard, which takes answers, writes, reads and begins requests until nothing
+//! moves, and then sleeps until something does.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ottla_actors::stage::reply::Replies;
+use ottla_host::Socket;
+use ottla_wire::frame::FrameError;
+use tokio::time::Sleep;
+
+use super::credit::Share;
+use super::guests::Guest;
+use super::intake::Intake;
+use super::line::{Line, Turn};
+use super::outbox::Outbox;
+use crate::api::produce::AppendReply;
+use crate::api::{self, Call, Close, Request};
+
+/// After so many rounds the other tasks of the shard have their turn.
+const ROUNDS_MAX: usize = 32;
+
+/// Why a connection ended. None of them is worth more than a debug line: clients come and go.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ending {
+    /// The client closed it.
+    #[error("closed by the client")]
+    Client,
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// What came is no frame.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// A request that is answered by closing.
+    #[error("{0}")]
+    Request(#[from] Close),
+    /// Silent for `connections.max.idle.ms`.
+    #[error("idle for too long")]
+    Idle,
+    /// The node is stopping and everything is answered.
+    #[error("the node is stopping")]
+    Leaving,
+}
+
+/// A connection that has been let in.
+pub(crate) struct Connection {
+    socket: Socket,
+    guest: Guest,
+    call: Call,
+    intake: Intake,
+    line: Line,
+    held: Option<(Request, usize)>,
+    outbox: Outbox,
+    share: Share,
+    replies: Arc<Replies<AppendReply>>,
+    arrived: Vec<(u64, AppendReply)>,
+    next_tag: u64,
+    ended: bool,
+    idle: Idle,
+}
+
+/// The idle clock: armed once, and looked at again only when it rings.
+struct Idle {
+    idle_ms_max: u64,
+    last_moved_ms: u64,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connection {
+    /// A connection whose requests are made on behalf of `call`'s caller.
+    pub(crate) fn new(socket: Socket, guest: Guest, call: Call, share: Share) -> Connection {
+        let limits = call.server.limits.clone();
+        let idle = Idle {
+            idle_ms_max: limits.idle_ms_max,
+            last_moved_ms: call.server.host.clock.now().mono_ms,
+            alarm: None,
+        };
+        Connection {
+            socket,
+            guest,
+            intake: Intake::new(limits.request_bytes_max),
+            call,
+            line: Line::default(),
+            held: None,
+            outbox: Outbox::default(),
+            share,
+            replies: Replies::new(),
+            arrived: Vec::new(),
+            next_tag: 0,
+            ended: false,
+            idle,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(crate) async fn serve(mut self) -> Ending {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let mut moved_at_all = false;
+        for _ in 0..ROUNDS_MAX {
+            match self.round(cx) {
+                Err(ending) => return Poll::Ready(ending),
+                Ok(true) => moved_at_all = true,
+                Ok(false) => return self.rest(moved_at_all, cx),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One round; says whether anything moved.
+    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        let mut moved = self.take_replies(cx);
+        moved |= self.finish(cx)?;
+        moved |= self.write(cx)?;
+        moved |= self.begin()?;
+        moved |= self.read(cx)?;
+        Ok(moved)
+    }
+
+    fn take_replies(&mut self, cx: &Context<'_>) -> bool {
+        self.replies.take(cx.waker(), &mut self.arrived);
+        let moved = !self.arrived.is_empty();
+        for (tag, reply) in self.arrived.drain(..) {
+            self.line.settle(tag, reply);
+        }
+        moved
+    }
+
+    /// Moves what is answered from the front of the line to the outbox.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        let mut moved = false;
+        while let Poll::Ready(finished) = self.line.poll_front(cx) {
+            moved = true;
+            let finished = match finished {
+                Ok(finished) => finished,
+                Err(close) => return Err(self.close(close, cx)),
+            };
+            self.share.give(finished.request_bytes);
+            let Some(response) = finished.response else { continue };
+            self.share.take(response.len());
+            for piece in response.into_pieces() {
+                self.outbox.push(piece);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Closes; answers before the one that went wrong leave if the socket takes them now.
+    fn close(&mut self, close: Close, cx: &mut Context<'_>) -> Ending {
+        // The outcome changes nothing: the connection ends here either way.
+        let _ = self.write(cx);
+        close.into()
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        let mut moved = false;
+        while !self.outbox.is_empty() {
+            let Poll::Ready(written) = self.outbox.poll_write(&mut self.socket, cx)? else { break };
+            self.share.give(written);
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    /// Begins the requests that are here and whose turn it is.
+    fn begin(&mut self) -> Result<bool, Ending> {
+        let mut moved = false;
+        loop {
+            let (request, bytes) = match self.held.take() {
+                Some(held) => held,
+                None => match self.intake.next_frame()? {
+                    Some(frame) => {
+                        let bytes = frame.len() + 4;
+                        (Request::read(frame)?, bytes)
+                    }
+                    None => return Ok(moved),
+                },
+            };
+            if !self.line.admits(request.is_produce()) {
+                self.held = Some((request, bytes));
+                return Ok(moved);
+            }
+            let turn = api::begin(&self.call, request, &self.replies, self.next_tag)?;
+            if let Turn::Produce(produced) = &turn {
+                self.next_tag = produced.end_tag();
+            }
+            self.line.push(turn, bytes);
+            moved = true;
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        if self.ended || self.held.is_some() || self.guest.should_leave(cx) {
+            return Ok(false);
+        }
+        if !self.share.may_read(self.intake.has_begun(), cx) {
+            return Ok(false);
+        }
+        match self.intake.poll_fill(&mut self.socket, cx)? {
+            Poll::Pending => Ok(false),
+            Poll::Ready(0) => {
+                self.ended = true;
+                Ok(true)
+            }
+            Poll::Ready(came) => {
+                self.share.take(came);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Nothing moves any more: is it over, or is something waited for?
+    fn rest(&mut self, moved_at_all: bool, cx: &mut Context<'_>) -> Poll<Ending> {
+        let is_leaving = self.guest.should_leave(cx);
+        if self.ended || is_leaving {
+            let nothing_owed = self.held.is_none() && self.outbox.is_empty() && self.line.is_empty();
+            if nothing_owed || self.line.is_droppable() && self.outbox.is_empty() {
+                return Poll::Ready(if self.ended { Ending::Client } else { Ending::Leaving });
+            }
+        }
+        let clock = &self.call.server.host.clock;
+        if moved_at_all {
+            self.idle.last_moved_ms = clock.now().mono_ms;
+        }
+        if !self.line.is_empty() {
+            return Poll::Pending;
+        }
+        loop {
+            let due_ms = self.idle.last_moved_ms.saturating_add(self.idle.idle_ms_max);
+            if due_ms == u64::MAX {
+                return Poll::Pending;
+            }
+            let alarm = self.idle.alarm.get_or_insert_with(|| Box::pin(clock.sleep_until(due_ms)));
+            if alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.idle.alarm = None;
+            if clock.now().mono_ms >= due_ms {
+                return Poll::Ready(Ending::Idle);
+            }
+        }
+    }
+}

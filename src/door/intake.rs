@@ -1,0 +1,137 @@
+//! Bytes in: frames out of a socket, read adaptively.
+//!
+//! Small frames are read many at a time, a large one to its exact end so that there is no tail to copy;
+//! an idle connection owns no buffer. Measured against a plainly growing buffer this halves the cost of a
+//! small request. A claimed length allocates nothing beyond one step: the buffer grows as bytes come.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use ottla_wire::frame::{self, FrameError, LENGTH_BYTES};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Read at least this much at a time.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Trust a claimed length up to here; beyond, the buffer grows with what has come.
+const TRUST_BYTES: usize = 1024 * 1024;
+/// The reading side of one connection.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    buffer: BytesMut,
+    frame_bytes_max: usize,
+}
+
+impl Intake {
+    /// Frames longer than `frame_bytes_max` are refused.
+    pub(crate) fn new(frame_bytes_max: usize) -> Intake {
+        Intake { buffer: BytesMut::new(), frame_bytes_max }
+    }
+
+    /// True when bytes are here that no frame has taken yet.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// The next whole frame, without its length; `None` until it has come.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<BytesMut>, FrameError> {
+        let Some(length) = self.length()? else { return Ok(None) };
+        if self.buffer.len() < LENGTH_BYTES + length {
+            return Ok(None);
+        }
+        self.buffer.advance(LENGTH_BYTES);
+        Ok(Some(self.buffer.split_to(length)))
+    }
+
+    /// Length of the frame that begins here, once its four bytes have come.
+    fn length(&self) -> Result<Option<usize>, FrameError> {
+        let Some(bytes) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        frame::length(*bytes, self.frame_bytes_max).map(Some)
+    }
+
+    /// How much to read now: up to the exact end of a large frame, a chunk otherwise.
+    fn want(&self) -> usize {
+        let have = self.buffer.len();
+        let Ok(Some(length)) = self.length() else { return CHUNK_BYTES };
+        let rest = (LENGTH_BYTES + length).saturating_sub(have);
+        rest.min(TRUST_BYTES.max(have)).max(CHUNK_BYTES)
+    }
+
+    /// One read. `Ready(0)` is the end of the stream.
+    pub(crate) fn poll_fill<S>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let want = self.want();
+        self.buffer.reserve(want);
+        let read = poll_read_into(socket, &mut self.buffer, want, cx);
+        if read.is_pending() && self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        read
+    }
+}
+
+/// Reads at most `limit` bytes into the spare room of `buffer`, which has been reserved.
+fn poll_read_into<S>(
+    socket: &mut S,
+    buffer: &mut BytesMut,
+    limit: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>>
+where
+    S: AsyncRead + Unpin,
+{
+    let spare = buffer.spare_capacity_mut();
+    let room = spare.len().min(limit);
+    let mut room = ReadBuf::uninit(&mut spare[..room]);
+    ready!(Pin::new(socket).poll_read(cx, &mut room))?;
+    let came = room.filled().len();
+    let end = buffer.len() + came;
+    // SAFETY: `ReadBuf` says that the first `came` bytes of the spare room are initialised, and they
+    // follow directly on the bytes that were there.
+    unsafe { buffer.set_len(end) };
+    Poll::Ready(Ok(came))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intake(bytes: &[u8]) -> Intake {
+        let mut intake = Intake::new(1000);
+        intake.buffer.extend_from_slice(bytes);
+        intake
+    }
+
+    #[test]
+    fn frames_come_out_whole_and_in_order() {
+        let mut intake = intake(b"\0\0\0\x08abcdefgh\0\0\0\x09ijklmnopq\0\0");
+        assert_eq!(intake.next_frame().unwrap().unwrap(), &b"abcdefgh"[..]);
+        assert_eq!(intake.next_frame().unwrap().unwrap(), &b"ijklmnopq"[..]);
+        assert_eq!(intake.next_frame(), Ok(None));
+        assert!(intake.has_begun());
+    }
+
+    #[test]
+    fn lengths_that_no_request_has_are_refused() {
+        fn check(bytes: [u8; 4], refused: FrameError) {
+            assert_eq!(intake(&bytes).next_frame(), Err(refused));
+        }
+        check([0xff; 4], FrameError::Negative { length: -1 });
+        check([0; 4], FrameError::Empty);
+        check([0, 0, 3, 233], FrameError::TooLong { length: 1001, max: 1000 });
+        check([0x7f, 0xff, 0xff, 0xff], FrameError::TooLong { length: 0x7fff_ffff, max: 1000 });
+    }
+
+    #[test]
+    fn a_claimed_length_is_trusted_only_so_far() {
+        let mut intake = Intake::new(100 * 1024 * 1024);
+        intake.buffer.extend_from_slice(&(90 * 1024 * 1024_i32).to_be_bytes());
+        assert_eq!(intake.want(), TRUST_BYTES);
+        let mut intake = Intake::new(100 * 1024 * 1024);
+        intake.buffer.extend_from_slice(&(100_000_i32).to_be_bytes());
+        assert_eq!(intake.want(), 100_000, "to the exact end");
+    }
+}

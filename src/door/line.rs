@@ -1,0 +1,114 @@
+//! Requests of one connection that are not answered yet, in the order they came.
+//!
+//! Kafka works on one request of a connection at a time and answers in order; clients that pipeline rely on it.
+//! We do the same, except that consecutive Produce requests are sent to their partitions as they arrive:
+//! partitions keep arrival order, and answers leave in order all the same.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::api::produce::{AppendReply, Produced, Settled};
+use crate::api::{Close, Response};
+
+/// An answer that is being waited for; polled on the shard of its connection.
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = Result<Response, Close>>>>;
+
+/// What became of a request when it was begun.
+pub(crate) enum Turn {
+    /// It is answered.
+    Answered(Response),
+    /// Its batches are with their partitions; the answers come through the connection's reply queue.
+    Produce(Produced),
+    /// It waits for something.
+    Wait {
+        /// Only waits: everything it had to send is sent.
+        answer: Waiting,
+        /// A long poll: nothing is lost when it is dropped because its client is gone or the node stops.
+        droppable: bool,
+    },
+}
+
+struct Place {
+    turn: Turn,
+    request_bytes: usize,
+}
+
+/// What has come to the front and is over.
+pub(crate) struct Finished {
+    /// What goes on the wire; a Produce with acks=0 is not answered.
+    pub(crate) response: Option<Response>,
+    /// The credit that its request held.
+    pub(crate) request_bytes: usize,
+}
+
+/// The requests that are under way.
+#[derive(Default)]
+pub(crate) struct Line {
+    places: VecDeque<Place>,
+}
+
+impl Line {
+    /// True when nothing is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// True when a request of this kind may begin behind those that are under way.
+    pub(crate) fn admits(&self, is_produce: bool) -> bool {
+        match self.places.back() {
+            None => true,
+            // The last one says it all: nothing else begins behind a Produce before that is answered.
+            Some(last) => is_produce && matches!(last.turn, Turn::Produce(_)),
+        }
+    }
+
+    /// True when nothing is lost by closing now.
+    pub(crate) fn is_droppable(&self) -> bool {
+        match self.places.front() {
+            None => true,
+            Some(first) => matches!(first.turn, Turn::Wait { droppable: true, .. }),
+        }
+    }
+
+    /// A request has begun that holds `request_bytes` of credit.
+    pub(crate) fn push(&mut self, turn: Turn, request_bytes: usize) {
+        self.places.push_back(Place { turn, request_bytes });
+    }
+
+    /// A partition has answered the append with this tag.
+    pub(crate) fn settle(&mut self, tag: u64, reply: AppendReply) {
+        // Tags rise along the line, so the request is the last one that begins at or before the tag.
+        let behind = self.places.partition_point(|place| match &place.turn {
+            Turn::Produce(produced) => produced.first_tag() <= tag,
+            Turn::Answered(_) | Turn::Wait { .. } => false,
+        });
+        let Some(index) = behind.checked_sub(1) else { return };
+        if let Turn::Produce(produced) = &mut self.places[index].turn {
+            produced.settle(tag, reply);
+        }
+    }
+
+    /// Takes the first request off the line once it is over.
+    pub(crate) fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<Result<Finished, Close>> {
+        let Some(first) = self.places.front_mut() else { return Poll::Pending };
+        let response = match &mut first.turn {
+            Turn::Answered(response) => Some(std::mem::take(response)),
+            Turn::Wait { answer, .. } => match answer.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(close)) => return Poll::Ready(Err(close)),
+                Poll::Ready(Ok(response)) => Some(response),
+            },
+            Turn::Produce(produced) => match produced.settled() {
+                Settled::NotYet => return Poll::Pending,
+                Settled::Answer(response) => Some(response),
+                Settled::Silent => None,
+                Settled::Close(close) => return Poll::Ready(Err(close)),
+            },
+        };
+        let request_bytes = first.request_bytes;
+        self.places.pop_front();
+        Poll::Ready(Ok(Finished { response, request_bytes }))
+    }
+}

@@ -1,0 +1,191 @@
+//! One node as its APIs see it: what it is called, what it allows, and the way to those who know.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ottla_actors::stage::reply::Reply;
+use ottla_config::Endpoint;
+use ottla_host::Host;
+use ottla_rules::batch::BatchRules;
+use ottla_rules::cluster::{Command, CommandError, Image, Topic};
+use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
+use ottla_rules::limits::Limits;
+use ottla_rules::settings::BrokerSettings;
+use ottla_rules::time::Now;
+
+use crate::inside::Inside;
+
+/// What every connection of a node shares.
+pub(crate) struct Server {
+    /// The outside world.
+    pub(crate) host: Host,
+    /// Those who know.
+    pub(crate) inside: Arc<dyn Inside>,
+    /// This node.
+    pub(crate) node: NodeId,
+    /// What clients are told about its address; `None`: the address by which they came.
+    pub(crate) advertise: Option<Endpoint>,
+    /// Its zone.
+    pub(crate) rack: Option<String>,
+    /// What it was started with.
+    pub(crate) given: BrokerSettings,
+    /// The bounds that follow from that.
+    pub(crate) limits: Arc<Limits>,
+    rules: Mutex<RulesOfTopics>,
+}
+
+/// A node that clients can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broker {
+    /// Its number.
+    pub(crate) node: NodeId,
+    /// Its host, as the client should say it.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: i32,
+    /// Its zone.
+    pub(crate) rack: Option<String>,
+}
+
+/// The batch rules of the topics that were produced to under one image.
+#[derive(Default)]
+struct RulesOfTopics {
+    version: u64,
+    topics: std::collections::BTreeMap<TopicId, Arc<BatchRules>>,
+}
+
+impl Server {
+    /// A node that is about to open its door.
+    pub(crate) fn new(
+        host: Host,
+        inside: Arc<dyn Inside>,
+        config: &ottla_config::Config,
+        advertise: Option<Endpoint>,
+    ) -> Server {
+        Server {
+            host,
+            inside,
+            node: config.node_id,
+            advertise,
+            rack: config.rack.clone(),
+            given: config.settings.clone(),
+            limits: Arc::new(config.limits.clone()),
+            rules: Mutex::default(),
+        }
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Now {
+        let now = self.host.clock.now();
+        Now { mono_ms: now.mono_ms, wall_ms: now.wall_ms }
+    }
+
+    /// All facts at this moment.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        self.inside.image()
+    }
+
+    /// The settings that count now: those of the start under those set since.
+    pub(crate) fn settings(&self, image: &Image) -> BrokerSettings {
+        image.settings(self.node, &self.given)
+    }
+
+    /// What a topic allows in a batch. Kept until the image changes: it is asked for with every produce.
+    pub(crate) fn batch_rules(&self, image: &Image, topic: &Topic) -> Arc<BatchRules> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if rules.version != image.version() {
+            *rules = RulesOfTopics { version: image.version(), ..RulesOfTopics::default() };
+        }
+        let found = rules.topics.entry(topic.id).or_insert_with(|| {
+            let config = image.topic_config(topic, &self.settings(image));
+            Arc::new(config.batch_rules(&self.limits))
+        });
+        Arc::clone(found)
+    }
+
+    /// Every node of the cluster, as a client should reach it that reached us by `reached`.
+    pub(crate) fn brokers(&self, image: &Image, reached: SocketAddr) -> Vec<Broker> {
+        let brokers = image.nodes().map(|node| {
+            if node.id == self.node {
+                return self.myself(reached);
+            }
+            Broker {
+                node: node.id,
+                host: node.host.clone(),
+                port: i32::from(node.port),
+                rack: node.rack.clone(),
+            }
+        });
+        brokers.collect()
+    }
+
+    fn myself(&self, reached: SocketAddr) -> Broker {
+        let (host, port) = match &self.advertise {
+            Some(endpoint) => (endpoint.host.clone(), endpoint.port),
+            None => (reached.ip().to_canonical().to_string(), reached.port()),
+        };
+        Broker { node: self.node, host, port: i32::from(port), rack: self.rack.clone() }
+    }
+
+    /// Who leads a partition, and in which reign.
+    pub(crate) fn leader_of(&self, partition: PartitionId) -> Option<(NodeId, LeaderEpoch)> {
+        let image = self.image();
+        let found = image.partition(partition)?;
+        Some((found.leader, image.leader_epoch(found)))
+    }
+
+    /// An id for a new topic: random, version 4, never one that begins with a dash (Kafka's `Uuid.randomUuid`: tools
+    /// would take it for an option).
+    pub(crate) fn draw_topic_id(&self) -> TopicId {
+        loop {
+            let mut bytes = [0; 16];
+            self.host.chance.fill(&mut bytes);
+            bytes[6] = bytes[6] & 0x0f | 0x40;
+            bytes[8] = bytes[8] & 0x3f | 0x80;
+            let id = TopicId(bytes);
+            if !id.to_string().starts_with('-') {
+                return id;
+            }
+        }
+    }
+
+    /// Has the cluster decide a command. Sent when this returns; the future only waits.
+    pub(crate) fn submit(&self, command: Command) -> impl Future<Output = Submitted> + use<> {
+        let (reply, answer) = Reply::once();
+        self.inside.submit(command, reply);
+        answer
+    }
+
+    /// The same, or only its checks (`validate_only`).
+    pub(crate) fn submit_or_check(
+        &self,
+        command: Command,
+        check_only: bool,
+    ) -> impl Future<Output = Submitted> + use<> {
+        let way = if check_only { Err(self.check(&command)) } else { Ok(self.submit(command)) };
+        async move {
+            match way {
+                Ok(answer) => answer.await,
+                Err(checked) => checked,
+            }
+        }
+    }
+
+    /// What the facts would be after a command.
+    fn check(&self, command: &Command) -> Submitted {
+        let mut image = Image::clone(&self.image());
+        let changes = image.decide(command, &self.settings(&image))?;
+        changes.iter().for_each(|change| image.apply(change));
+        Ok(Arc::new(image))
+    }
+
+    /// Takes a producer id. Sent when this returns; the future only waits.
+    pub(crate) fn take_producer_id(&self) -> impl Future<Output = Result<ProducerId, CommandError>> + use<> {
+        let (reply, answer) = Reply::once();
+        self.inside.take_producer_id(reply);
+        answer
+    }
+}
+
+/// What a command comes to: the facts after it.
+pub(crate) type Submitted = Result<Arc<Image>, CommandError>;
