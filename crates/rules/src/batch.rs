@@ -489,3 +489,6 @@ fn check_crc(header: &Header, batch: &[u8]) -> Result<(), BatchError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,10 @@ pub(super) fn unpack<'a>(
 
 fn zstd_reader(packed: &[u8], bytes_max: usize) -> io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
     let mut reader = zstd::stream::read::Decoder::with_buffer(packed)?;
-    // The window is memory that a frame of a few bytes can ask for: it need not be larger than what may come out.
-    // 10 and 27 are what zstd itself allows without being asked twice.
-    let window_log = bytes_max.checked_next_power_of_two().map_or(27, usize::ilog2).clamp(10, 27);
+    // The window is memory that a frame of a few bytes can ask for: it need not be larger than what may come out. But 8 MiB
+    // is what every reader has to bear (RFC 8878, 3.1.1.1.2), and a Java producer asks for 2 MiB however little it sends.
+    // 27 is what zstd allows without being asked twice.
+    let window_log = bytes_max.checked_next_power_of_two().map_or(27, usize::ilog2).clamp(23, 27);
     reader.window_log_max(window_log)?;
     Ok(reader)
 }
