@@ -158,7 +158,9 @@ impl Journal {
     ) -> Result<(Self, Vec<JournalEntry>), JournalError> {
         disk.create_dir_all(&dir).map_err(|error| JournalError::io("create", &dir, error))?;
         let mut found = scan::scan(&disk, &dir)?;
-        if let Some((last, open)) = found.laps.last().and_then(|lap| Some((lap.file, found.files.get(&lap.file)?))) {
+        if let Some((last, open)) =
+            found.laps.last().and_then(|lap| Some((lap.file, found.files.get(&lap.file)?)))
+        {
             // A process that was killed leaves its last lap in the page cache. The next one must not begin before it.
             open.sync_data().map_err(|error| JournalError::io("sync", &file::path(&dir, last), error))?;
         }

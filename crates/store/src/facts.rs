@@ -1,0 +1,156 @@
+//! Facts: everything that says where and who, one small value per fact.
+//!
+//! On a machine they live in sled, in memory for the simulation: both behave alike (the same tests run over both), and
+//! in neither a fact is safe before [`Facts::flush`] has returned. A crash keeps the order: when a fact survived, so
+//! did everything put before it.
+//!
+//! | key | what | module |
+//! |---|---|---|
+//! | `i/...` | identity of this data directory | [`identity`] |
+//! | `m/...` | the metadata image, one value per fact | [`image`] |
+//! | `c/<partition>` | recovery point and log start | [`checkpoint`] |
+//! | `e/<partition><epoch>` | where each leader epoch starts | [`epochs`] |
+//! | `p/<partition>` | snapshot of the idempotent producers | [`producers`] |
+//!
+//! Values begin with a version byte; one that cannot be read is reported as [`FactsError::Damaged`], and what it said
+//! is rebuilt where that is possible.
+
+use std::{path::Path, sync::Arc};
+
+use crate::facts::memory::MemoryFacts;
+
+pub mod checkpoint;
+pub mod epochs;
+pub mod identity;
+pub mod image;
+pub mod key;
+pub mod memory;
+pub mod producers;
+pub mod value;
+
+/// Memory that sled may use for its cache. Facts are few and small, and most are read once, at start.
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// Where the facts of a data directory are kept.
+#[derive(Clone, Debug)]
+pub enum FactsKind {
+    /// In sled, inside the data directory.
+    Sled,
+    /// In memory, for the simulation: the handle outlives the node, as a disk does.
+    Memory(MemoryFacts),
+}
+
+/// A fact could not be read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The value is not one that we wrote: rebuild it, or go without.
+    #[error("the stored fact {key} cannot be read: {why}")]
+    Damaged {
+        /// The key, with unprintable bytes escaped.
+        key: String,
+        /// What is wrong with the value.
+        why: String,
+    },
+    /// The store below failed. Nothing that was not flushed before can be trusted to be there.
+    #[error("the facts of this data directory cannot be used: {0}")]
+    Failed(String),
+}
+
+/// The facts of one data directory. Cheap to clone; every call may touch the disk, so not for a shard's thread.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    kind: Arc<Kind>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sled(sled::Db),
+    Memory(MemoryFacts),
+}
+
+/// One key and its value, as [`Facts::scan_prefix`] lists them.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+impl Facts {
+    /// Opens the facts in `dir` (created when missing), or those of the given memory.
+    pub fn open(kind: FactsKind, dir: &Path) -> Result<Self, FactsError> {
+        let kind = match kind {
+            FactsKind::Memory(memory) => Kind::Memory(memory),
+            FactsKind::Sled => Kind::Sled(
+                sled::Config::new()
+                    .path(dir)
+                    .cache_capacity(CACHE_BYTES)
+                    .mode(sled::Mode::LowSpace)
+                    // Our own flush says when a fact is safe; a timer would only hide a missing one.
+                    .flush_every_ms(None)
+                    .open()
+                    .map_err(failed)?,
+            ),
+        };
+        Ok(Self { kind: Arc::new(kind) })
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, FactsError> {
+        match &*self.kind {
+            Kind::Sled(db) => Ok(db.get(key).map_err(failed)?.map(|value| value.to_vec())),
+            Kind::Memory(memory) => Ok(memory.get(key)),
+        }
+    }
+
+    /// Puts `value` under `key`, in place of what was there. Safe after the next [`Self::flush`].
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), FactsError> {
+        match &*self.kind {
+            Kind::Sled(db) => db.insert(key, value).map(drop).map_err(failed),
+            Kind::Memory(memory) => {
+                memory.put(key, value);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets `key`; no error when it is not there. Safe after the next [`Self::flush`].
+    pub fn remove(&self, key: &[u8]) -> Result<(), FactsError> {
+        match &*self.kind {
+            Kind::Sled(db) => db.remove(key).map(drop).map_err(failed),
+            Kind::Memory(memory) => {
+                memory.remove(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Every fact whose key begins with `prefix`, in the order of the keys.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<Pair>, FactsError> {
+        match &*self.kind {
+            Kind::Sled(db) => db
+                .scan_prefix(prefix)
+                .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed))
+                .collect(),
+            Kind::Memory(memory) => Ok(memory.scan_prefix(prefix)),
+        }
+    }
+
+    /// Forgets every fact whose key begins with `prefix`.
+    pub fn remove_prefix(&self, prefix: &[u8]) -> Result<(), FactsError> {
+        for (key, _) in self.scan_prefix(prefix)? {
+            self.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Returns once everything put or removed before is safe from a power cut.
+    pub fn flush(&self) -> Result<(), FactsError> {
+        match &*self.kind {
+            Kind::Sled(db) => db.flush().map(drop).map_err(failed),
+            Kind::Memory(memory) => {
+                memory.flush();
+                Ok(())
+            }
+        }
+    }
+}
+
+fn failed(error: sled::Error) -> FactsError {
+    FactsError::Failed(error.to_string())
+}

@@ -1,0 +1,178 @@
+//! Open files: opened on use, and closed again when too many are open.
+//!
+//! A partition may have thousands of segments, a node ten thousand partitions, and the process a few thousand file
+//! descriptors. So a segment owns names, not files; whoever needs a file asks for it, and the cache closes the one not
+//! used for longest (nearly: the clock algorithm). A file handed out stays usable while its holder keeps it.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use ottla_host::{Disk, File, OpenMode};
+use ottla_rules::ids::Offset;
+
+use crate::layout::{self, Part};
+
+/// Files kept open when nobody says otherwise: well below the usual soft limit of 1,024, which sockets share.
+pub(crate) const OPEN_FILES_MAX: usize = 512;
+
+/// The cache of open segment files of one data directory.
+pub(crate) struct Files {
+    pub(crate) disk: Disk,
+    max: AtomicUsize,
+    open: Mutex<VecDeque<(Weak<SegmentFiles>, Part)>>,
+}
+
+/// The directory of one partition; it is renamed when the partition is deleted.
+pub(crate) struct Dir {
+    pub(crate) files: Arc<Files>,
+    pub(crate) path: Mutex<PathBuf>,
+}
+
+/// The three files of one segment, open or not.
+pub(crate) struct SegmentFiles {
+    dir: Arc<Dir>,
+    pub(crate) base: Offset,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    /// Renamed to end with `.deleted`: to be opened by that name.
+    deleted: bool,
+    files: [Option<File>; 3],
+    used: [bool; 3],
+}
+
+impl Files {
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, max: AtomicUsize::new(OPEN_FILES_MAX), open: Mutex::default() }
+    }
+
+    /// How many files may stay open from now on; at least 16.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max.max(16), Ordering::Relaxed);
+    }
+
+    fn admit(&self, segment: &Arc<SegmentFiles>, part: Part) {
+        let mut open = lock(&self.open);
+        open.push_back((Arc::downgrade(segment), part));
+        let max = self.max.load(Ordering::Relaxed);
+        // Each file gets one more round when it was used since the last; two rounds find one to close for sure.
+        for _ in 0..2 * open.len() {
+            if open.len() <= max {
+                return;
+            }
+            let Some((segment, part)) = open.pop_front() else { return };
+            if segment.upgrade().is_some_and(|segment| segment.close_unless_used(part)) {
+                open.push_back((segment, part));
+            }
+        }
+    }
+}
+
+impl Dir {
+    pub(crate) fn new(files: Arc<Files>, path: PathBuf) -> Self {
+        Self { files, path: Mutex::new(path) }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        lock(&self.path).clone()
+    }
+}
+
+impl SegmentFiles {
+    pub(crate) fn new(dir: Arc<Dir>, base: Offset) -> Arc<Self> {
+        Arc::new(Self { dir, base, slots: Mutex::default() })
+    }
+
+    /// The file, opened when it is not: `NotFound` once the segment was deleted and its time is over.
+    pub(crate) fn open(self: &Arc<Self>, part: Part) -> io::Result<File> {
+        self.obtain(part, OpenMode::Write)
+    }
+
+    /// The file, created when it is not there.
+    pub(crate) fn create(self: &Arc<Self>, part: Part) -> io::Result<File> {
+        self.obtain(part, OpenMode::Create)
+    }
+
+    fn obtain(self: &Arc<Self>, part: Part, mode: OpenMode) -> io::Result<File> {
+        let mut slots = lock(&self.slots);
+        slots.used[part as usize] = true;
+        if let Some(file) = &slots.files[part as usize] {
+            return Ok(file.clone());
+        }
+        let file = self.dir.files.disk.open(&self.path_of(part, slots.deleted), mode)?;
+        slots.files[part as usize] = Some(file.clone());
+        // The cache locks other segments' slots: never with ours held.
+        drop(slots);
+        self.dir.files.admit(self, part);
+        Ok(file)
+    }
+
+    /// Where the file is now.
+    pub(crate) fn path(&self, part: Part) -> PathBuf {
+        self.path_of(part, lock(&self.slots).deleted)
+    }
+
+    /// Renames the files to end with `.deleted`. Readers that hold this segment still find them.
+    pub(crate) fn mark_deleted(&self) -> io::Result<()> {
+        let mut slots = lock(&self.slots);
+        if slots.deleted {
+            return Ok(());
+        }
+        for part in Part::ALL {
+            match self.dir.files.disk.rename(&self.path_of(part, false), &self.path_of(part, true)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+        }
+        slots.deleted = true;
+        Ok(())
+    }
+
+    /// Removes the files, under whichever name they have.
+    pub(crate) fn unlink(&self) -> io::Result<()> {
+        let mut slots = lock(&self.slots);
+        slots.files = [const { None }; 3];
+        for part in Part::ALL {
+            match self.dir.files.disk.remove_file(&self.path_of(part, slots.deleted)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, part: Part, deleted: bool) -> PathBuf {
+        let mut name = layout::file_name(self.base, part);
+        if deleted {
+            name.push_str(layout::DELETED_FILE);
+        }
+        lock(&self.dir.path).join(name)
+    }
+
+    /// Whether the file stays open, because it was used since this was last asked.
+    fn close_unless_used(&self, part: Part) -> bool {
+        let mut slots = lock(&self.slots);
+        if slots.files[part as usize].is_none() {
+            return false;
+        }
+        if std::mem::take(&mut slots.used[part as usize]) {
+            return true;
+        }
+        slots.files[part as usize] = None;
+        false
+    }
+}
+
+/// A poisoned lock is taken all the same: what it guards is whole between any two statements here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

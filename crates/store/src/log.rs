@@ -1,0 +1,434 @@
+//! The log of one partition: segments of record batches in Kafka's own files.
+//!
+//! ```text
+//!   start                                   recovery point          end
+//!     |   closed segments    |  closed  |      :        active        |
+//!     +----------------------+----------+------:----------------------+
+//!         immutable, indexed by files          :  not known to be synced
+//! ```
+//!
+//! The partition's owner alone appends, rolls and cuts. Readers get a [`slice::Slice`] or a [`lookup::TimeLookup`]: plain
+//! values that find their bytes without the owner, because what lies below the high watermark never changes.
+
+use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use ottla_rules::{
+    batch::Stamped,
+    ids::{Offset, PartitionId, TopicId},
+    retention::SegmentFacts,
+};
+
+use crate::{
+    facts::FactsError,
+    files::{Dir, SegmentFiles},
+    layout::{self, Part},
+    log::{
+        config::LogConfig,
+        segment::{Active, Segment},
+    },
+    store::Store,
+};
+
+pub mod config;
+pub mod delete;
+pub(crate) mod index;
+pub mod lookup;
+pub mod read;
+pub mod recover;
+pub mod replay;
+pub(crate) mod scan;
+pub(crate) mod segment;
+pub mod slice;
+pub mod sync;
+
+/// Batches at the end of the log whose positions are remembered, so that readers at the tail need no index.
+const RECENT_MAX: usize = 64;
+
+/// Which partition, and under which name its files are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The partition.
+    pub id: PartitionId,
+    /// The name of its topic.
+    pub topic: Arc<str>,
+}
+
+impl Place {
+    /// The name of the partition's directory, as in Kafka.
+    #[must_use]
+    pub fn dir_name(&self) -> String {
+        format!("{}-{}", self.topic, self.id.index)
+    }
+}
+
+/// What failed on the disk. The partition cannot go on as if nothing had happened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The operating system refused. Nothing was appended; what was written was cut back.
+    #[error("cannot {what} {}: {error}", .file.display())]
+    Io {
+        /// What was tried, a verb.
+        what: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// What had been synced is not there any more, or is not what was written. Never guessed at: the partition stays
+    /// offline until the file is put back or the partition is deleted.
+    #[error("{} is damaged at byte {at}: {why}", .file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        at: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The facts could not be read or written.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+}
+
+/// One partition's files. See the module.
+pub struct Log {
+    pub(crate) store: Store,
+    pub(crate) place: Place,
+    pub(crate) config: LogConfig,
+    pub(crate) dir: Arc<Dir>,
+    /// Whether the partition's directory is there.
+    pub(crate) exists: bool,
+    pub(crate) closed: VecDeque<Segment>,
+    pub(crate) active: Option<Active>,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    /// Everything below is synced.
+    pub(crate) recovery_point: Offset,
+    /// A name in the directory came or went since it was last synced.
+    pub(crate) dir_dirty: bool,
+    /// A failed write may have left bytes behind the end.
+    untrimmed: bool,
+    recent: VecDeque<Recent>,
+}
+
+/// A batch of the active segment.
+#[derive(Clone, Copy)]
+pub(crate) struct Recent {
+    pub(crate) base: Offset,
+    pub(crate) end: Offset,
+    pub(crate) position: u64,
+}
+
+/// What a log looked like before a burst.
+struct Mark {
+    closed: usize,
+    active: Option<Offset>,
+    size: u64,
+    end: Offset,
+}
+
+impl Log {
+    /// A partition that has no records yet. Touches nothing on the disk: the directory comes with the first append.
+    #[must_use]
+    pub fn create(store: &Store, place: Place, config: LogConfig) -> Self {
+        let dir = Arc::new(store.dir_of(&place));
+        Self {
+            store: store.clone(),
+            place,
+            config,
+            dir,
+            exists: false,
+            closed: VecDeque::new(),
+            active: None,
+            start: Offset::ZERO,
+            end: Offset::ZERO,
+            recovery_point: Offset::ZERO,
+            dir_dirty: false,
+            untrimmed: false,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// The first offset that may be read.
+    #[must_use]
+    pub fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// The offset that the next record gets.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Everything below was synced when last heard of.
+    #[must_use]
+    pub fn recovery_point(&self) -> Offset {
+        self.recovery_point
+    }
+
+    /// Bytes of batches in all segments.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.all().map(|segment| segment.size).sum()
+    }
+
+    /// Another configuration from the next append on.
+    pub fn configure(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// Writes batches at the end, in one write per segment. Their offsets must go on where the log ends.
+    ///
+    /// # Errors
+    /// Nothing of the burst is in the log then: what was written of it is cut back.
+    pub fn append(&mut self, batches: &[Stamped]) -> Result<(), LogError> {
+        let mark = self.mark();
+        let done = self.append_all(batches);
+        if done.is_err() {
+            self.cut_back(&mark);
+        }
+        done
+    }
+
+    fn append_all(&mut self, batches: &[Stamped]) -> Result<(), LogError> {
+        let mut rest = batches;
+        while let Some(first) = rest.first() {
+            assert_eq!(first.base, self.end, "a batch does not follow the end of {}", self.place.dir_name());
+            if self.active.is_none() || self.is_full(first, 0) {
+                self.roll(first.base)?;
+            }
+            let mut bytes = 0;
+            let fitting = |batch: &&Stamped| {
+                let fits = bytes == 0 || !self.is_full(batch, bytes);
+                bytes += batch.bytes.len() as u64;
+                fits
+            };
+            let n = rest.iter().take_while(fitting).count();
+            self.write(&rest[..n])?;
+            rest = &rest[n..];
+        }
+        Ok(())
+    }
+
+    /// Writes batches that fit into the active segment.
+    fn write(&mut self, batches: &[Stamped]) -> Result<(), LogError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let log =
+            active.segment.files.open(Part::Log).map_err(failed("open", &active.segment.files, Part::Log))?;
+        if self.untrimmed {
+            segment::trim(&log, active.segment.size).map_err(failed(
+                "cut",
+                &active.segment.files,
+                Part::Log,
+            ))?;
+            self.untrimmed = false;
+        }
+        let bytes: Vec<Bytes> = batches.iter().map(|batch| batch.bytes.clone()).collect();
+        let written = log.pwritev_all(&bytes, active.segment.size).map_err(io::Error::from);
+        written.map_err(failed("write to", &active.segment.files, Part::Log))?;
+        active.segment.dirty = true;
+        for batch in batches {
+            if self.recent.len() == RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(Recent { base: batch.base, end: batch.end, position: active.segment.size });
+            active.add_stamped(batch, self.config.index_interval_bytes);
+            self.end = batch.end;
+        }
+        if active.offsets.is_due() {
+            // An index that lacks entries is slower, not wrong: no reason to refuse records that are written.
+            if let Err(error) = active.flush_indexes() {
+                log::warn!(partition:% = self.place.dir_name(), error:% = error; "index entries not written");
+            }
+        }
+        Ok(())
+    }
+
+    /// What retention needs to know of each segment, in order, the one that is written to last.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentFacts> {
+        let bases: Vec<_> = self.all().map(Segment::base).skip(1).chain([self.end]).collect();
+        let facts = self.all().zip(bases).map(|(segment, end)| SegmentFacts {
+            base: segment.base(),
+            end,
+            bytes: segment.size,
+            max_timestamp: segment.newest.timestamp,
+            // Records without timestamps are not too old at any time: only size makes them go.
+            modified_ms: i64::MAX,
+        });
+        facts.collect()
+    }
+
+    /// Begins a new segment at the end of the log; the one before is closed.
+    pub fn roll(&mut self, base: Offset) -> Result<(), LogError> {
+        assert_eq!(base, self.end, "a segment begins where the log ends");
+        self.ensure_dir()?;
+        if let Some(active) = &mut self.active {
+            if active.segment.size == 0 {
+                return Ok(());
+            }
+            active.close().map_err(failed("close", &active.segment.files, Part::Index))?;
+        }
+        let files = SegmentFiles::new(self.dir.clone(), base);
+        for part in Part::ALL {
+            let file = files.create(part).map_err(failed("create", &files, part))?;
+            // Left by a deletion or a crash: a new segment begins empty.
+            segment::trim(&file, 0).map_err(failed("cut", &files, part))?;
+        }
+        self.dir_dirty = true;
+        self.recent.clear();
+        let mut active = Active::new(Segment::new(files));
+        active.jitter_ms = self.store.draw_below(self.config.segment_jitter_ms);
+        if let Some(full) = self.active.replace(active) {
+            self.closed.push_back(full.segment);
+        }
+        Ok(())
+    }
+
+    /// Whether the active segment, with `more` bytes added, has no room for `batch`.
+    fn is_full(&self, batch: &Stamped, more: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| active.is_full(batch, more, &self.config))
+    }
+
+    /// Creates the partition's directory, and in it what says whose it is.
+    fn ensure_dir(&mut self) -> Result<(), LogError> {
+        if self.exists {
+            return Ok(());
+        }
+        let disk = self.store.disk();
+        let path = self.dir.path();
+        let failed = |error| LogError::Io { what: "create", file: path.clone(), error };
+        disk.create_dir_all(&path).map_err(failed)?;
+        write_metadata(&self.store, &path, self.place.id.topic).map_err(failed)?;
+        self.exists = true;
+        Ok(())
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            closed: self.closed.len(),
+            active: self.active.as_ref().map(|active| active.segment.base()),
+            size: self.active.as_ref().map_or(0, |active| active.segment.size),
+            end: self.end,
+        }
+    }
+
+    /// Back to what the log was before a burst of which a part may have been written.
+    fn cut_back(&mut self, mark: &Mark) {
+        let grown =
+            self.end > mark.end || self.active.as_ref().map(|active| active.segment.base()) != mark.active;
+        self.untrimmed = true;
+        if !grown {
+            // The usual case: the only write failed, and nothing was counted. Cut now if the disk allows it.
+            if let Some(active) = &self.active
+                && let Ok(log) = active.segment.files.open(Part::Log)
+                && segment::trim(&log, active.segment.size).is_ok()
+            {
+                self.untrimmed = false;
+            }
+            return;
+        }
+        self.recent.clear();
+        self.end = mark.end;
+        let mut begun: Vec<Segment> = self.closed.drain(mark.closed..).collect();
+        begun.extend(self.active.take().map(|active| active.segment));
+        for segment in begun {
+            if Some(segment.base()) == mark.active {
+                self.active = Some(recover::reopen(segment, mark.size, &self.config));
+            } else {
+                // Left behind when this fails: a roll to the same base empties it, recovery cuts it.
+                let _ = segment.files.unlink();
+            }
+        }
+    }
+}
+
+impl Log {
+    /// Cuts the log at `to`, which is where a batch begins; the recovery point goes back with it.
+    pub(crate) fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
+        let mut cut: Vec<Segment> = self.active.take().map(|active| active.segment).into_iter().collect();
+        let whole = self.closed.partition_point(|segment| segment.base() < to);
+        // The last segment that begins below is cut in its middle, and written to from now on.
+        let torn = whole.checked_sub(1).filter(|_| cut.first().is_none_or(|active| active.base() >= to));
+        cut.splice(0..0, self.closed.drain(torn.unwrap_or(whole)..));
+        self.recent.clear();
+        self.end = to;
+        self.recovery_point = self.recovery_point.min(to);
+        self.dir_dirty = true;
+        for segment in cut {
+            let files = segment.files.clone();
+            if segment.base() >= to {
+                files.unlink().map_err(failed("remove", &files, Part::Log))?;
+                continue;
+            }
+            let at = find_end(&segment, to).map_err(failed("read", &files, Part::Log))?;
+            let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
+            log.set_len(at).map_err(failed("cut", &files, Part::Log))?;
+            self.active = Some(recover::reopen(segment, at, &self.config));
+        }
+        Ok(())
+    }
+
+    /// Nothing is left, and the log goes on at `at`. The files are the caller's to remove.
+    pub(crate) fn forget_segments(&mut self, at: Offset) {
+        self.closed.clear();
+        self.active = None;
+        self.recent.clear();
+        (self.start, self.end) = (at, at);
+        self.recovery_point = self.recovery_point.min(at);
+        self.dir_dirty = true;
+    }
+
+    /// All segments in order.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.closed.iter().chain(self.active.as_ref().map(|active| &active.segment))
+    }
+
+    /// The batches of the active segment whose positions are known, oldest first.
+    pub(crate) fn recent(&self) -> &VecDeque<Recent> {
+        &self.recent
+    }
+}
+
+/// Where in the segment the batch with offset `to` begins.
+fn find_end(segment: &Segment, to: Offset) -> io::Result<u64> {
+    let at = segment.files.position_before(to, segment.offsets, segment.size)?;
+    let mut scan = scan::Scan::new(segment.files.open(Part::Log)?, at, segment.size, slice::LOOK_BYTES);
+    while let Some(found) = scan.next_header()? {
+        if found.header.end() > to {
+            return Ok(found.position);
+        }
+    }
+    Ok(scan.position())
+}
+
+/// Kafka's `partition.metadata`, safe on the disk when this returns.
+pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicId) -> io::Result<()> {
+    let file = store.disk().open(&dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Create)?;
+    let text = format!("version: 0\ntopic_id: {topic}");
+    file.pwrite_all(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_data()?;
+    store.disk().sync_dir(dir)
+}
+
+/// The topic id that a partition's directory belongs to, when it says so.
+pub(crate) fn read_metadata(store: &Store, dir: &std::path::Path) -> Option<TopicId> {
+    let file = store.disk().open(&dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Read).ok()?;
+    let mut bytes = [0; 256];
+    let n = file.pread(&mut bytes, 0).ok()?;
+    let text = std::str::from_utf8(&bytes[..n]).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim().parse().ok()
+}
+
+/// Wraps an error of the operating system with what was tried on which file.
+pub(crate) fn failed(
+    what: &'static str,
+    files: &Arc<SegmentFiles>,
+    part: Part,
+) -> impl FnOnce(io::Error) -> LogError + use<> {
+    let files = files.clone();
+    move |error| LogError::Io { what, file: files.path(part), error }
+}

@@ -1,0 +1,35 @@
+//! What of a topic's configuration concerns its files.
+
+use ottla_rules::{limits::Limits, topic_config::TopicConfig};
+
+/// The part of a topic's configuration that its segment files depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment grows no larger.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment spans no more time, by its records' timestamps.
+    pub segment_ms: u64,
+    /// `segment.jitter.ms`: a segment spans up to this much less, drawn when it begins.
+    pub segment_jitter_ms: u64,
+    /// `segment.index.bytes`: an index grows no larger.
+    pub segment_index_bytes: u64,
+    /// `index.interval.bytes`: at most one index entry per so many bytes of batches.
+    pub index_interval_bytes: u64,
+    /// How many idempotent producers are remembered ([`Limits::producers_max`]).
+    pub producers_max: usize,
+}
+
+impl LogConfig {
+    /// Takes what concerns files out of a topic's configuration.
+    #[must_use]
+    pub fn of(config: &TopicConfig, limits: &Limits) -> Self {
+        Self {
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            segment_jitter_ms: config.segment_jitter_ms,
+            segment_index_bytes: config.segment_index_bytes,
+            index_interval_bytes: config.index_interval_bytes,
+            producers_max: limits.producers_max,
+        }
+    }
+}

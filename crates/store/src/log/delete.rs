@@ -1,0 +1,125 @@
+//! Taking away: old segments, everything before a start, the whole partition.
+//!
+//! Files are renamed first and removed later (`file.delete.delay.ms`), so that who is reading can finish.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use ottla_rules::ids::{Offset, PartitionId};
+
+use super::{Log, LogError, failed};
+use crate::{
+    facts::{self, Facts, checkpoint::Checkpoint},
+    files::{Dir, SegmentFiles},
+    layout::{self, Part},
+    store::Store,
+};
+
+/// Segments that are no longer part of a log, and whose files are still there.
+pub struct Doomed {
+    facts: Facts,
+    partition: PartitionId,
+    checkpoint: Checkpoint,
+    segments: Vec<Arc<SegmentFiles>>,
+}
+
+/// A partition that is gone, and whose directory is still there under another name.
+pub struct Removal {
+    facts: Facts,
+    partition: PartitionId,
+    store: Store,
+    dir: Option<PathBuf>,
+}
+
+impl Log {
+    /// Moves the start: records before it are not read any more. Never moves back, nor beyond the end.
+    pub fn set_start(&mut self, start: Offset) {
+        self.start = self.start.max(start.min(self.end));
+    }
+
+    /// Takes out the segments that end at or below `below` and below the recovery point, except the one that is written
+    /// to. The start moves to the first segment kept.
+    pub fn delete_segments(&mut self, below: Offset) -> Option<Doomed> {
+        let below = below.min(self.recovery_point);
+        let ends = self.all().skip(1).take_while(|segment| segment.base() <= below).count();
+        let segments: Vec<_> =
+            self.closed.drain(..ends.min(self.closed.len())).map(|segment| segment.files).collect();
+        let first = self.all().next().map_or(self.end, super::segment::Segment::base);
+        self.set_start(first);
+        if segments.is_empty() {
+            return None;
+        }
+        self.dir_dirty = true;
+        Some(Doomed {
+            facts: self.store.facts().clone(),
+            partition: self.place.id,
+            checkpoint: self.checkpoint(),
+            segments,
+        })
+    }
+
+    /// The end of this partition: its directory is renamed, as Kafka does, and waits to be removed. A reader that still
+    /// holds a slice can finish.
+    pub fn remove(self) -> Result<Removal, LogError> {
+        let dir = if self.exists {
+            Some(rename_away(&self.store, &self.dir, &self.place.dir_name())?)
+        } else {
+            None
+        };
+        Ok(Removal { facts: self.store.facts().clone(), partition: self.place.id, store: self.store, dir })
+    }
+}
+
+impl Doomed {
+    /// Renames the files so that they are known to be dead, after the new start is safe.
+    pub fn mark(&self) -> Result<(), LogError> {
+        facts::checkpoint::put(&self.facts, self.partition, self.checkpoint)?;
+        self.facts.flush()?;
+        for segment in &self.segments {
+            segment.mark_deleted().map_err(failed("rename", segment, Part::Log))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files. Whoever reads from them keeps what is open.
+    pub fn unlink(self) -> Result<(), LogError> {
+        for segment in &self.segments {
+            segment.unlink().map_err(failed("remove", segment, Part::Log))?;
+        }
+        Ok(())
+    }
+}
+
+impl Removal {
+    /// Removes the files and everything known of the partition.
+    pub fn unlink(self) -> Result<(), LogError> {
+        forget(&self.facts, self.partition)?;
+        let Some(dir) = self.dir else { return Ok(()) };
+        match self.store.disk().remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LogError::Io { what: "remove", file: dir, error })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Forgets what the facts know of a partition.
+pub(crate) fn forget(facts: &Facts, partition: PartitionId) -> Result<(), LogError> {
+    facts::checkpoint::remove(facts, partition)?;
+    facts::epochs::remove(facts, partition)?;
+    Ok(facts::producers::remove(facts, partition)?)
+}
+
+/// Renames a partition's directory so that it is known to be dead, and returns where it is.
+pub(crate) fn rename_away(store: &Store, dir: &Arc<Dir>, name: &str) -> Result<PathBuf, LogError> {
+    let mut path = crate::files::lock(&dir.path);
+    let to = store.path().join(layout::deleted_dir(name, &store.unique()));
+    let failed = |file: &PathBuf| {
+        let file = file.clone();
+        move |error| LogError::Io { what: "rename", file, error }
+    };
+    store.disk().rename(&*path, &to).map_err(failed(&path))?;
+    store.disk().sync_dir(store.path()).map_err(failed(&to))?;
+    path.clone_from(&to);
+    Ok(to)
+}

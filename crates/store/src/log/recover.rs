@@ -1,0 +1,475 @@
+//! Recovery: from what a stop or a crash left, back to a log.
+//!
+//! ```text
+//!   facts: log start, recovery point, producers and epochs up to an offset
+//!     files below the recovery point     taken as they are (their indexes are checked on use)
+//!     files above it                     read batch by batch with CRC; cut at the first bad batch
+//!   journal: what was acknowledged and did not reach the files
+//! ```
+//!
+//! What was synced is never cut: a bad batch below the recovery point is an error that names file and position.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use ottla_rules::{
+    batch::{self, Header},
+    ids::Offset,
+    partition::epochs::EpochHistory,
+    planted,
+    producers::Producers,
+    time::Now,
+};
+
+use super::{
+    Log, LogError, Place,
+    config::LogConfig,
+    failed,
+    index::{self, Entry, OffsetEntry, TimeEntry},
+    replay::Replay,
+    scan::{Found, Scan},
+    segment::{self, Active, Segment},
+    slice::last_of,
+};
+use crate::{
+    facts::{self, FactsError, checkpoint::Checkpoint},
+    files::SegmentFiles,
+    layout::{self, Part},
+    store::Store,
+};
+
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A length beyond this is taken for a damaged one: it must not make us allocate.
+const BATCH_BYTES_MAX: u64 = 256 << 20;
+
+/// What recovery found out about a partition.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The first offset that may be read.
+    pub log_start: Offset,
+    /// The offset that the next record gets.
+    pub end: Offset,
+    /// The idempotent producers at the end of the log.
+    pub producers: Producers,
+    /// Where each leader epoch begins.
+    pub epochs: EpochHistory,
+    /// What was cut off, if anything was.
+    pub cut: Option<Cut>,
+    /// Bytes of batches that were read.
+    pub scanned_bytes: u64,
+    /// Records that came from the journal.
+    pub replayed: u64,
+}
+
+/// Bytes that a crash left and that are not a batch, or do not follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file.
+    pub file: PathBuf,
+    /// Where it was cut.
+    pub at: u64,
+    /// What was there instead of a batch.
+    pub why: String,
+}
+
+pub(crate) struct Recovery {
+    pub(crate) log: Log,
+    pub(crate) producers: Producers,
+    pub(crate) epochs: EpochHistory,
+    /// Producers and epochs are known up to here; later batches are played to them.
+    pub(crate) known_upto: Offset,
+    cut: Option<Cut>,
+    scanned_bytes: u64,
+    pub(crate) replayed: u64,
+}
+
+impl Log {
+    /// Opens a partition that may have been written before, and applies what the journal knows of it (`journal`, in its
+    /// order). Reads as little as the facts allow: nothing to speak of after a clean stop.
+    ///
+    /// # Errors
+    /// The partition cannot be served: the disk fails, or what was synced is not there as it was written.
+    pub fn recover(
+        store: &Store,
+        place: Place,
+        config: LogConfig,
+        journal: Vec<impl Into<Replay>>,
+    ) -> Result<(Self, Recovered), LogError> {
+        let mut recovery = Recovery::begin(store, place, config)?;
+        let bases = recovery.log.list_segments()?;
+        recovery.read_segments(&bases)?;
+        recovery.settle()?;
+        recovery.replay(journal.into_iter().map(Into::into).collect())?;
+        recovery.finish()
+    }
+
+    /// The base offsets of the segments in the partition's directory, in order. Removes what is left over of others.
+    fn list_segments(&mut self) -> Result<Vec<Offset>, LogError> {
+        let store = self.store.clone();
+        let path = self.dir.path();
+        if !store.disk().exists(&path) {
+            return Ok(vec![]);
+        }
+        let failed = |what| {
+            let file = path.clone();
+            move |error| LogError::Io { what, file, error }
+        };
+        if super::read_metadata(&store, &path).is_some_and(|topic| topic != self.place.id.topic) {
+            // An earlier topic of the same name was deleted, and its files were not yet.
+            let away = super::delete::rename_away(&store, &self.dir, &self.place.dir_name())?;
+            store.disk().remove_dir_all(&away).map_err(failed("remove"))?;
+            self.dir = Arc::new(store.dir_of(&self.place));
+            return Ok(vec![]);
+        }
+        let names = store.disk().list(&path).map_err(failed("list"))?;
+        let mut bases = vec![];
+        for name in names.iter().map(|entry| &entry.name) {
+            match layout::read_name(name) {
+                layout::Entry::Segment(base, Part::Log) => bases.push(base),
+                layout::Entry::Stray => {
+                    store.disk().remove_file(path.join(name)).map_err(failed("remove"))?
+                }
+                layout::Entry::Segment(_, Part::Index | Part::TimeIndex) | layout::Entry::Other => (),
+            }
+        }
+        bases.sort_unstable();
+        if !bases.is_empty() {
+            self.exists = true;
+            if super::read_metadata(&store, &path).is_none() {
+                super::write_metadata(&store, &path, self.place.id.topic).map_err(failed("write"))?;
+            }
+        }
+        Ok(bases)
+    }
+}
+
+impl Recovery {
+    /// Takes what the facts say; what of them is damaged is rebuilt from the log.
+    fn begin(store: &Store, place: Place, config: LogConfig) -> Result<Self, LogError> {
+        let facts = store.facts();
+        let checkpoint = or_rebuild(facts::checkpoint::get(facts, place.id), &place)?.flatten();
+        let producers = or_rebuild(facts::producers::get(facts, place.id), &place)?.flatten();
+        let epochs = or_rebuild(facts::epochs::get(facts, place.id), &place)?;
+        let Checkpoint { recovery_point, log_start } = checkpoint.unwrap_or_default();
+        let max = config.producers_max;
+        let (known_upto, producers, epochs) = match (producers, epochs) {
+            (Some((upto, producers)), Some(epochs)) => {
+                (upto, Producers::from_snapshot(producers, max), EpochHistory::from_rows(epochs))
+            }
+            _ => (Offset::ZERO, Producers::new(max), EpochHistory::new()),
+        };
+        let mut log = Log::create(store, place, config);
+        log.start = log_start;
+        log.recovery_point = recovery_point;
+        Ok(Self { log, producers, epochs, known_upto, cut: None, scanned_bytes: 0, replayed: 0 })
+    }
+
+    fn read_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
+        // Whole segments below the start are dead: DeleteRecords or retention, and then a crash.
+        let first = bases.partition_point(|base| *base <= self.log.start).saturating_sub(1);
+        for base in &bases[..first] {
+            self.remove(&SegmentFiles::new(self.log.dir.clone(), *base))?;
+        }
+        let bases = &bases[first..];
+        let trusted = self.known_upto.min(self.log.recovery_point);
+        let mut expected = bases.first().copied().unwrap_or(self.log.start);
+        for (at, base) in bases.iter().enumerate() {
+            let files = SegmentFiles::new(self.log.dir.clone(), *base);
+            if self.cut.is_some() {
+                self.remove(&files)?;
+                continue;
+            }
+            let fits = *base == expected || (*base > expected && *base < self.log.recovery_point);
+            if !fits {
+                self.cut_or_refuse(
+                    &files,
+                    0,
+                    expected,
+                    format!("it begins at {base}, the log before it ends at {expected}"),
+                )?;
+                self.remove(&files)?;
+                continue;
+            }
+            let next = bases.get(at + 1).copied().filter(|next| *next <= trusted);
+            let loaded = next.and_then(|_| load(&files));
+            match (next, loaded) {
+                (Some(next), Some(segment)) => {
+                    self.log.closed.push_back(segment);
+                    expected = next;
+                }
+                _ => expected = self.read_segment(files, trusted)?,
+            }
+        }
+        self.log.end = expected;
+        Ok(())
+    }
+
+    /// Reads a segment from `trusted` on (all of it when its indexes do not help), makes it the active one, and returns
+    /// where it ends.
+    fn read_segment(&mut self, files: Arc<SegmentFiles>, trusted: Offset) -> Result<Offset, LogError> {
+        let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
+        let len = log.len().map_err(failed("read", &files, Part::Log))?;
+        let mut active = resume(Segment::new(files.clone()), trusted, len);
+        let mut scan = Scan::new(log.clone(), active.segment.size, len, CHUNK_BYTES);
+        let mut end = if active.segment.size == 0 { Some(files.base) } else { None };
+        let why = loop {
+            if scan.position() == len {
+                break None;
+            }
+            let found = match self.next_batch(&mut scan, end).map_err(failed("read", &files, Part::Log))? {
+                Ok(found) => found,
+                Err(why) => break Some(why),
+            };
+            self.scanned_bytes += found.end() - found.position;
+            end = Some(found.header.end());
+            self.count_in(&mut active, &found.header);
+        };
+        // Without a batch from the index entry on, the entry itself would not have been accepted.
+        let end = end.unwrap_or(files.base);
+        if let Some(why) = why {
+            self.cut_or_refuse(&files, scan.position(), end, why)?;
+            log.set_len(scan.position()).map_err(failed("cut", &files, Part::Log))?;
+            // Synced at once: else the rest could come back behind new batches of the same length.
+            log.sync_data().map_err(failed("sync", &files, Part::Log))?;
+        }
+        active.segment.dirty = end > self.log.recovery_point || self.cut.is_some();
+        if let Some(mut before) = self.log.active.replace(active) {
+            before.close().map_err(failed("write", &before.segment.files, Part::Index))?;
+            self.log.closed.push_back(before.segment);
+        }
+        Ok(end)
+    }
+
+    /// The next batch, or why there is none. `end` is where the batch before it ends, when known.
+    fn next_batch(&self, scan: &mut Scan, end: Option<Offset>) -> io::Result<Result<Found, String>> {
+        let position = scan.position();
+        let refuse = |scan: &mut Scan, why: String| {
+            scan.seek(position);
+            Ok(Err(why))
+        };
+        let Some(found) = scan.next_header()? else {
+            return refuse(scan, "it does not hold a whole batch there".to_owned());
+        };
+        let base = found.header.base_offset;
+        // Compaction leaves gaps, and works only on what is synced.
+        let follows = end.is_none_or(|end| base == end || (base > end && base < self.log.recovery_point));
+        if !follows {
+            return refuse(
+                scan,
+                format!(
+                    "the batch there has offset {base}, the one before it ends at {}",
+                    end.unwrap_or(base)
+                ),
+            );
+        }
+        if found.end() - found.position > BATCH_BYTES_MAX {
+            return refuse(scan, "the batch there is larger than any may be".to_owned());
+        }
+        if planted::is(planted::Bug::TornTailAccepted) {
+            return Ok(Ok(found));
+        }
+        match batch::check_stored(scan.bytes_of(&found)?) {
+            Ok(_) => Ok(Ok(found)),
+            Err(error) => refuse(scan, error.to_string()),
+        }
+    }
+
+    /// Takes note of a batch that is in the segment.
+    fn count_in(&mut self, active: &mut Active, header: &Header) {
+        active.add(
+            header.end().plus(-1),
+            header.size() as u64,
+            header.max_timestamp,
+            self.log.config.index_interval_bytes,
+        );
+        if active.offsets.is_due() && active.flush_indexes().is_err() {
+            log::warn!(partition:% = self.log.place.dir_name(); "index entries not written");
+        }
+        self.play(header);
+    }
+
+    /// Plays a stored batch to the producers and epochs, unless they know it.
+    pub(crate) fn play(&mut self, header: &Header) {
+        if header.base_offset < self.known_upto {
+            return;
+        }
+        if header.has_producer() {
+            // As Kafka: the time of the write is not known any more, the batch's is.
+            self.producers.replay(header, Now { mono_ms: 0, wall_ms: header.max_timestamp });
+        }
+        if header.leader_epoch.0 >= 0
+            && self.epochs.latest().is_none_or(|latest| latest < header.leader_epoch)
+        {
+            self.epochs.remember(header.leader_epoch, header.base_offset);
+        }
+    }
+
+    /// Notes a cut at `at`, where the log would end at `end`; refuses to cut what was synced.
+    fn cut_or_refuse(
+        &mut self,
+        files: &Arc<SegmentFiles>,
+        at: u64,
+        end: Offset,
+        why: String,
+    ) -> Result<(), LogError> {
+        let file = files.path(Part::Log);
+        if end < self.log.recovery_point {
+            return Err(LogError::Damaged { file, at, why });
+        }
+        self.log.dir_dirty = true;
+        self.cut = Some(Cut { file, at, why });
+        Ok(())
+    }
+
+    fn remove(&mut self, files: &Arc<SegmentFiles>) -> Result<(), LogError> {
+        self.log.dir_dirty = true;
+        files.unlink().map_err(failed("remove", files, Part::Log))
+    }
+
+    /// Start and end agree with the facts and with each other.
+    fn settle(&mut self) -> Result<(), LogError> {
+        let log = &mut self.log;
+        if log.end < log.start {
+            // Everything that is there lies below the start: an old tail, of no use.
+            for files in log.all().map(|segment| segment.files.clone()).collect::<Vec<_>>() {
+                files.unlink().map_err(failed("remove", &files, Part::Log))?;
+            }
+            log.forget_segments(log.start);
+        }
+        if log.end < log.recovery_point {
+            let why =
+                format!("the log ends at offset {}, but was synced up to {}", log.end, log.recovery_point);
+            let last =
+                log.active.as_ref().map(|active| (active.segment.files.path(Part::Log), active.segment.size));
+            let (file, at) = last.unwrap_or((log.dir.path(), 0));
+            return Err(LogError::Damaged { file, at, why });
+        }
+        let first = log.all().next().map_or(log.end, Segment::base);
+        log.start = log.start.max(first);
+        if self.cut.is_some() {
+            let path = log.dir.path();
+            let synced = log.store.disk().sync_dir(&path);
+            synced.map_err(|error| LogError::Io { what: "sync", file: path, error })?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Log, Recovered), LogError> {
+        let log = &mut self.log;
+        self.epochs.cut(log.end);
+        self.epochs.move_start(log.start);
+        let recovered = Recovered {
+            log_start: log.start,
+            end: log.end,
+            producers: self.producers,
+            epochs: self.epochs,
+            cut: self.cut,
+            scanned_bytes: self.scanned_bytes,
+            replayed: self.replayed,
+        };
+        Ok((self.log, recovered))
+    }
+}
+
+/// A damaged fact is as good as none; a failing store is not.
+fn or_rebuild<T>(read: Result<T, FactsError>, place: &Place) -> Result<Option<T>, LogError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ FactsError::Damaged { .. }) => {
+            log::warn!(partition:% = place.dir_name(), error:% = error; "rebuilding what a fact said");
+            Ok(None)
+        }
+        Err(error @ FactsError::Failed(_)) => Err(error.into()),
+    }
+}
+
+/// A closed segment as its files say, without reading its batches. `None` when its indexes are not as we left them.
+fn load(files: &Arc<SegmentFiles>) -> Option<Segment> {
+    let mut segment = Segment::new(files.clone());
+    segment.size = files.open(Part::Log).ok()?.len().ok()?;
+    let (offsets, last) = last_entry::<OffsetEntry>(files, Part::Index)?;
+    if last.is_some_and(|entry| entry.last < files.base || entry.position >= segment.size) {
+        return None;
+    }
+    // A closed segment's time index ends with its largest timestamp; an empty one has only batches without any.
+    let (times, newest) = last_entry::<TimeEntry>(files, Part::TimeIndex)?;
+    segment.newest = newest.unwrap_or(segment.newest);
+    (segment.offsets, segment.times, segment.dirty) = (offsets, times, false);
+    Some(segment)
+}
+
+fn last_entry<E: Entry>(files: &Arc<SegmentFiles>, part: Part) -> Option<(u32, Option<E>)> {
+    let file = files.open(part).ok()?;
+    let len = file.len().ok()?;
+    let count = u32::try_from(len / E::BYTES as u64).ok().filter(|_| len % E::BYTES as u64 == 0)?;
+    let last = match count.checked_sub(1) {
+        Some(at) => Some(index::entry(&file, files.base, at).ok()?),
+        None => None,
+    };
+    Some((count, last))
+}
+
+/// The segment as far as its indexes show it up to `trusted`: to be read from there on. From the beginning, with empty
+/// indexes, when they are missing, damaged, or do not match the batches.
+fn resume(segment: Segment, trusted: Offset, len: u64) -> Active {
+    let files = segment.files.clone();
+    if let Some(active) = resume_indexed(segment.clone(), trusted, len) {
+        return active;
+    }
+    for part in [Part::Index, Part::TimeIndex] {
+        // When even this fails the index stays as it is: its entries are checked on use.
+        let _ = files.create(part).and_then(|file| segment::trim(&file, 0));
+    }
+    Active::new(segment)
+}
+
+fn resume_indexed(mut segment: Segment, trusted: Offset, len: u64) -> Option<Active> {
+    let files = segment.files.clone();
+    let base = files.base;
+    if trusted <= base {
+        return None;
+    }
+    let (index, time) = (files.open(Part::Index).ok()?, files.open(Part::TimeIndex).ok()?);
+    let may = |entry: &OffsetEntry| entry.last >= base && entry.position > 0 && entry.position < len;
+    let offsets = index::is_sound::<OffsetEntry>(&index, base, may).ok()??;
+    let times = index::is_sound::<TimeEntry>(&time, base, |entry| entry.last >= base).ok()??;
+    let (at, entry) =
+        index::search::<OffsetEntry>(&index, base, offsets, |entry| entry.last < trusted).ok()??;
+    let known = index::search::<TimeEntry>(&time, base, times, |time| time.last <= entry.last).ok()?;
+
+    let mut scan = Scan::new(files.open(Part::Log).ok()?, 0, len, batch::HEADER_BYTES);
+    let first_timestamp = scan.next_header().ok()??.header.max_timestamp;
+    scan.seek(entry.position);
+    scan.next_header().ok()?.filter(|found| last_of(found) == entry.last)?;
+
+    segment.size = entry.position;
+    segment.offsets = at + 1;
+    segment.times = known.map_or(0, |(at, _)| at + 1);
+    segment.newest = known.map_or(segment.newest, |(_, time)| time);
+    segment::trim(&index, u64::from(segment.offsets) * 8).ok()?;
+    segment::trim(&time, u64::from(segment.times) * 12).ok()?;
+    Some(Active::resume(segment, Some(entry), known.map(|(_, time)| time), Some(first_timestamp)))
+}
+
+/// The segment cut to `size`, as the active one: its indexes are made anew. For the rare burst that failed half-way.
+pub(crate) fn reopen(mut segment: Segment, size: u64, config: &LogConfig) -> Active {
+    let files = segment.files.clone();
+    segment = Segment::new(files.clone());
+    let mut active = resume(segment, Offset::ZERO, size);
+    let Ok(file) = files.open(Part::Log) else { return active };
+    let mut scan = Scan::new(file, 0, size, super::slice::LOOK_BYTES);
+    while let Ok(Some(found)) = scan.next_header() {
+        active.add(
+            last_of(&found),
+            found.end() - found.position,
+            found.header.max_timestamp,
+            config.index_interval_bytes,
+        );
+        if active.offsets.is_due() {
+            let _ = active.flush_indexes();
+        }
+    }
+    // Positions count from here on, whatever could be read.
+    active.segment.size = size;
+    active
+}

@@ -1,0 +1,173 @@
+//! Replay: what the journal knows and the segments may lack.
+//!
+//! Entries come in the order in which they were journaled. What is there already is compared and left alone; what is
+//! missing is appended at exactly the end; anything else is an error that names file and offset.
+
+use bytes::Bytes;
+use ottla_rules::{
+    batch::{self, Stamped, Walk},
+    ids::Offset,
+};
+
+use super::{LogError, failed, recover::Recovery, scan::Scan};
+use crate::{
+    journal::entry::{EntryKind, JournalEntry},
+    layout::Part,
+};
+
+/// One entry of the journal, as far as one partition's files are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// These batches were appended.
+    Append {
+        /// Whole batches, one after another, stamped.
+        bytes: Bytes,
+    },
+    /// The log was cut there.
+    Truncate {
+        /// The new end.
+        to: Offset,
+    },
+    /// The first offset to be read moved there.
+    MoveStart {
+        /// The new start.
+        to: Offset,
+    },
+}
+
+impl From<JournalEntry> for Replay {
+    fn from(entry: JournalEntry) -> Self {
+        match entry.kind {
+            EntryKind::Append { bytes, base: _ } => Self::Append { bytes },
+            EntryKind::Truncate { to } => Self::Truncate { to },
+            EntryKind::MoveStart { to } => Self::MoveStart { to },
+        }
+    }
+}
+
+impl Recovery {
+    /// Applies the entries. Batches that a later entry truncates are not looked at: the segment may hold what was
+    /// appended in their place.
+    pub(crate) fn replay(&mut self, journal: Vec<Replay>) -> Result<(), LogError> {
+        let mut kept_below = vec![Offset(i64::MAX); journal.len()];
+        let mut start = self.log.start;
+        for at in (0..journal.len()).rev() {
+            if let Some(after) = kept_below.get(at + 1).copied() {
+                kept_below[at] = match &journal[at + 1] {
+                    Replay::Truncate { to } => after.min(*to),
+                    Replay::Append { .. } | Replay::MoveStart { .. } => after,
+                };
+            }
+            if let Replay::MoveStart { to } = &journal[at] {
+                start = start.max(*to);
+            }
+        }
+        for (entry, kept_below) in journal.into_iter().zip(kept_below) {
+            match entry {
+                Replay::Append { bytes } => self.replay_batches(&bytes, start, kept_below)?,
+                Replay::Truncate { to } => self.truncate(to)?,
+                Replay::MoveStart { to: _ } => (),
+            }
+        }
+        if start > self.log.end {
+            self.begin_at(start)?;
+        }
+        self.log.start = self.log.start.max(start);
+        Ok(())
+    }
+
+    fn replay_batches(&mut self, bytes: &Bytes, start: Offset, kept_below: Offset) -> Result<(), LogError> {
+        for found in Walk::over(bytes) {
+            let Ok((position, header)) = found else {
+                return Err(self.refused("an entry of the journal holds no batch".to_owned()));
+            };
+            let whole = bytes.slice(position..position + header.size());
+            if header.end() <= start || header.base_offset >= kept_below {
+                continue;
+            }
+            if header.base_offset < self.log.end {
+                self.compare(&header, &whole)?;
+                continue;
+            }
+            // A log whose tail is dead (its start moved past it) begins anew at the first batch that is alive.
+            if header.base_offset > self.log.end && self.log.end <= start && header.base_offset <= start {
+                self.begin_at(header.base_offset)?;
+            }
+            if header.base_offset != self.log.end {
+                let why = format!(
+                    "the journal goes on at offset {}, the log ends at {}",
+                    header.base_offset, self.log.end
+                );
+                return Err(self.refused(why));
+            }
+            let batch = Stamped {
+                base: header.base_offset,
+                end: header.end(),
+                max_timestamp: header.max_timestamp,
+                leader_epoch: header.leader_epoch,
+                bytes: whole,
+            };
+            self.log.append(&[batch])?;
+            self.play(&header);
+            self.replayed += (header.end().0 - header.base_offset.0).unsigned_abs();
+        }
+        Ok(())
+    }
+
+    /// The batch in the journal is the one in the segment.
+    fn compare(&mut self, header: &batch::Header, whole: &Bytes) -> Result<(), LogError> {
+        let offset = header.base_offset;
+        if offset < self.log.all().next().map_or(self.log.end, super::segment::Segment::base) {
+            return Ok(());
+        }
+        let Some(segment) = self.log.all().rev().find(|segment| segment.base() <= offset) else {
+            return Ok(());
+        };
+        let (files, size, entries) = (segment.files.clone(), segment.size, segment.offsets);
+        let read = |what: &'static str| failed(what, &files, Part::Log);
+        let at = files.position_before(offset, entries, size).map_err(read("read"))?;
+        let file = files.open(Part::Log).map_err(read("open"))?;
+        let mut scan = Scan::new(file, at, size, super::slice::LOOK_BYTES);
+        while let Some(found) = scan.next_header().map_err(read("read"))? {
+            if found.header.end() <= offset {
+                continue;
+            }
+            if scan.bytes_of(&found).map_err(read("read"))? == &whole[..] {
+                return Ok(());
+            }
+            let why = format!("the batch at offset {offset} is not the one that the journal has");
+            return Err(LogError::Damaged { file: files.path(Part::Log), at: found.position, why });
+        }
+        Err(self.refused(format!("the batch at offset {offset} is in the journal and not in the log")))
+    }
+
+    /// Cuts the log at `to`, which is where a batch begins.
+    fn truncate(&mut self, to: Offset) -> Result<(), LogError> {
+        if to >= self.log.end {
+            return Ok(());
+        }
+        self.log.truncate(to)?;
+        self.epochs.cut(to);
+        self.producers.rollback(to);
+        Ok(())
+    }
+
+    /// An empty log that goes on at `at`: nothing before it is to be read.
+    fn begin_at(&mut self, at: Offset) -> Result<(), LogError> {
+        for files in self.log.all().map(|segment| segment.files.clone()).collect::<Vec<_>>() {
+            files.unlink().map_err(failed("remove", &files, Part::Log))?;
+        }
+        self.log.forget_segments(at);
+        Ok(())
+    }
+
+    fn refused(&self, why: String) -> LogError {
+        let last = self
+            .log
+            .active
+            .as_ref()
+            .map(|active| (active.segment.files.path(Part::Log), active.segment.size));
+        let (file, at) = last.unwrap_or((self.log.dir.path(), 0));
+        LogError::Damaged { file, at, why }
+    }
+}

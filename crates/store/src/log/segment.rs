@@ -1,0 +1,170 @@
+//! One segment of a log, as its owner knows it.
+
+use std::{io, sync::Arc};
+
+use ottla_host::File;
+use ottla_rules::{
+    batch::Stamped,
+    ids::Offset,
+    roll::{self, ActiveSegment, Incoming, RollRules},
+};
+
+use super::{
+    config::LogConfig,
+    index::{Entry, Growing, OffsetEntry, TimeEntry},
+};
+use crate::{files::SegmentFiles, layout::Part};
+
+/// The largest timestamp of a segment that has no record yet, as Kafka's `RecordBatch.NO_TIMESTAMP`.
+pub(crate) const NO_TIMESTAMP: i64 = -1;
+
+/// What is remembered of every segment, small because there may be many.
+#[derive(Clone)]
+pub(crate) struct Segment {
+    pub(crate) files: Arc<SegmentFiles>,
+    /// Bytes of whole batches.
+    pub(crate) size: u64,
+    /// Entries in the files of the indexes.
+    pub(crate) offsets: u32,
+    pub(crate) times: u32,
+    /// The largest timestamp, and the last offset of the first batch that has it.
+    pub(crate) newest: TimeEntry,
+    /// Whether it may hold bytes, or be a name, that a power cut would take.
+    pub(crate) dirty: bool,
+}
+
+impl Segment {
+    pub(crate) fn new(files: Arc<SegmentFiles>) -> Self {
+        let newest = TimeEntry { timestamp: NO_TIMESTAMP, last: files.base };
+        Self { files, size: 0, offsets: 0, times: 0, newest, dirty: true }
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.files.base
+    }
+}
+
+/// The segment that is written to.
+pub(crate) struct Active {
+    pub(crate) segment: Segment,
+    pub(crate) offsets: Growing<OffsetEntry>,
+    pub(crate) times: Growing<TimeEntry>,
+    /// The largest timestamp of its first batch: what rolling by time counts from.
+    pub(crate) first_timestamp: Option<i64>,
+    /// Its share of `segment.jitter.ms`.
+    pub(crate) jitter_ms: u64,
+    /// Bytes since the last index entry.
+    unindexed: u64,
+}
+
+impl Active {
+    pub(crate) fn new(segment: Segment) -> Self {
+        Self {
+            segment,
+            offsets: Growing::new(),
+            times: Growing::new(),
+            first_timestamp: None,
+            jitter_ms: 0,
+            unindexed: 0,
+        }
+    }
+
+    /// Goes on in a segment of which the first part is known: the files' entries are counted in `segment`.
+    pub(crate) fn resume(
+        segment: Segment,
+        last_offset: Option<OffsetEntry>,
+        last_time: Option<TimeEntry>,
+        first_timestamp: Option<i64>,
+    ) -> Self {
+        Self {
+            offsets: Growing::after(segment.offsets, last_offset),
+            times: Growing::after(segment.times, last_time),
+            unindexed: segment.size - last_offset.map_or(0, |entry| entry.position),
+            segment,
+            first_timestamp,
+            jitter_ms: 0,
+        }
+    }
+
+    /// Whether, with `more` bytes added, it has no room for `batch`.
+    pub(crate) fn is_full(&self, batch: &Stamped, more: u64, config: &LogConfig) -> bool {
+        let largest = config.segment_index_bytes;
+        let has_no_room = |count: u64, bytes: usize| (count + 1) * bytes as u64 > largest;
+        let active = ActiveSegment {
+            base: self.segment.base(),
+            bytes: self.segment.size + more,
+            first_timestamp: self.first_timestamp.filter(|timestamp| *timestamp >= 0),
+            // One entry of the time index is kept for when the segment is closed.
+            index_full: has_no_room(self.offsets.count(), OffsetEntry::BYTES)
+                || has_no_room(self.times.count() + 1, TimeEntry::BYTES),
+        };
+        let bytes = batch.bytes.len() as u64;
+        let incoming = Incoming { end: batch.end, bytes, max_timestamp: batch.max_timestamp };
+        let rules = RollRules {
+            segment_bytes: config.segment_bytes.min(i32::MAX as u64),
+            segment_ms: config.segment_ms,
+            jitter_ms: self.jitter_ms,
+        };
+        // Records without timestamps do not age: we are not told the time.
+        roll::must_roll(&active, &incoming, 0, &rules)
+    }
+
+    /// Counts in a batch that was written at the end, as Kafka's `LogSegment.append`.
+    pub(crate) fn add(&mut self, last: Offset, size: u64, max_timestamp: i64, interval: u64) {
+        let segment = &mut self.segment;
+        if segment.size == 0 {
+            self.first_timestamp = Some(max_timestamp);
+        }
+        if max_timestamp > segment.newest.timestamp {
+            segment.newest = TimeEntry { timestamp: max_timestamp, last };
+        }
+        if self.unindexed > interval {
+            self.offsets.push(OffsetEntry { last, position: segment.size });
+            self.unindexed = 0;
+            self.push_newest();
+        }
+        self.segment.size += size;
+        self.unindexed += size;
+    }
+
+    /// As [`Self::add`].
+    pub(crate) fn add_stamped(&mut self, batch: &Stamped, interval: u64) {
+        self.add(Offset(batch.end.0 - 1), batch.bytes.len() as u64, batch.max_timestamp, interval);
+    }
+
+    /// Writes what of the indexes is only in memory.
+    pub(crate) fn flush_indexes(&mut self) -> io::Result<()> {
+        let base = self.segment.base();
+        if self.offsets.has_tail() {
+            let flushed = self.offsets.flush(base, &self.segment.files.create(Part::Index)?);
+            self.segment.offsets = self.offsets.written();
+            flushed?;
+        }
+        if self.times.has_tail() {
+            let flushed = self.times.flush(base, &self.segment.files.create(Part::TimeIndex)?);
+            self.segment.times = self.times.written();
+            flushed?;
+        }
+        Ok(())
+    }
+
+    /// No more batches will follow: the time index ends with the largest timestamp, and both files end with an entry.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.push_newest();
+        self.flush_indexes()?;
+        trim(&self.segment.files.create(Part::Index)?, u64::from(self.offsets.written()) * 8)?;
+        trim(&self.segment.files.create(Part::TimeIndex)?, u64::from(self.times.written()) * 12)
+    }
+
+    /// The time index ends with the largest timestamp there is, as Kafka has it when a segment is closed.
+    pub(crate) fn push_newest(&mut self) {
+        if self.segment.newest.timestamp > NO_TIMESTAMP {
+            self.times.push(self.segment.newest);
+        }
+    }
+}
+
+/// Cuts a file that is longer than `len`.
+pub(crate) fn trim(file: &File, len: u64) -> io::Result<()> {
+    if file.len()? > len { file.set_len(len) } else { Ok(()) }
+}

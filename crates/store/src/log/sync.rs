@@ -1,0 +1,104 @@
+//! Moving the recovery point: syncing files, and then saying so.
+//!
+//! The order is what makes it true: files, then the directory, then the fact. A crash in between leaves an older fact,
+//! and recovery reads a little more than it needs.
+
+use std::sync::Arc;
+
+use ottla_rules::{
+    ids::{LeaderEpoch, Offset, PartitionId},
+    producers::ProducerEntry,
+};
+
+use super::{Log, LogError, failed};
+use crate::{
+    facts::{self, Facts, checkpoint::Checkpoint},
+    files::{Dir, SegmentFiles},
+    layout::Part,
+};
+
+/// What must be synced so that everything up to [`SyncPoint::end`] is safe. Runs away from the log's owner.
+pub struct SyncPoint {
+    facts: Facts,
+    partition: PartitionId,
+    end: Offset,
+    start: Offset,
+    files: Vec<Arc<SegmentFiles>>,
+    dir: Option<Arc<Dir>>,
+}
+
+impl Log {
+    /// What must be synced to move the recovery point to the end of the log; `None` when it is there already. Index
+    /// entries that were only in memory are written first. Whoever runs it says [`Log::synced`] afterwards.
+    pub fn sync_point(&mut self) -> Result<Option<SyncPoint>, LogError> {
+        if let Some(active) = &mut self.active {
+            active.flush_indexes().map_err(failed("write to", &active.segment.files, Part::Index))?;
+        }
+        if !self.dir_dirty && !self.all().any(|segment| segment.dirty) {
+            return Ok(None);
+        }
+        // What is written from now on is for the next sync point; a failure is for good (the directory is given up).
+        let files = self.all().filter(|segment| segment.dirty).map(|segment| segment.files.clone()).collect();
+        self.closed
+            .iter_mut()
+            .chain(self.active.as_mut().map(|active| &mut active.segment))
+            .for_each(|s| s.dirty = false);
+        Ok(Some(SyncPoint {
+            facts: self.store.facts().clone(),
+            partition: self.place.id,
+            end: self.end,
+            start: self.start,
+            files,
+            dir: std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone()),
+        }))
+    }
+
+    /// Takes note that everything below `end` is synced.
+    pub fn synced(&mut self, end: Offset) {
+        self.recovery_point = self.recovery_point.max(end);
+    }
+
+    /// A checkpoint of what is known to be synced, with the start as it is now: for a clean stop, or when only the
+    /// start has moved.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { recovery_point: self.recovery_point, log_start: self.start }
+    }
+}
+
+impl SyncPoint {
+    /// Where the log ended when this was taken.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Syncs the files. An error is for good: the directory must not be trusted any more.
+    pub fn sync(&self) -> Result<(), LogError> {
+        for files in &self.files {
+            for part in Part::ALL {
+                let file = files.open(part).map_err(failed("open", files, part))?;
+                file.sync_data().map_err(failed("sync", files, part))?;
+            }
+        }
+        if let Some(dir) = &self.dir {
+            let path = dir.path();
+            let synced = dir.files.disk.sync_dir(&path);
+            synced.map_err(|error| LogError::Io { what: "sync", file: path, error })?;
+        }
+        Ok(())
+    }
+
+    /// Remembers that the files are synced, with the producers and epochs as they were at [`SyncPoint::end`]. Safe once
+    /// the facts are flushed.
+    pub fn checkpoint(
+        &self,
+        producers: &[ProducerEntry],
+        epochs: &[(LeaderEpoch, Offset)],
+    ) -> Result<(), LogError> {
+        facts::producers::put(&self.facts, self.partition, self.end, producers)?;
+        facts::epochs::replace(&self.facts, self.partition, epochs)?;
+        let checkpoint = Checkpoint { recovery_point: self.end, log_start: self.start };
+        Ok(facts::checkpoint::put(&self.facts, self.partition, checkpoint)?)
+    }
+}

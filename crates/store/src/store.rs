@@ -1,0 +1,264 @@
+//! One data directory, used by one process.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use ottla_host::{Chance, Disk, LockFile, OpenMode};
+use ottla_rules::ids::{NodeId, PartitionId, TopicId};
+
+use crate::{
+    facts::{self, Facts, FactsError, FactsKind, identity::Identity},
+    files::{Dir, Files},
+    layout,
+    log::{LogError, Place},
+};
+
+/// The version of everything in a data directory; an older process refuses a newer one.
+pub const FORMAT: u32 = 1;
+
+/// Why a data directory cannot be used: a sentence for whoever starts the node.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be created or written.
+    #[error("the data directory {} cannot be used: {error}; give the user of this process the right to write there, or set log.dirs to another directory", .dir.display())]
+    NotUsable {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Another process has it.
+    #[error("the data directory {} is used by another process; stop that one, or set log.dirs to another directory", .dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A newer version wrote it.
+    #[error("the data directory {} has format {found:?}, this version knows formats up to {FORMAT}; start the version that wrote it, or a newer one", .dir.display())]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// What its format file says.
+        found: String,
+    },
+    /// It belongs to another node.
+    #[error("the data directory {} belongs to node {owner}, not to node {claimed}; set node.id={owner}, or set log.dirs to another directory", .dir.display())]
+    OtherNode {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        owner: NodeId,
+        /// Who wants it.
+        claimed: NodeId,
+    },
+    /// Its facts cannot be read.
+    #[error("the data directory {} cannot be read: {error}; put its .ottla directory back from a copy", .dir.display())]
+    Facts {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        error: FactsError,
+    },
+}
+
+/// One data directory: its facts, its partitions' files. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    facts: Facts,
+    files: Arc<Files>,
+    chance: Chance,
+    identity: Mutex<Identity>,
+    was_clean: bool,
+    /// Held as long as anyone has the store.
+    _lock: LockFile,
+}
+
+impl Store {
+    /// Opens the data directory `dir`, which is created when it is not there, with a new identity then. Removes what
+    /// deletions left behind.
+    ///
+    /// # Errors
+    /// One sentence for the person who starts the node: [`OpenError`].
+    pub fn open(disk: Disk, dir: PathBuf, kind: FactsKind, chance: Chance) -> Result<Self, OpenError> {
+        let unusable = |error| OpenError::NotUsable { dir: dir.clone(), error };
+        let unreadable = |error| OpenError::Facts { dir: dir.clone(), error };
+        disk.create_dir_all(&dir.join(layout::OWN)).map_err(unusable)?;
+        let lock = match disk.lock(&layout::own(&dir, "lock")) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse { dir }),
+            Err(error) => return Err(unusable(error)),
+        };
+        check_format(&disk, &dir)?;
+        let facts = Facts::open(kind, &layout::own(&dir, "facts")).map_err(unreadable)?;
+        let identity = match facts::identity::get(&facts).map_err(unreadable)? {
+            Some(identity) => identity,
+            None => {
+                let cluster = new_id(&chance).to_string();
+                let identity = Identity { cluster, directory: new_id(&chance), node: None };
+                facts::identity::put(&facts, &identity).and_then(|()| facts.flush()).map_err(unreadable)?;
+                identity
+            }
+        };
+        let was_clean = facts::identity::is_clean(&facts).map_err(unreadable)?;
+        remove_strays(&disk, &dir).map_err(unusable)?;
+        let files = Arc::new(Files::new(disk));
+        let identity = Mutex::new(identity);
+        Ok(Self { inner: Arc::new(Inner { dir, facts, files, chance, identity, was_clean, _lock: lock }) })
+    }
+
+    /// Says which node uses the directory. The first one keeps it for good.
+    pub fn claim(&self, node: NodeId) -> Result<(), OpenError> {
+        let dir = || self.inner.dir.clone();
+        let mut identity = crate::files::lock(&self.inner.identity);
+        match identity.node {
+            Some(owner) if owner == node => return Ok(()),
+            Some(owner) => return Err(OpenError::OtherNode { dir: dir(), owner, claimed: node }),
+            None => identity.node = Some(node),
+        }
+        let put = facts::identity::put(self.facts(), &identity).and_then(|()| self.facts().flush());
+        put.map_err(|error| OpenError::Facts { dir: dir(), error })
+    }
+
+    /// Who this directory is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        crate::files::lock(&self.inner.identity).clone()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Where the journal's files are; not created here.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        layout::own(&self.inner.dir, "journal")
+    }
+
+    /// The directory's facts.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.inner.facts
+    }
+
+    /// The disk it is on.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.inner.files.disk
+    }
+
+    /// Whether the last process that used it stopped in order: nothing needs to be looked at.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        self.inner.was_clean
+    }
+
+    /// From now on a crash may leave things unfinished; safe on the disk when this returns.
+    pub fn mark_dirty(&self) -> Result<(), FactsError> {
+        facts::identity::set_clean(self.facts(), false)?;
+        self.facts().flush()
+    }
+
+    /// Everything is written and synced: the last act of a clean stop.
+    pub fn mark_clean(&self) -> Result<(), FactsError> {
+        facts::identity::set_clean(self.facts(), true)?;
+        self.facts().flush()
+    }
+
+    /// How many segment files may stay open (512 when never said); at least 16.
+    pub fn set_open_files_max(&self, max: usize) {
+        self.inner.files.set_max(max);
+    }
+
+    /// Deletes partitions that are on the disk but that `is_known` does not know: their topic was deleted, and the node
+    /// stopped before the files were. Returns the names of the directories. At start only, before partitions are opened.
+    pub fn remove_unknown(
+        &self,
+        is_known: impl Fn(&str, PartitionId) -> bool,
+    ) -> Result<Vec<String>, LogError> {
+        let dir = &self.inner.dir;
+        let failed = |error| LogError::Io { what: "list", file: dir.clone(), error };
+        let mut removed = vec![];
+        for name in self.disk().list(dir).map_err(failed)?.into_iter().map(|entry| entry.name) {
+            let Some((topic, index)) = layout::read_dir_name(&name) else { continue };
+            let Some(id) = crate::log::read_metadata(self, &dir.join(&name)) else { continue };
+            if is_known(topic, PartitionId { topic: id, index }) {
+                continue;
+            }
+            let place = Arc::new(Dir::new(self.inner.files.clone(), dir.join(&name)));
+            let away = crate::log::delete::rename_away(self, &place, &name)?;
+            crate::log::delete::forget(self.facts(), PartitionId { topic: id, index })?;
+            self.disk().remove_dir_all(&away).map_err(failed)?;
+            removed.push(name);
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn dir_of(&self, place: &Place) -> Dir {
+        Dir::new(self.inner.files.clone(), self.inner.dir.join(place.dir_name()))
+    }
+
+    /// A random number in `0..end`; 0 when that is empty.
+    pub(crate) fn draw_below(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { self.inner.chance.below(end) }
+    }
+
+    /// 32 characters that were not used before.
+    pub(crate) fn unique(&self) -> String {
+        format!("{:016x}{:016x}", self.inner.chance.u64(), self.inner.chance.u64())
+    }
+}
+
+/// A random id, as Kafka's `Uuid.randomUuid`: none that begins with a dash, which would look like an option.
+fn new_id(chance: &Chance) -> TopicId {
+    loop {
+        let mut bytes = [0; 16];
+        chance.fill(&mut bytes);
+        // Version 4, variant 1, as every random UUID.
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let id = TopicId(bytes);
+        if !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+/// Reads the format file, or writes it in a new directory.
+fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
+    let unusable = |error| OpenError::NotUsable { dir: dir.to_owned(), error };
+    let path = layout::own(dir, "format");
+    let file = disk.open(&path, OpenMode::Create).map_err(unusable)?;
+    let mut bytes = [0; 64];
+    let n = file.pread(&mut bytes, 0).map_err(unusable)?;
+    let found = String::from_utf8_lossy(&bytes[..n]).trim_matches(['\0', '\n', ' ']).to_owned();
+    if found.is_empty() {
+        // New, or a crash came before it was safe.
+        file.pwrite_all(format!("{FORMAT}\n").as_bytes(), 0).map_err(|error| unusable(error.into()))?;
+        file.sync_data().map_err(unusable)?;
+        return disk.sync_dir(&dir.join(layout::OWN)).map_err(unusable);
+    }
+    match found.parse::<u32>() {
+        Ok(version) if version <= FORMAT => Ok(()),
+        Ok(_) | Err(_) => Err(OpenError::Newer { dir: dir.to_owned(), found }),
+    }
+}
+
+fn remove_strays(disk: &Disk, dir: &Path) -> io::Result<()> {
+    for name in disk.list(dir)?.into_iter().map(|entry| entry.name) {
+        if name.ends_with(layout::DELETED_DIR) {
+            disk.remove_dir_all(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
