@@ -1,4 +1,9 @@
 //! What a node keeps on its disk: segment files, the journal, and the facts about them.
+//!
+//! One [`Store`] is one data directory, used by one process. In it, each partition has a [`Log`] (segment files in
+//! Kafka's own formats), written by that partition's owner alone and read by anyone holding a [`Slice`]; the
+//! [`journal`] makes appends durable before their segments are synced; the [`facts`] say where and who. Nobody above
+//! knows which of them is in sled and which in a file.
 
 pub mod facts;
 mod files;
@@ -11,6 +16,10 @@ pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};
 pub use log::{
     Log, LogError, Place,
     config::LogConfig,
+    delete::{Doomed, Removal},
+    lookup::{FoundTime, TimeLookup},
+    recover::{Cut, Recovered},
     slice::{FileRange, Slice},
+    sync::SyncPoint,
 };
 pub use store::{OpenError, Store};

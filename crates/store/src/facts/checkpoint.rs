@@ -41,6 +41,12 @@ pub fn put(facts: &Facts, partition: PartitionId, checkpoint: Checkpoint) -> Res
     value::put(facts, &key::of_partition(KIND, partition), &stored)
 }
 
+/// Puts the checkpoint of `partition`, with the start that is known if that is later: a start never moves back.
+pub fn advance(facts: &Facts, partition: PartitionId, checkpoint: Checkpoint) -> Result<(), FactsError> {
+    let known = get(facts, partition).ok().flatten().unwrap_or_default();
+    put(facts, partition, Checkpoint { log_start: checkpoint.log_start.max(known.log_start), ..checkpoint })
+}
+
 /// Forgets the checkpoint of `partition`.
 pub fn remove(facts: &Facts, partition: PartitionId) -> Result<(), FactsError> {
     facts.remove(&key::of_partition(KIND, partition))

@@ -6,7 +6,7 @@ use ottla_rules::cluster::{Change, Fact};
 
 use super::{Facts, FactsError, key};
 
-const PREFIX: &[u8] = b"i/";
+const PREFIX: &[u8] = b"m/";
 const VERSION: u8 = 1;
 
 /// Every change that is kept, in the order of their keys: what `Image::rebuild` wants.
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_damaged_change_is_named_and_not_guessed_at() {
         let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref()).unwrap();
-        facts.put(b"i/n", &[VERSION, 0xff, 0xff, 0xff]).unwrap();
+        facts.put(b"m/n", &[VERSION, 0xff, 0xff, 0xff]).unwrap();
         assert!(matches!(load(&facts), Err(FactsError::Damaged { .. })));
     }
 }

@@ -6,7 +6,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use ottla_rules::ids::{Offset, PartitionId};
 
-use super::{Log, LogError, failed};
+use super::{Log, LogError, failed, segment::Segment};
 use crate::{
     facts::{self, Facts, checkpoint::Checkpoint},
     files::{Dir, SegmentFiles},
@@ -43,7 +43,7 @@ impl Log {
         let ends = self.all().skip(1).take_while(|segment| segment.base() <= below).count();
         let segments: Vec<_> =
             self.closed.drain(..ends.min(self.closed.len())).map(|segment| segment.files).collect();
-        let first = self.all().next().map_or(self.end, super::segment::Segment::base);
+        let first = self.all().next().map_or(self.end, Segment::base);
         self.set_start(first);
         if segments.is_empty() {
             return None;
@@ -72,7 +72,7 @@ impl Log {
 impl Doomed {
     /// Renames the files so that they are known to be dead, after the new start is safe.
     pub fn mark(&self) -> Result<(), LogError> {
-        facts::checkpoint::put(&self.facts, self.partition, self.checkpoint)?;
+        facts::checkpoint::advance(&self.facts, self.partition, self.checkpoint)?;
         self.facts.flush()?;
         for segment in &self.segments {
             segment.mark_deleted().map_err(failed("rename", segment, Part::Log))?;

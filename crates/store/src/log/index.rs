@@ -100,10 +100,6 @@ impl<E: Entry> Growing<E> {
         }
     }
 
-    pub(crate) fn last(&self) -> Option<E> {
-        self.last
-    }
-
     /// Entries that a reader finds in the file.
     pub(crate) fn written(&self) -> u32 {
         self.written

@@ -99,6 +99,6 @@ impl SyncPoint {
         facts::producers::put(&self.facts, self.partition, self.end, producers)?;
         facts::epochs::replace(&self.facts, self.partition, epochs)?;
         let checkpoint = Checkpoint { recovery_point: self.end, log_start: self.start };
-        Ok(facts::checkpoint::put(&self.facts, self.partition, checkpoint)?)
+        Ok(facts::checkpoint::advance(&self.facts, self.partition, checkpoint)?)
     }
 }
