@@ -20,8 +20,9 @@ pub(crate) struct Pages {
     dirty: BTreeMap<u64, u64>,
     /// The length was changed and not synced since.
     len_dirty: bool,
-    /// The lowest point the file was cut to since the last sync, with the number of the cut: the platter still has what was there.
-    cut: Option<(usize, u64)>,
+    /// Where the file was cut, with the number of the cut, unless synced since or followed by a deeper one; the deepest
+    /// first. The platter still has what was there.
+    cuts: Vec<(usize, u64)>,
     /// Writes, cuts and syncs so far.
     step: u64,
     /// The youngest sync that has come to its end.
@@ -33,7 +34,7 @@ pub(crate) struct Pages {
 pub(crate) struct Snapshot {
     step: u64,
     len: usize,
-    cut: Option<(usize, u64)>,
+    cut: Option<usize>,
     sectors: Vec<(u64, u64, Vec<u8>)>,
 }
 
@@ -72,8 +73,8 @@ impl Pages {
     pub(crate) fn set_len(&mut self, len: usize) {
         self.step += 1;
         if len < self.cache.len() {
-            let lowest = self.cut.map_or(len, |(at, _)| at.min(len));
-            self.cut = Some((lowest, self.step));
+            self.cuts.retain(|(at, _)| *at < len);
+            self.cuts.push((len, self.step));
             self.dirty.retain(|sector, _| byte(*sector) < len);
         }
         self.len_dirty |= len != self.cache.len();
@@ -84,7 +85,12 @@ impl Pages {
         self.step += 1;
         let sectors =
             self.dirty.iter().map(|(sector, written)| (*sector, *written, self.sector(*sector).to_vec()));
-        Snapshot { step: self.step, len: self.cache.len(), cut: self.cut, sectors: sectors.collect() }
+        Snapshot {
+            step: self.step,
+            len: self.cache.len(),
+            cut: self.deepest_cut(),
+            sectors: sectors.collect(),
+        }
     }
 
     /// A sync came to its end.
@@ -94,7 +100,7 @@ impl Pages {
             return;
         }
         self.synced = snapshot.step;
-        if let Some((at, _)) = snapshot.cut {
+        if let Some(at) = snapshot.cut {
             self.platter.truncate(at);
         }
         for (sector, _, bytes) in &snapshot.sectors {
@@ -115,9 +121,8 @@ impl Pages {
                 self.dirty.remove(sector);
             }
         }
-        if self.cut == snapshot.cut {
-            self.cut = None;
-        }
+        // A cut that came after the question is still to be synced, but no longer reaches as deep as the older ones did.
+        self.cuts.retain(|(_, cut)| *cut > snapshot.step);
         self.len_dirty &= self.cache.len() != snapshot.len;
     }
 
@@ -125,7 +130,7 @@ impl Pages {
     /// does the length, anywhere between the old and the new one.
     pub(crate) fn crash(&mut self, chance: &SimChance) {
         let mut limit = usize::MAX;
-        if let Some((at, _)) = self.cut {
+        if let Some(at) = self.deepest_cut() {
             if chance.one_in(2) {
                 self.platter.truncate(at);
             } else {
@@ -182,7 +187,7 @@ impl Pages {
     /// Puts one dirty page on the platter without making it clean: nobody was promised anything.
     fn write_some_page_out(&mut self, chance: &SimChance) {
         // A page beyond a pending cut, or beyond the old end, waits for the metadata, which waits for a sync or a crash.
-        let limit = self.cut.map_or(self.platter.len(), |(at, _)| at.min(self.platter.len()));
+        let limit = self.deepest_cut().map_or(self.platter.len(), |at| at.min(self.platter.len()));
         let pages = self.dirty_pages();
         if pages.is_empty() {
             return;
@@ -197,6 +202,10 @@ impl Pages {
                 self.platter[byte(sector)..end].copy_from_slice(&self.cache[byte(sector)..end]);
             }
         }
+    }
+
+    fn deepest_cut(&self) -> Option<usize> {
+        self.cuts.first().map(|(at, _)| *at)
     }
 
     fn dirty_pages(&self) -> Vec<u64> {

@@ -160,10 +160,16 @@ impl Tree {
         }
     }
 
-    /// Each unsynced step survives or not, whatever came before it; then each file loses what it loses.
+    /// Each unsynced step survives or not; not without the steps before it that touched the same name, or one thing could be
+    /// in two places. Then each file loses what it loses.
     pub(crate) fn crash(&mut self, chance: &SimChance) {
+        let mut lost = BTreeSet::new();
         for step in std::mem::take(&mut self.pending) {
-            if chance.one_in(2) {
+            let builds_on_lost =
+                step.0.iter().any(|change| lost.contains(&(change.dir, change.name.clone())));
+            if builds_on_lost || chance.one_in(2) {
+                lost.extend(step.0.into_iter().map(|change| (change.dir, change.name)));
+            } else {
                 self.apply(step);
             }
         }
