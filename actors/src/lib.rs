@@ -3,4 +3,11 @@
 //! An actor owns one thing's state and is a thin shell around a machine of `ottla-rules`: it unpacks a message, steps
 //! the machine, and carries out what was decided. Handlers return `()` and never await; answers travel in messages.
 
+pub mod broker;
+pub mod coordinator;
+pub mod crew;
+pub mod housekeeper;
+pub mod journal;
+pub mod partition;
+pub mod shared;
 pub mod stage;

@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod bell;
 pub mod breath;
+pub mod directory;
 pub mod reply;
 pub mod shards;
 pub mod watched;

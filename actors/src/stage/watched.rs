@@ -63,6 +63,20 @@ where
     Addr::new(sender)
 }
 
+/// Starts the root actor of a node. Nobody watches it: when it ends, its children find out, and the node has ended.
+pub fn spawn_root<A>(shard: &Shard, make: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    let (sender, receiver) = channel(MAILBOX_HINT);
+    shard.spawn(move || async move {
+        let mut ctx = Context::with_receiver(receiver);
+        let actor = make(&mut ctx);
+        ctx.into_future(actor).await;
+    });
+    Addr::new(sender)
+}
+
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()

@@ -246,6 +246,12 @@ impl Log {
         Ok(())
     }
 
+    /// Which partition this is.
+    #[must_use]
+    pub fn partition(&self) -> PartitionId {
+        self.place.id
+    }
+
     /// What retention needs to know of each segment, in order, the one that is written to last.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentFacts> {

@@ -1,0 +1,164 @@
+//! Everyone on one node: the order of starting and of leaving.
+
+use std::sync::Arc;
+
+use actix::Context;
+use futures_util::future::join_all;
+use ottla_config::{Config, Endpoint};
+use ottla_host::Host;
+use ottla_rules::{
+    cluster::{Command, CommandError, Image},
+    staging::StagingLimits,
+};
+use ottla_store::{
+    FactsError, LogError, Store, facts,
+    journal::{Journal, JournalError, by_partition},
+};
+
+use crate::{
+    coordinator::CoordinatorActor,
+    journal::JournalActor,
+    partition::Retire,
+    shared::Shared,
+    stage::{
+        directory::Directory,
+        reply::Reply,
+        shards::Shards,
+        watched::{ChildName, spawn_watched},
+    },
+};
+
+/// Why a node's actors cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The facts cannot be read or written.
+    #[error("the metadata of this node cannot be used: {0}")]
+    Facts(#[from] FactsError),
+    /// The journal cannot be read or made.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What deleted topics left cannot be removed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// This node cannot be registered.
+    #[error("this node cannot be registered: {0}")]
+    Register(#[from] CommandError),
+}
+
+/// The actors of one node.
+pub struct Crew {
+    shared: Arc<Shared>,
+    shards: Shards,
+}
+
+impl Crew {
+    /// Reads what the node knows, replays nothing itself, and starts everyone. `reached` is where clients reach it.
+    /// Blocks on the disk, so it belongs where nothing else waits: at start.
+    ///
+    /// # Errors
+    /// One sentence for the operator: [`StartError`].
+    pub fn start(
+        host: Host,
+        config: &Config,
+        store: Store,
+        shards: Shards,
+        reached: &Endpoint,
+    ) -> Result<Self, StartError> {
+        store.set_open_files_max(config.limits.segment_files_open_max);
+        let limits = StagingLimits::of(config.limits.journal_bytes_max);
+        let salt = host.chance.u64();
+        let (mut journal, found) = Journal::open(store.disk().clone(), store.journal_dir(), limits, salt)?;
+        let mut found = by_partition(found);
+        let image = register(&store, config, reached)?;
+        let gone = store.remove_unknown(|_, partition| image.partition(partition).is_some())?;
+        if !gone.is_empty() {
+            log::info!(partitions:? = gone; "removed what deleted topics had left");
+        }
+        let mut needs = Vec::new();
+        if store.was_clean() {
+            // Every segment was synced: what the journal still holds is there already.
+            found.keys().for_each(|partition| journal.forgotten(*partition, &mut needs));
+            found.clear();
+        }
+        found.retain(|partition, _| {
+            let known = image.partition(*partition).is_some();
+            if !known {
+                journal.forgotten(*partition, &mut needs);
+            }
+            known
+        });
+        store.mark_dirty()?;
+        let upto = journal.next_sequence();
+        let shared = Shared::new(host, store, config, found, upto);
+        let crew = Self { shared, shards };
+        crew.set_to_work(journal, needs, image);
+        Ok(crew)
+    }
+
+    fn set_to_work(&self, journal: Journal, needs: Vec<ottla_store::journal::Need>, image: Image) {
+        let (shared, control) = (self.shared.clone(), self.shards.control().clone());
+        let shards = self.shards.all().to_vec();
+        let make =
+            move |_: &mut Context<CoordinatorActor>| CoordinatorActor::new(shared, control, shards, image);
+        // The root has no parent: when it ends, the node has.
+        let root = crate::stage::watched::spawn_root(self.shards.control(), make);
+        let shared = self.shared.clone();
+        let make = move |_: &mut Context<JournalActor>| JournalActor::new(shared, journal, needs);
+        let journal =
+            spawn_watched(self.shards.journal(), ChildName::Journal, root.clone().recipient(), make);
+        self.shared.directory.set_journal(journal);
+        self.shared.directory.set_coordinator(root);
+    }
+
+    /// Who is where.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.shared.directory
+    }
+
+    /// The threads.
+    #[must_use]
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// Everyone leaves in order: partitions answer, sync and say where they are; then the directory is marked clean, so
+    /// that the next start needs no scan. False when not everybody managed within `patience_ms`: nothing is lost then,
+    /// the next start only has to look. Blocks for a moment at the end, while the threads end.
+    pub async fn stop(self, patience_ms: u64) -> bool {
+        let clock = &self.shared.host.clock;
+        let deadline = clock.now().mono_ms.saturating_add(patience_ms);
+        let waits = self.shared.directory.partitions().into_iter().map(|partition| {
+            let (reply, left) = Reply::once();
+            self.shared.directory.tell(partition, Retire { delete: false, reply });
+            left
+        });
+        let all = join_all(waits.collect::<Vec<_>>());
+        let left = tokio::select! {
+            biased;
+            left = all => left.iter().all(Result::is_ok),
+            () = clock.sleep_until(deadline) => false,
+        };
+        let clean = left && self.shared.store.mark_clean().is_ok();
+        self.shards.join();
+        clean
+    }
+}
+
+/// What the cluster knew, and that this node has started once more.
+fn register(store: &Store, config: &Config, reached: &Endpoint) -> Result<Image, StartError> {
+    let cluster = store.identity().cluster;
+    let mut image = Image::rebuild(&cluster, facts::image::load(store.facts())?);
+    let command = Command::RegisterNode {
+        id: config.node_id,
+        host: reached.host.clone(),
+        port: reached.port,
+        rack: config.rack.clone(),
+    };
+    for change in image.decide(&command, &config.settings)? {
+        facts::image::keep(store.facts(), &change)?;
+        image.apply(&change);
+    }
+    store.facts().flush()?;
+    Ok(image)
+}

@@ -1,0 +1,236 @@
+//! JournalActor: the journal of one data directory; one sync for everyone (group commit).
+//!
+//! ```text
+//!   Harden --(mailbox drained, no sync under way)--> one write --> sync --> Synced --> Persisted to each partition
+//!      ^                                                             |
+//!      '------------- what came in meanwhile is the next burst ------'
+//! ```
+//!
+//! The sync is asked of the host and answered by a message. On a machine it blocks this actor's thread, which is its own;
+//! in a simulation everything that can happen during a sync happens.
+
+use std::{collections::VecDeque, io, mem, sync::Arc};
+
+use actix::{Actor, AsyncContext, Context, Handler};
+use ottla_rules::{
+    batch::Stamped,
+    ids::{LeaderEpoch, Offset, PartitionId},
+};
+use ottla_store::journal::{
+    Job, JobDone, Journal, JournalError, Need,
+    entry::{Entry, EntryKind},
+};
+
+use crate::{
+    partition::{Checkpoint, PartitionAddr, PersistFailed, Persisted},
+    shared::Shared,
+    stage::messages,
+};
+
+/// Makes written batches safe.
+pub(crate) struct Harden {
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) batches: Vec<Stamped>,
+    /// Told `Persisted`.
+    pub(crate) to: PartitionAddr,
+}
+
+/// A partition's segments hold, synced, everything of it below this mark.
+pub(crate) struct Settled {
+    pub(crate) partition: PartitionId,
+    pub(crate) upto: u64,
+}
+
+/// A topic is gone: nothing of this partition is to be replayed.
+pub(crate) struct Forgotten {
+    pub(crate) partition: PartitionId,
+}
+
+/// The sync of the burst under way is over.
+struct SyncDone(io::Result<()>);
+
+/// A journal file was wiped or made.
+struct JobEnded(JobDone);
+
+/// The mailbox is drained: write what waits.
+struct Commit;
+
+messages!(Harden, Settled, Forgotten, SyncDone, JobEnded, Commit);
+
+/// One batch that waits for its place.
+struct Waiting {
+    entry: Entry,
+    end: Offset,
+    to: PartitionAddr,
+}
+
+/// The actor of one data directory's journal.
+pub struct JournalActor {
+    shared: Arc<Shared>,
+    journal: Journal,
+    waiting: VecDeque<Waiting>,
+    /// Whom to tell when the sync under way is over.
+    in_flight: Option<Vec<(PartitionAddr, Offset)>>,
+    /// Nothing fits until something is settled or a file is made.
+    is_stuck: bool,
+    is_lost: bool,
+    /// What opening the journal asked for.
+    at_start: Vec<Need>,
+}
+
+impl Actor for JournalActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let needs = mem::take(&mut self.at_start);
+        self.see_to(needs, ctx);
+    }
+}
+
+impl JournalActor {
+    pub(crate) fn new(shared: Arc<Shared>, journal: Journal, at_start: Vec<Need>) -> Self {
+        let (waiting, in_flight) = (VecDeque::new(), None);
+        Self { shared, journal, waiting, in_flight, is_stuck: false, is_lost: false, at_start }
+    }
+
+    fn commit(&mut self, ctx: &mut Context<Self>) {
+        if self.in_flight.is_some() || self.waiting.is_empty() || self.is_stuck || self.is_lost {
+            return;
+        }
+        let burst: Vec<_> = self.waiting.iter().map(|one| one.entry.clone()).collect();
+        let mut needs = Vec::new();
+        let staged = match self.journal.append(&burst, &mut needs) {
+            Ok(staged) => staged,
+            Err(error) => return self.lose(&error),
+        };
+        let told = self.waiting.drain(..staged.count).map(|one| (one.to, one.end)).collect();
+        self.is_stuck = !self.waiting.is_empty();
+        if let Some(file) = staged.file {
+            self.in_flight = Some(told);
+            let me = ctx.address();
+            file.sync_then(Box::new(move |synced| me.do_send(SyncDone(synced))));
+        }
+        self.see_to(needs, ctx);
+    }
+
+    fn see_to(&mut self, needs: Vec<Need>, ctx: &mut Context<Self>) {
+        for need in needs {
+            match need {
+                Need::Run(job) => self.run(job, ctx),
+                Need::Settle { partitions, upto } => {
+                    let image = self.shared.directory.image();
+                    for partition in partitions {
+                        if image.partition(partition).is_some() {
+                            self.shared.directory.tell(partition, Checkpoint { settle: Some(upto) });
+                        } else {
+                            ctx.notify(Forgotten { partition });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(&self, job: Job, ctx: &mut Context<Self>) {
+        let me = ctx.address();
+        self.shared.on_pool(move || me.do_send(JobEnded(job.run())));
+    }
+
+    /// Something was freed: what found no room before may find it now.
+    fn retry(&mut self, needs: Vec<Need>, ctx: &mut Context<Self>) {
+        self.see_to(needs, ctx);
+        self.is_stuck = false;
+        self.commit(ctx);
+    }
+
+    /// The data directory is lost: nobody is told that anything is safe, now or later.
+    fn lose(&mut self, error: &JournalError) {
+        log::error!(error:% = error; "the journal failed: appends are refused until a restart");
+        self.is_lost = true;
+        self.waiting.clear();
+        self.in_flight = None;
+        for partition in self.shared.directory.partitions() {
+            self.shared.directory.tell(partition, PersistFailed);
+        }
+    }
+}
+
+impl Handler<Harden> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, harden: Harden, ctx: &mut Context<Self>) {
+        let Harden { partition, epoch, batches, to } = harden;
+        if self.is_lost {
+            return to.do_send(PersistFailed);
+        }
+        if self.waiting.is_empty() && self.in_flight.is_none() {
+            // Runs once the mailbox is drained: one write and one sync for the burst.
+            ctx.notify(Commit);
+        }
+        for batch in batches {
+            let kind = EntryKind::Append { base: batch.base, bytes: batch.bytes };
+            let entry = Entry { partition, epoch, kind };
+            self.waiting.push_back(Waiting { entry, end: batch.end, to: to.clone() });
+        }
+    }
+}
+
+impl Handler<Commit> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, Commit: Commit, ctx: &mut Context<Self>) {
+        self.commit(ctx);
+    }
+}
+
+impl Handler<SyncDone> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, SyncDone(synced): SyncDone, ctx: &mut Context<Self>) {
+        if let Err(error) = synced {
+            self.journal.sync_failed();
+            log::error!(error:% = error; "the sync of the journal failed");
+            return self.lose(&JournalError::Lost);
+        }
+        let mut told = mem::take(&mut self.in_flight).unwrap_or_default();
+        // One message a partition: a later end covers the earlier ones, which come in order.
+        while let Some((to, end)) = told.pop() {
+            told.retain(|(other, _)| *other != to);
+            to.do_send(Persisted { end });
+        }
+        self.commit(ctx);
+    }
+}
+
+impl Handler<Settled> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, Settled { partition, upto }: Settled, ctx: &mut Context<Self>) {
+        let mut needs = Vec::new();
+        self.journal.settled(partition, upto, &mut needs);
+        self.retry(needs, ctx);
+    }
+}
+
+impl Handler<Forgotten> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, Forgotten { partition }: Forgotten, ctx: &mut Context<Self>) {
+        let mut needs = Vec::new();
+        self.journal.forgotten(partition, &mut needs);
+        self.retry(needs, ctx);
+    }
+}
+
+impl Handler<JobEnded> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, JobEnded(done): JobEnded, ctx: &mut Context<Self>) {
+        let mut needs = Vec::new();
+        match self.journal.done(done, &mut needs) {
+            Ok(()) => self.retry(needs, ctx),
+            Err(error) => self.lose(&error),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! PartitionActor: the replica that leads.
+//!
+//! ```text
+//!   recovering --Opened--> leading --Retire--> gone
+//!                             |
+//!   Append -> machine -> staged --(mailbox drained)--> one pwritev -> written -> journal -> Persisted -> answers, bells
+//! ```
+//!
+//! The machine ([`Leader`]) decides; the log ([`Log`]) has the files, written here and nowhere else. Whatever may block
+//! longer than a write to the page cache runs on the pool and comes back as a fact.
+
+use std::{mem, sync::Arc};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use ottla_rules::{
+    batch::{Batch, Stamped},
+    ids::{LeaderEpoch, Offset, PartitionId},
+    partition::{
+        Acks, AppendError, Appended, DeleteError, Effect, ReadError,
+        leader::{Leader, Start},
+    },
+    time::Now,
+    topic_config::TopicConfig,
+};
+use ottla_store::{Log, LogConfig, LogError, Place, log::recover::Recovered};
+
+use crate::{
+    journal::{Harden, Settled},
+    shared::Shared,
+    stage::{
+        alarm::{Alarm, Wake},
+        bell::Bell,
+        breath::Breath,
+        messages,
+        reply::Reply,
+    },
+};
+
+mod reads;
+mod upkeep;
+
+pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, Wanted};
+pub use upkeep::{Checkpoint, Sweep};
+
+/// Appends a batch.
+#[derive(Debug)]
+pub struct Append {
+    /// The batch, checked.
+    pub batch: Batch,
+    /// Who must have it before the answer.
+    pub acks: Acks,
+    /// How long the producer waits, milliseconds.
+    pub patience_ms: u64,
+    /// Whom to answer.
+    pub reply: Reply<Result<Appended, AppendError>>,
+}
+
+/// Deletes the records before an offset (DeleteRecords).
+#[derive(Debug)]
+pub struct DeleteBefore {
+    /// Up to here; none is the high watermark.
+    pub upto: Option<Offset>,
+    /// Whom to answer, with the new log start, once it is safe.
+    pub reply: Reply<Result<Offset, DeleteError>>,
+}
+
+/// Another configuration from now on.
+#[derive(Debug)]
+pub struct Configure {
+    /// The configuration.
+    pub config: Arc<TopicConfig>,
+}
+
+/// The end of this reign: everything is answered, synced and, if asked for, deleted.
+#[derive(Debug)]
+pub struct Retire {
+    /// Whether the partition is gone for good.
+    pub delete: bool,
+    /// Told when the files are as they shall be; false when that failed.
+    pub reply: Reply<Result<(), ReadError>>,
+}
+
+/// The journal, or a sync, made everything below `end` safe.
+#[derive(Debug)]
+pub struct Persisted {
+    /// One past the last safe offset.
+    pub end: Offset,
+}
+
+/// A sync failed: the data directory is lost until the process starts again.
+#[derive(Debug)]
+pub struct PersistFailed;
+
+/// Panics. For tests of what happens then.
+#[cfg(feature = "provoke")]
+#[derive(Debug)]
+pub struct Provoke;
+#[cfg(feature = "provoke")]
+messages!(Provoke);
+
+/// The mailbox is drained: write what was staged.
+struct Flush;
+
+/// Recovery is over.
+struct Opened(Result<Box<(Log, Recovered)>, LogError>);
+
+/// The log start is in the facts.
+struct StartMoved {
+    to: Offset,
+    safe: bool,
+}
+
+/// Segments are synced up to `end`, and the facts say so.
+struct Synced {
+    end: Offset,
+    settle: Option<u64>,
+    result: Result<(), LogError>,
+}
+
+messages!(
+    Append,
+    DeleteBefore,
+    Configure,
+    Retire,
+    Persisted,
+    PersistFailed,
+    Flush,
+    Opened,
+    StartMoved,
+    Synced
+);
+
+type Machine = Leader<Reply<Result<Appended, AppendError>>, Bell>;
+type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Bell>>;
+
+/// What a partition's actor is started with.
+#[derive(Clone)]
+pub(crate) struct Charge {
+    pub(crate) place: Place,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) replicas: usize,
+    pub(crate) config: Arc<TopicConfig>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The actor of one led partition.
+pub struct PartitionActor {
+    charge: Charge,
+    state: State,
+    alarm: Alarm,
+    breath: Breath,
+    out: Effects,
+    staged: Vec<Stamped>,
+    /// Written, and not yet given to the journal.
+    unhardened: Vec<Stamped>,
+    /// DeleteRecords that wait until the log start is safe.
+    deleting: Vec<(Offset, Reply<Result<Offset, DeleteError>>)>,
+    /// A segment sync is under way.
+    syncing: bool,
+    /// What the journal wants settled once the sync under way is over.
+    settle_next: Option<u64>,
+    bytes_since_sync: u64,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one per actor, and it stays Leading")]
+enum State {
+    Recovering,
+    Leading { leader: Machine, log: Log },
+    Offline,
+}
+
+impl Actor for PartitionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Charge { place, config, shared, .. } = self.charge.clone();
+        let me = ctx.address();
+        let config = LogConfig::of(&config, &shared.limits);
+        self.charge.shared.on_pool(move || {
+            let journal = shared.take_found(place.id);
+            let opened = Log::recover(&shared.store, place, config, journal);
+            me.do_send(Opened(opened.map(Box::new)));
+        });
+    }
+}
+
+impl PartitionActor {
+    pub(crate) fn new(charge: Charge) -> Self {
+        Self {
+            charge,
+            state: State::Recovering,
+            alarm: Alarm::default(),
+            breath: Breath::default(),
+            out: Vec::new(),
+            staged: Vec::new(),
+            unhardened: Vec::new(),
+            deleting: Vec::new(),
+            syncing: false,
+            settle_next: None,
+            bytes_since_sync: 0,
+        }
+    }
+
+    fn id(&self) -> PartitionId {
+        self.charge.place.id
+    }
+
+    /// The only way into the machine: the clock is read once, overdue deadlines speak first (actix may have starved the
+    /// alarm), and what was decided is carried out in the order in which it was decided.
+    fn step(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Machine, Now, &mut Effects)) {
+        let State::Leading { leader, .. } = &mut self.state else { return };
+        let now = self.charge.shared.now();
+        let mut out = mem::take(&mut self.out);
+        leader.tick(now, &mut out);
+        input(leader, now, &mut out);
+        let deadline = leader.next_deadline();
+        for effect in out.drain(..) {
+            self.perform(effect, ctx);
+        }
+        // A step inside a step (a burst that was written) has left its own, empty, list here.
+        self.out = out;
+        self.alarm.set(deadline, now, ctx);
+        self.breath.take(ctx);
+    }
+
+    fn perform(
+        &mut self,
+        effect: Effect<Reply<Result<Appended, AppendError>>, Bell>,
+        ctx: &mut Context<Self>,
+    ) {
+        match effect {
+            Effect::Write { batch } => {
+                self.staged.push(batch);
+                if self.staged.len() == 1 {
+                    // Runs once the mailbox is drained: one write for the burst.
+                    ctx.notify(Flush);
+                }
+            }
+            Effect::Harden { upto } => self.harden(upto, ctx),
+            Effect::Sync { upto } => {
+                self.unhardened.retain(|batch| batch.end > upto);
+                self.sync(None, ctx);
+            }
+            Effect::Answer { to, with } => to.send(with),
+            Effect::Ring { bell } => bell.ring(),
+            Effect::MoveStart { to } => self.keep_start(to, ctx),
+            Effect::RememberEpoch { epoch, start } => {
+                let (shared, id) = (self.charge.shared.clone(), self.id());
+                self.charge.shared.on_pool(move || {
+                    // Rebuilt from the log when it is missing, so a failure is only worth a line.
+                    if let Err(error) =
+                        ottla_store::facts::epochs::put(shared.store.facts(), id, epoch, start)
+                    {
+                        log::warn!(partition:% = id, error:% = error; "leader epoch not kept");
+                    }
+                });
+            }
+        }
+    }
+
+    fn harden(&mut self, upto: Offset, ctx: &mut Context<Self>) {
+        let count = self.unhardened.partition_point(|batch| batch.end <= upto);
+        let batches: Vec<_> = self.unhardened.drain(..count).collect();
+        let (partition, epoch) = (self.id(), self.charge.epoch);
+        match self.charge.shared.directory.journal() {
+            Some(journal) if !batches.is_empty() => {
+                journal.do_send(Harden { partition, epoch, batches, to: ctx.address() });
+            }
+            Some(_) => ctx.notify(Persisted { end: upto }),
+            None => ctx.notify(PersistFailed),
+        }
+    }
+
+    /// Writes everything staged, at once.
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        let (Some(first), Some(last)) = (self.staged.first(), self.staged.last()) else { return };
+        let (from, end) = (first.base, last.end);
+        let State::Leading { log, leader } = &mut self.state else { return };
+        let durable = leader.is_durable();
+        match log.append(&self.staged) {
+            Ok(()) => {
+                self.bytes_since_sync +=
+                    self.staged.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
+                if durable {
+                    self.unhardened.append(&mut self.staged);
+                } else {
+                    self.staged.clear();
+                }
+                self.step(ctx, |leader, now, out| leader.written(end, now, out));
+                self.pace(durable, ctx);
+            }
+            Err(error) => {
+                log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
+                self.staged.clear();
+                let shared = self.charge.shared.clone();
+                self.charge.shared.on_pool(move || shared.look_at_space());
+                self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
+            }
+        }
+    }
+
+    fn go_offline(&mut self, why: &LogError) {
+        log::error!(partition:% = self.charge.place.dir_name(), error:% = why; "the partition is offline");
+        self.state = State::Offline;
+    }
+}
+
+impl Handler<Append> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, append: Append, ctx: &mut Context<Self>) {
+        let Append { batch, acks, patience_ms, reply } = append;
+        match self.state {
+            // Dropping the reply answers NOT_LEADER_OR_FOLLOWER, and the client comes again.
+            State::Recovering => (),
+            State::Offline => reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } => {
+                self.step(ctx, |leader, now, out| leader.append(batch, acks, patience_ms, reply, now, out));
+            }
+        }
+    }
+}
+
+impl Handler<Flush> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+    }
+}
+
+impl Handler<Persisted> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Persisted { end }: Persisted, ctx: &mut Context<Self>) {
+        self.step(ctx, |leader, now, out| leader.persisted(end, now, out));
+    }
+}
+
+impl Handler<PersistFailed> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, PersistFailed: PersistFailed, ctx: &mut Context<Self>) {
+        self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
+    }
+}
+
+impl Handler<Wake> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Wake: Wake, ctx: &mut Context<Self>) {
+        self.alarm.rang();
+        self.step(ctx, |_, _, _| ());
+    }
+}
+
+impl Handler<Configure> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Configure { config }: Configure, ctx: &mut Context<Self>) {
+        self.charge.config = config.clone();
+        self.flush(ctx);
+        if let State::Leading { log, .. } = &mut self.state {
+            log.configure(LogConfig::of(&config, &self.charge.shared.limits));
+        }
+        self.step(ctx, |leader, now, out| leader.configure(config, now, out));
+    }
+}
+
+impl Handler<Opened> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Opened(opened): Opened, ctx: &mut Context<Self>) {
+        let (log, found) = match opened {
+            Ok(opened) => *opened,
+            Err(error) => return self.go_offline(&error),
+        };
+        if let Some(cut) = &found.cut {
+            log::warn!(file:% = cut.file.display(), at = cut.at, why:% = cut.why; "the log was cut where it broke off");
+        }
+        let Charge { epoch, config, replicas, shared, .. } = self.charge.clone();
+        let Recovered { log_start, end, producers, epochs, .. } = found;
+        let start = Start { epoch, log_start, end, producers, epochs };
+        let leader = Leader::new(start, config, shared.limits.clone(), replicas);
+        self.state = State::Leading { leader, log };
+        // Recovery leaves what it read synced or known as dirty: with this sync the journal may forget what it knew.
+        self.settle(shared.found_upto, ctx);
+    }
+}
+
+impl PartitionActor {
+    /// Syncs the segments for the journal's sake.
+    fn settle(&mut self, upto: u64, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+        self.sync(Some(upto), ctx);
+    }
+
+    fn settled(&self, upto: u64) {
+        if let Some(journal) = self.charge.shared.directory.journal() {
+            journal.do_send(Settled { partition: self.id(), upto });
+        }
+    }
+}
+
+/// The address type, for those who keep none but pass one on.
+pub(crate) type PartitionAddr = Addr<PartitionActor>;
+
+#[cfg(feature = "provoke")]
+impl Handler<Provoke> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Provoke: Provoke, _: &mut Context<Self>) {
+        panic!("provoked");
+    }
+}

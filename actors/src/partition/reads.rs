@@ -1,0 +1,162 @@
+//! What readers ask a partition. The owner only plans; whoever asked reads, because what lies below the high watermark
+//! never changes.
+
+use actix::{Context, Handler};
+use ottla_rules::{
+    ids::{LeaderEpoch, Offset},
+    partition::{ReadAsk, ReadBounds, ReadError},
+};
+use ottla_store::Slice;
+
+use super::{PartitionActor, State};
+use crate::stage::{bell::Bell, messages, reply::Reply};
+
+/// Asks what can be read.
+#[derive(Debug)]
+pub struct PlanRead {
+    /// The question.
+    pub ask: ReadAsk,
+    /// How many bytes at most.
+    pub bytes_max: usize,
+    /// Rung once there is more than the plan has, or after so many milliseconds.
+    pub bell: Option<(Bell, u64)>,
+    /// Whom to answer.
+    pub reply: Reply<Result<ReadPlan, ReadError>>,
+}
+
+/// What may be read now.
+#[derive(Debug)]
+pub struct ReadPlan {
+    /// Where the log stands.
+    pub bounds: ReadBounds,
+    /// Where the batches are, if there are any.
+    pub slice: Option<Slice>,
+}
+
+/// Which offset is looked up (ListOffsets).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The end: the high watermark, or the last stable offset.
+    Latest,
+    /// Where the log begins.
+    Earliest,
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+    /// The first record at or after this time, Unix milliseconds.
+    At(i64),
+}
+
+/// Looks an offset up.
+#[derive(Debug)]
+pub struct LookUp {
+    /// Which one.
+    pub wanted: Wanted,
+    /// Only up to the last stable offset.
+    pub committed_only: bool,
+    /// The reign that the client believes in.
+    pub current_epoch: Option<LeaderEpoch>,
+    /// Whom to answer; none: no record is like that.
+    pub reply: Reply<Result<Option<LookedUp>, ReadError>>,
+}
+
+/// An offset that was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// The offset.
+    pub offset: Offset,
+    /// The record's timestamp, Unix milliseconds; -1 for the ends of the log.
+    pub timestamp: i64,
+    /// The reign under which the record was appended; for the ends, the one that counts there.
+    pub epoch: LeaderEpoch,
+}
+
+/// Asks where a reign ended (OffsetForLeaderEpoch).
+#[derive(Debug)]
+pub struct EpochEnd {
+    /// Which reign.
+    pub epoch: LeaderEpoch,
+    /// The reign that the client believes in.
+    pub current: Option<LeaderEpoch>,
+    /// Whom to answer.
+    pub reply: Reply<Result<(LeaderEpoch, Offset), ReadError>>,
+}
+
+messages!(PlanRead, LookUp, EpochEnd);
+
+impl Handler<PlanRead> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, plan: PlanRead, ctx: &mut Context<Self>) {
+        let PlanRead { ask, bytes_max, bell, reply } = plan;
+        let (leader, log) = match &self.state {
+            State::Recovering => return,
+            State::Offline => return reply.send(Err(ReadError::Storage)),
+            State::Leading { leader, log } => (leader, log),
+        };
+        let bounds = match leader.plan_read(ask) {
+            Ok(bounds) => bounds,
+            Err(error) => return reply.send(Err(error)),
+        };
+        let slice = log.locate(bounds.from, bounds.upto, bytes_max);
+        reply.send(Ok(ReadPlan { bounds, slice }));
+        if let Some((bell, wait_ms)) = bell {
+            // A reader too many is not watched for: it is answered with what there is when its time is over.
+            self.step(ctx, |leader, now, out| {
+                drop(leader.watch(bell, bounds.upto, now.after(wait_ms), now, out))
+            });
+        }
+    }
+}
+
+impl Handler<EpochEnd> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, end: EpochEnd, _: &mut Context<Self>) {
+        match &self.state {
+            State::Recovering => (),
+            State::Offline => end.reply.send(Err(ReadError::Storage)),
+            State::Leading { leader, .. } => end.reply.send(leader.epoch_end(end.epoch, end.current)),
+        }
+    }
+}
+
+impl Handler<LookUp> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, look: LookUp, _: &mut Context<Self>) {
+        let LookUp { wanted, committed_only, current_epoch, reply } = look;
+        let (leader, log) = match &self.state {
+            State::Recovering => return,
+            State::Offline => return reply.send(Err(ReadError::Storage)),
+            State::Leading { leader, log } => (leader, log),
+        };
+        if let Err(error) = leader.check_epoch(current_epoch) {
+            return reply.send(Err(error));
+        }
+        let upto = if committed_only { leader.stable() } else { leader.high_watermark() };
+        let unpacked_max = self.charge.shared.limits.records_unpacked_bytes_max;
+        let search = match wanted {
+            Wanted::Latest => {
+                let found = LookedUp { offset: upto, timestamp: -1, epoch: leader.epoch() };
+                return reply.send(Ok(Some(found)));
+            }
+            Wanted::Earliest => {
+                let offset = leader.log_start();
+                let epoch = leader.epochs().of(offset).unwrap_or(leader.epoch());
+                return reply.send(Ok(Some(LookedUp { offset, timestamp: -1, epoch })));
+            }
+            Wanted::MaxTimestamp => log.max_timestamp_lookup(upto, unpacked_max),
+            Wanted::At(timestamp) => log.lookup(timestamp, upto, unpacked_max),
+        };
+        let id = self.id();
+        self.charge.shared.on_pool(move || {
+            let found = search.run().map_err(|error| {
+                log::error!(partition:% = id, error:% = error; "looking a time up failed");
+                ReadError::Storage
+            });
+            reply.send(found.map(|found| {
+                found.map(|f| LookedUp { offset: f.offset, timestamp: f.timestamp, epoch: f.epoch })
+            }));
+        });
+    }
+}

@@ -1,0 +1,262 @@
+//! What a partition does beside serving: syncing its segments, forgetting old ones, leaving.
+
+use std::sync::Arc;
+
+use actix::{ActorContext, AsyncContext, Context, Handler};
+use ottla_rules::{
+    ids::Offset,
+    partition::{DeleteError, ReadError},
+    retention::{Keep, sweep},
+};
+use ottla_store::{Log, LogError};
+
+use super::{DeleteBefore, PartitionActor, PersistFailed, Persisted, Retire, StartMoved, State, Synced};
+use crate::{shared::Shared, stage::messages};
+
+/// Page-cache mode: so many written bytes start a sync in the background, so that the kernel never has to throttle.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+
+/// Moves the recovery point: what was written is synced in the background, and the facts say so.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint {
+    /// The journal's mark, when it is the journal that asks.
+    pub(crate) settle: Option<u64>,
+}
+
+/// Deletes the segments that the topic's retention no longer asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep;
+
+messages!(Checkpoint, Sweep);
+
+impl PartitionActor {
+    /// Syncs the segments in the background; `settle` is the journal's mark. One sync at a time: what is asked for
+    /// meanwhile begins when that one is over.
+    pub(super) fn sync(&mut self, settle: Option<u64>, ctx: &mut Context<Self>) {
+        if self.syncing {
+            self.settle_next = self.settle_next.max(Some(settle.unwrap_or(0)));
+            return;
+        }
+        let State::Leading { leader, log } = &mut self.state else { return };
+        let end = log.end();
+        let point = match log.sync_point() {
+            Ok(Some(point)) => point,
+            Ok(None) => {
+                ctx.notify(Synced { end, settle, result: Ok(()) });
+                self.syncing = true;
+                return;
+            }
+            Err(result) => {
+                ctx.notify(Synced { end, settle, result: Err(result) });
+                self.syncing = true;
+                return;
+            }
+        };
+        self.syncing = true;
+        self.bytes_since_sync = 0;
+        // The machine knows batches that are only staged; a snapshot must not be ahead of the segment.
+        let snapshot =
+            (leader.end() == end).then(|| (leader.producers().snapshot(), leader.epochs().rows().to_vec()));
+        let (shared, me) = (self.charge.shared.clone(), ctx.address());
+        self.charge.shared.on_pool(move || {
+            let kept = |(producers, epochs): (Vec<_>, Vec<_>)| {
+                point.checkpoint(&producers, &epochs)?;
+                Ok(shared.store.facts().flush()?)
+            };
+            let result = point.sync().and_then(|()| snapshot.map_or(Ok(()), kept));
+            me.do_send(Synced { end, settle, result });
+        });
+    }
+
+    /// Page-cache mode: keeps the bytes bounded that only the page cache has.
+    pub(super) fn pace(&mut self, durable: bool, ctx: &mut Context<Self>) {
+        if !durable && self.bytes_since_sync > UNSYNCED_BYTES_MAX && !self.syncing {
+            self.sync(None, ctx);
+        }
+    }
+
+    /// Puts the log start into the facts.
+    pub(super) fn keep_start(&mut self, to: Offset, ctx: &mut Context<Self>) {
+        let State::Leading { log, .. } = &mut self.state else { return };
+        log.set_start(to);
+        let (checkpoint, id) = (log.checkpoint(), self.id());
+        let (shared, me) = (self.charge.shared.clone(), ctx.address());
+        self.charge.shared.on_pool(move || {
+            let facts = shared.store.facts();
+            let kept =
+                ottla_store::facts::checkpoint::put(facts, id, checkpoint).and_then(|()| facts.flush());
+            if let Err(error) = &kept {
+                log::error!(partition:% = id, error:% = error; "the log start is not kept");
+            }
+            me.do_send(StartMoved { to, safe: kept.is_ok() });
+        });
+    }
+
+    fn delete_segments(&mut self, log_start: Offset) {
+        let State::Leading { log, .. } = &mut self.state else { return };
+        let Some(doomed) = log.delete_segments(log_start) else { return };
+        let (name, shared) = (self.charge.place.dir_name(), self.charge.shared.clone());
+        let after_ms = self.charge.config.file_delete_delay_ms;
+        log::info!(partition:% = name, below:% = log_start; "old segments are deleted");
+        // Who reads from them can finish: the files go later, by a task that needs no actor.
+        actix_rt::spawn(async move {
+            let marked = in_pool(&shared, move || doomed.mark().map(|()| doomed)).await;
+            let later = shared.host.clock.now().mono_ms.saturating_add(after_ms);
+            shared.host.clock.sleep_until(later).await;
+            let gone = match marked {
+                Some(Ok(doomed)) => in_pool(&shared, move || doomed.unlink()).await,
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            };
+            if let Some(Err(error)) = gone {
+                log::warn!(partition:% = name, error:% = error; "old segments are not deleted");
+            }
+        });
+    }
+}
+
+/// Runs blocking work on the pool and waits for it; none when the pool has ended.
+async fn in_pool<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    shared.on_pool(move || drop(sender.send(job())));
+    receiver.await.ok()
+}
+
+impl Handler<Synced> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Synced { end, settle, result }: Synced, ctx: &mut Context<Self>) {
+        self.syncing = false;
+        if let Err(error) = result {
+            log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "a sync failed: the data directory is lost");
+            return ctx.notify(PersistFailed);
+        }
+        if let State::Leading { log, .. } = &mut self.state {
+            log.synced(end);
+            // As safe as the journal would have made it, and perhaps earlier.
+            ctx.notify(Persisted { end });
+        }
+        if let Some(upto) = settle {
+            self.settled(upto);
+        }
+        if let Some(next) = self.settle_next.take() {
+            self.flush(ctx);
+            self.sync((next > 0).then_some(next), ctx);
+        }
+    }
+}
+
+impl Handler<Checkpoint> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Checkpoint { settle }: Checkpoint, ctx: &mut Context<Self>) {
+        // What is staged may be what the journal's mark covers, and the snapshot must match the segment.
+        self.flush(ctx);
+        self.sync(settle, ctx);
+    }
+}
+
+impl Handler<StartMoved> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, StartMoved { to, safe }: StartMoved, _: &mut Context<Self>) {
+        for (start, reply) in self.deleting.extract_if(.., |(start, _)| *start <= to) {
+            reply.send(if safe { Ok(start) } else { Err(DeleteError::Storage) });
+        }
+        if safe {
+            self.delete_segments(to);
+        }
+    }
+}
+
+impl Handler<DeleteBefore> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, delete: DeleteBefore, ctx: &mut Context<Self>) {
+        let DeleteBefore { upto, reply } = delete;
+        let before = match &self.state {
+            State::Recovering => return,
+            State::Offline => return reply.send(Err(DeleteError::Storage)),
+            State::Leading { leader, .. } => leader.log_start(),
+        };
+        let mut moved = Err(DeleteError::NotHere);
+        self.step(ctx, |leader, now, out| moved = leader.delete_before(upto, now, out));
+        match moved {
+            // Nothing moves: what is there is safe already, unless an earlier move still is under way.
+            Ok(start) if start == before && self.deleting.is_empty() => reply.send(Ok(start)),
+            Ok(start) => self.deleting.push((start, reply)),
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+}
+
+impl Handler<Sweep> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Sweep: Sweep, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+        let now = self.charge.shared.now();
+        let State::Leading { leader, log } = &mut self.state else { return };
+        let config = leader.config();
+        let keep =
+            Keep { delete: config.cleanup.delete, ms: config.retention_ms, bytes: config.retention_bytes };
+        let swept = sweep(&log.segments(), leader.log_start(), leader.high_watermark(), keep, now);
+        let Some(log_start) = swept.log_start else { return };
+        if swept.roll_first
+            && let Err(error) = log.roll(log.end())
+        {
+            log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "no new segment, retention waits");
+            return;
+        }
+        let moves = log_start > leader.log_start();
+        self.step(ctx, |leader, _, out| leader.move_start(log_start, out));
+        if !moves {
+            self.delete_segments(log_start);
+        }
+    }
+}
+
+impl Handler<Retire> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Retire { delete, reply }: Retire, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+        self.step(ctx, |leader, _, out| leader.retire(out));
+        let State::Leading { leader, mut log } = std::mem::replace(&mut self.state, State::Offline) else {
+            reply.send(Ok(()));
+            return ctx.stop();
+        };
+        let snapshot = (leader.producers().snapshot(), leader.epochs().rows().to_vec());
+        let (shared, name) = (self.charge.shared.clone(), self.charge.place.dir_name());
+        self.charge.shared.on_pool(move || {
+            let done = if delete { remove(log) } else { rest(&mut log, &shared, &snapshot.0, &snapshot.1) };
+            if let Err(error) = &done {
+                log::error!(partition:% = name, error:% = error; "the partition could not leave in order");
+            }
+            reply.send(done.map_err(|_| ReadError::Storage));
+        });
+        ctx.stop();
+    }
+}
+
+fn remove(log: Log) -> Result<(), LogError> {
+    log.remove()?.unlink()
+}
+
+/// Syncs everything and says so in the facts, which the caller flushes once for all partitions.
+fn rest(
+    log: &mut Log,
+    shared: &Shared,
+    producers: &[ottla_rules::producers::ProducerEntry],
+    epochs: &[(ottla_rules::ids::LeaderEpoch, Offset)],
+) -> Result<(), LogError> {
+    if let Some(point) = log.sync_point()? {
+        point.sync()?;
+        log.synced(point.end());
+        point.checkpoint(producers, epochs)?;
+    }
+    Ok(ottla_store::facts::checkpoint::put(shared.store.facts(), log.partition(), log.checkpoint())?)
+}

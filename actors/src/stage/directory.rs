@@ -1,0 +1,119 @@
+//! Who is where. Addresses of actors that can restart are looked up here when they are needed, not kept.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use actix::{Addr, Handler, Message};
+use dashmap::DashMap;
+use ottla_rules::{cluster::Image, ids::PartitionId};
+
+use crate::{
+    broker::BrokerActor, coordinator::CoordinatorActor, journal::JournalActor, partition::PartitionActor,
+};
+
+/// Where a partition's actor is.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Its address.
+    pub addr: Addr<PartitionActor>,
+    /// The number of its shard.
+    pub shard: usize,
+    /// Which of the actors that this partition has had.
+    pub generation: u64,
+}
+
+/// The addresses of one node. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Directory(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    partitions: DashMap<PartitionId, Seat>,
+    image: RwLock<Arc<Image>>,
+    coordinator: OnceLock<Addr<CoordinatorActor>>,
+    broker: RwLock<Option<Addr<BrokerActor>>>,
+    journal: OnceLock<Addr<JournalActor>>,
+}
+
+impl Directory {
+    /// Tells a partition something. When nobody has it the message is dropped, and a reply in it answers by itself.
+    pub fn tell<M>(&self, partition: PartitionId, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        PartitionActor: Handler<M>,
+    {
+        // Borrowed, not cloned: a clone of an address costs more than the message.
+        if let Some(seat) = self.0.partitions.get(&partition) {
+            seat.addr.do_send(message);
+        }
+    }
+
+    /// The shard a partition lives on.
+    #[must_use]
+    pub fn shard_of(&self, partition: PartitionId) -> Option<usize> {
+        self.0.partitions.get(&partition).map(|seat| seat.shard)
+    }
+
+    /// Every partition that has an actor, in order.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        let mut all: Vec<_> = self.0.partitions.iter().map(|entry| *entry.key()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    pub(crate) fn seat(&self, partition: PartitionId, seat: Seat) {
+        self.0.partitions.insert(partition, seat);
+    }
+
+    /// Forgets a partition's actor, if it is still this one; whether it was.
+    pub(crate) fn unseat(&self, partition: PartitionId, generation: u64) -> bool {
+        self.0.partitions.remove_if(&partition, |_, seat| seat.generation == generation).is_some()
+    }
+
+    /// Forgets a partition's actor, which has been told to leave.
+    pub(crate) fn vacate(&self, partition: PartitionId) {
+        self.0.partitions.remove(&partition);
+    }
+
+    pub(crate) fn has(&self, partition: PartitionId) -> bool {
+        self.0.partitions.contains_key(&partition)
+    }
+
+    /// What the cluster knows, as this node has applied it.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.0.image.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn publish(&self, image: Arc<Image>) {
+        *self.0.image.write().unwrap_or_else(PoisonError::into_inner) = image;
+    }
+
+    pub(crate) fn set_coordinator(&self, addr: Addr<CoordinatorActor>) {
+        // Set once, at start: the coordinator is the root and is not restarted.
+        let _ = self.0.coordinator.set(addr);
+    }
+
+    pub(crate) fn set_journal(&self, addr: Addr<JournalActor>) {
+        // Set once: a journal that ended takes its data directory with it until the process starts again.
+        let _ = self.0.journal.set(addr);
+    }
+
+    pub(crate) fn set_broker(&self, addr: Addr<BrokerActor>) {
+        *self.0.broker.write().unwrap_or_else(PoisonError::into_inner) = Some(addr);
+    }
+
+    /// The coordinator; none before the node has started.
+    #[must_use]
+    pub fn coordinator(&self) -> Option<&Addr<CoordinatorActor>> {
+        self.0.coordinator.get()
+    }
+
+    pub(crate) fn journal(&self) -> Option<&Addr<JournalActor>> {
+        self.0.journal.get()
+    }
+
+    pub(crate) fn broker(&self) -> Option<Addr<BrokerActor>> {
+        self.0.broker.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
