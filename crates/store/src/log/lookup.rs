@@ -3,7 +3,10 @@
 use std::{io, sync::Arc};
 
 use ottla_rules::{
-    batch::{BatchError, records},
+    batch::{
+        BatchError, Header,
+        records::{self, Records},
+    },
     ids::{LeaderEpoch, Offset},
 };
 
@@ -12,7 +15,7 @@ use super::{
     index::{self, TimeEntry},
     scan::{Found, Scan},
     segment::Segment,
-    slice::LOOK_BYTES,
+    slice::{LOOK_BYTES, last_of},
 };
 use crate::{files::SegmentFiles, layout::Part};
 
@@ -113,19 +116,39 @@ impl TimeLookup {
 
     /// The first record of the segment that is as late as `timestamp`.
     fn search(&self, segment: &Searched, timestamp: i64) -> io::Result<Option<FoundTime>> {
-        let before = segment.last_before(timestamp)?;
-        let from = before.map_or(segment.files.base, |entry| entry.last).max(self.start);
-        let mut scan = segment.scan_from(from)?;
+        let mut scan = segment.scan_from(self.start)?;
+        if let Some(entry) = segment.last_before(timestamp)?.filter(|entry| entry.last >= self.start) {
+            let mut from_entry = segment.scan_from(entry.last)?;
+            let at = from_entry.position();
+            let found =
+                self.next(&mut from_entry)?.map(|found| (last_of(&found), found.header.max_timestamp));
+            // An index that tells of another batch is damaged, and then all of the segment is read.
+            if found == Some((entry.last, entry.timestamp)) {
+                from_entry.seek(at);
+                scan = from_entry;
+            }
+        }
         while let Some(found) = self.next(&mut scan)? {
             if found.header.max_timestamp < timestamp || found.header.end() <= self.start {
                 continue;
             }
-            let bytes = scan.bytes_of(&found)?;
-            let record =
-                records::find_timestamp(bytes, timestamp, self.unpacked_bytes_max).map_err(unreadable)?;
-            // DeleteRecords may have moved the start into the middle of a batch: a record before it is not there.
-            if let Some((offset, timestamp)) = record.filter(|(offset, _)| *offset >= self.start) {
+            let found_in = self.first_in(scan.bytes_of(&found)?, timestamp).map_err(unreadable)?;
+            if let Some((offset, timestamp)) = found_in {
                 return Ok(Some(FoundTime { offset, timestamp, epoch: found.header.leader_epoch }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record of a batch as late as `timestamp`. DeleteRecords may have moved the start into the middle of
+    /// the batch: records before it are not there.
+    fn first_in(&self, batch: &[u8], timestamp: i64) -> Result<Option<(Offset, i64)>, BatchError> {
+        let base = Header::read(batch)?.base_offset;
+        let mut records = Records::of(batch, self.unpacked_bytes_max)?;
+        while let Some(record) = records.next()? {
+            let offset = base.plus(i64::from(record.offset_delta));
+            if record.timestamp >= timestamp && offset >= self.start {
+                return Ok(Some((offset, record.timestamp)));
             }
         }
         Ok(None)

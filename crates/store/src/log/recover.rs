@@ -27,7 +27,7 @@ use super::{
     index::{self, Entry, OffsetEntry, TimeEntry},
     replay::Replay,
     scan::{Found, Scan},
-    segment::{self, Active, Segment},
+    segment::{self, Active, NO_TIMESTAMP, Segment},
     slice::last_of,
 };
 use crate::{
@@ -191,7 +191,7 @@ impl Recovery {
                 continue;
             }
             let next = bases.get(at + 1).copied().filter(|next| *next <= trusted);
-            let loaded = next.and_then(|_| load(&files));
+            let loaded = next.and_then(|_| load(&files, self.log.config.index_interval_bytes));
             match (next, loaded) {
                 (Some(next), Some(segment)) => {
                     self.log.closed.push_back(segment);
@@ -384,16 +384,18 @@ fn or_rebuild<T>(read: Result<T, FactsError>, place: &Place) -> Result<Option<T>
 }
 
 /// A closed segment as its files say, without reading its batches. `None` when its indexes are not as we left them.
-fn load(files: &Arc<SegmentFiles>) -> Option<Segment> {
+fn load(files: &Arc<SegmentFiles>, interval: u64) -> Option<Segment> {
     let mut segment = Segment::new(files.clone());
     segment.size = files.open(Part::Log).ok()?.len().ok()?;
     let (offsets, last) = last_entry::<OffsetEntry>(files, Part::Index)?;
-    if last.is_some_and(|entry| entry.last < files.base || entry.position >= segment.size) {
+    let is_offset = |entry: OffsetEntry| entry.last >= files.base && entry.position < segment.size;
+    if !last.map_or(segment.size <= interval, is_offset) {
         return None;
     }
-    // A closed segment's time index ends with its largest timestamp; an empty one has only batches without any.
+    // A closed segment's time index ends with its largest timestamp. Where no record has one the index is empty, as if
+    // it were lost: such a segment is read.
     let (times, newest) = last_entry::<TimeEntry>(files, Part::TimeIndex)?;
-    segment.newest = newest.unwrap_or(segment.newest);
+    segment.newest = newest.filter(|entry| entry.last >= files.base && entry.timestamp > NO_TIMESTAMP)?;
     (segment.offsets, segment.times, segment.dirty) = (offsets, times, false);
     Some(segment)
 }
