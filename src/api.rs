@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ottla_actors::stage::reply::Replies;
+use ottla_rules::cluster::CommandError;
 use ottla_rules::rights::{self, Caller, Operation, ResourceKind};
 use ottla_wire::api::ApiKey;
+use ottla_wire::codes::Code;
 use ottla_wire::header::RequestHeader;
 use ottla_wire::{Decode, DecodeError, Message, Reader, api, frame};
 
@@ -57,6 +59,14 @@ impl Call {
     pub(crate) fn may(&self, operation: Operation, resource: ResourceKind, name: &str) -> bool {
         rights::allowed(&self.caller, operation, resource, name)
     }
+}
+
+/// The code for a command on a topic that the client called by its name: of ids it knows nothing.
+pub(crate) fn code_by_name(error: &CommandError) -> Code {
+    if matches!(error, CommandError::UnknownTopic(_)) {
+        return Code::UnknownTopicOrPartition;
+    }
+    error.into()
 }
 
 /// A request that is answered by closing its connection, as Kafka does.

@@ -1,3 +1,97 @@
-//! The `ottla` process.
+//! The `ottla` process: parse, start logging, run one command, choose an exit code.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use ottla::{Config, Drain, Node, Sources};
+use ottla_host::Host;
+
+mod cli;
+
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// It could not run, or not stop in order.
+const FAILED: u8 = 1;
+/// What was typed or configured cannot be meant.
+const MISUSED: u8 = 2;
+
+/// How long partitions may take to recover before the node calls itself ready without them.
+const READY_MS: u64 = 60_000;
+
+fn main() -> ExitCode {
+    // What our own crates do; libraries below are told of only when asked for.
+    let filter = env_logger::Env::new().filter_or("OTTLA_LOG", "ottla=info");
+    env_logger::Builder::from_env(filter).target(env_logger::Target::Stderr).init();
+    let sources = match cli::read(std::env::args_os()) {
+        Ok(cli::Wish::Serve(sources)) => sources,
+        Ok(cli::Wish::Tell(text)) => {
+            say(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(sentence) => return complain(&sentence, MISUSED),
+    };
+    match serve(&sources) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((sentence, code)) => complain(&sentence, code),
+    }
+}
+
+/// Runs a broker until it is told to stop.
+fn serve(sources: &Sources) -> Result<(), (String, u8)> {
+    let config = Config::load(sources).map_err(|error| (error.to_string(), MISUSED))?;
+    let host = Host::machine().map_err(|error| (format!("cannot start threads: {error}"), FAILED))?;
+    ottla::block_on(run(host, config)).map_err(|sentence| (sentence, FAILED))
+}
+
+async fn run(host: Host, config: Config) -> Result<(), String> {
+    let began = host.clock.now();
+    let mut drain = Drain::watch().map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let data_dir = config.data_dir.clone();
+    let node = Node::start(host.clone(), config).await.map_err(|error| error.to_string())?;
+    tokio::select! {
+        recovered = node.wait_ready(READY_MS) => {
+            if !recovered {
+                log::warn!(waited_ms = READY_MS; "some partitions are still not recovered, serving the others");
+            }
+        }
+        signal = drain.asked() => return leave(node, &mut drain, signal).await,
+    }
+    let took_ms = host.clock.now().mono_ms - began.mono_ms;
+    say(&format!(
+        "ready kafka={} data={} cluster={} node={} took_ms={took_ms}\n",
+        node.address(),
+        data_dir.display(),
+        node.cluster_id(),
+        node.id(),
+    ));
+    let signal = drain.asked().await;
+    leave(node, &mut drain, signal).await
+}
+
+async fn leave(node: Node, drain: &mut Drain, signal: &str) -> Result<(), String> {
+    log::info!(signal; "stopping");
+    let is_clean = tokio::select! {
+        is_clean = node.stop() => is_clean,
+        again = drain.asked() => {
+            return Err(format!("{again} came again, stopped at once; the next start reads the last segments"));
+        }
+    };
+    if is_clean {
+        log::info!("stopped");
+        return Ok(());
+    }
+    Err("not everything was closed in time; nothing acknowledged is lost, the next start reads the last segments".into())
+}
+
+/// Whoever closed our output does not want to hear it.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn complain(sentence: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "ottla: {sentence}");
+    ExitCode::from(code)
+}

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ottla_actors::coordinator::{Submit, TakeProducerId};
+use ottla_actors::stage::directory::Directory;
 use ottla_actors::stage::reply::Reply;
 use ottla_config::Endpoint;
 use ottla_host::Host;
@@ -13,14 +15,13 @@ use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
 use ottla_rules::time::Now;
 
-use crate::inside::Inside;
-
 /// What every connection of a node shares.
 pub(crate) struct Server {
     /// The outside world.
     pub(crate) host: Host,
-    /// Those who know.
-    pub(crate) inside: Arc<dyn Inside>,
+    /// Where those are who know. What is told to somebody who is not there is dropped, and its `Reply` answers by
+    /// itself, with an error that every client tries again. So no API has to look first.
+    pub(crate) directory: Directory,
     /// This node.
     pub(crate) node: NodeId,
     /// What clients are told about its address; `None`: the address by which they came.
@@ -58,13 +59,13 @@ impl Server {
     /// A node that is about to open its door.
     pub(crate) fn new(
         host: Host,
-        inside: Arc<dyn Inside>,
+        directory: Directory,
         config: &ottla_config::Config,
         advertise: Option<Endpoint>,
     ) -> Server {
         Server {
             host,
-            inside,
+            directory,
             node: config.node_id,
             advertise,
             rack: config.rack.clone(),
@@ -82,7 +83,7 @@ impl Server {
 
     /// All facts at this moment.
     pub(crate) fn image(&self) -> Arc<Image> {
-        self.inside.image()
+        self.directory.image()
     }
 
     /// The settings that count now: those of the start under those set since.
@@ -152,7 +153,9 @@ impl Server {
     /// Has the cluster decide a command. Sent when this returns; the future only waits.
     pub(crate) fn submit(&self, command: Command) -> impl Future<Output = Submitted> + use<> {
         let (reply, answer) = Reply::once();
-        self.inside.submit(command, reply);
+        if let Some(coordinator) = self.directory.coordinator() {
+            coordinator.do_send(Submit { command, reply });
+        }
         answer
     }
 
@@ -182,7 +185,9 @@ impl Server {
     /// Takes a producer id. Sent when this returns; the future only waits.
     pub(crate) fn take_producer_id(&self) -> impl Future<Output = Result<ProducerId, CommandError>> + use<> {
         let (reply, answer) = Reply::once();
-        self.inside.take_producer_id(reply);
+        if let Some(coordinator) = self.directory.coordinator() {
+            coordinator.do_send(TakeProducerId { reply });
+        }
         answer
     }
 }

@@ -30,10 +30,10 @@ fn set(pairs: &[&str]) -> Sources {
 }
 
 #[test]
-fn a_node_nobody_configured_listens_where_kafka_does_and_is_durable() {
+fn a_node_nobody_configured_is_durable_and_reached_from_its_machine_alone() {
     let config = Config::load(&Sources::default()).unwrap();
     assert_eq!(config, Config::default());
-    assert_eq!(config.listen[0].to_string(), "PLAINTEXT://:9092");
+    assert_eq!(config.listen[0].to_string(), "PLAINTEXT://127.0.0.1:9092");
     assert_eq!(config.advertise, config.listen);
     assert_eq!(config.data_dir, PathBuf::from("ottla-data"));
     assert_eq!(config.node_id, NodeId(1));

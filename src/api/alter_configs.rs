@@ -16,7 +16,7 @@ use ottla_wire::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use super::{BROKER, CLUSTER, Call, TOPIC};
+use super::{BROKER, CLUSTER, Call, TOPIC, code_by_name};
 
 /// Whose settings are altered.
 pub(super) enum Owner {
@@ -59,7 +59,7 @@ pub(crate) fn alter_configs(
     async move {
         let responses = waiting.into_iter().map(|((resource_type, resource_name), answer)| async move {
             let altered = match answer {
-                Ok(answer) => answer.await.map_err(|error| Wrong(Code::from(&error), error.to_string())),
+                Ok(answer) => answer.await.map_err(|error| Wrong(code_by_name(&error), error.to_string())),
                 Err(wrong) => Err(wrong),
             };
             let (code, error_message) = match altered {

@@ -15,7 +15,7 @@ use ottla_wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 
-use super::Call;
+use super::{Call, code_by_name};
 
 /// Adds partitions to topics. Every command is with the coordinator when this returns.
 pub(crate) fn create_partitions(
@@ -46,7 +46,7 @@ pub(crate) fn create_partitions(
         let added = waiting.into_iter().map(|(name, answer)| async move {
             match answer.await {
                 Ok(_) => result(name, Code::None, None),
-                Err(error) => result(name, Code::from(&error), Some(error.to_string())),
+                Err(error) => result(name, code_by_name(&error), Some(error.to_string())),
             }
         });
         results.extend(join_all(added).await);

@@ -7,6 +7,7 @@
 use std::future::Future;
 
 use futures_util::future::join_all;
+use ottla_actors::partition::DeleteBefore;
 use ottla_actors::stage::reply::Reply;
 use ottla_rules::ids::{Offset, PartitionId};
 use ottla_rules::partition::DeleteError;
@@ -18,7 +19,6 @@ use ottla_wire::messages::delete_records::{
 };
 
 use super::Call;
-use crate::inside::DeleteBefore;
 
 /// Up to the high watermark.
 const ALL: i64 = -1;
@@ -71,6 +71,6 @@ fn ask(
     image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
     let (reply, answer) = Reply::once();
     let upto = (asked.offset != ALL).then_some(Offset(asked.offset));
-    call.server.inside.delete_before(partition, DeleteBefore { upto, reply });
+    call.server.directory.tell(partition, DeleteBefore { upto, reply });
     Ok(answer)
 }

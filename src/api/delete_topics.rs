@@ -15,7 +15,7 @@ use ottla_wire::messages::delete_topics::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 
-use super::Call;
+use super::{Call, code_by_name};
 
 /// Why one topic is not deleted.
 struct Wrong(Code, Option<&'static str>);
@@ -52,11 +52,16 @@ pub(crate) fn delete_topics(
         .collect();
     async move {
         let responses = join_all(waiting.into_iter().map(|(state, found)| async move {
+            let by_name = state.name.is_some();
             let (id, name, answer) = match found {
                 Ok(found) => found,
                 Err(Wrong(code, message)) => return result(state.name, state.topic_id, code, message),
             };
-            let code = answer.await.map_or_else(|error| Code::from(&error), |_| Code::None);
+            let code = match answer.await {
+                Ok(_) => Code::None,
+                Err(error) if by_name => code_by_name(&error),
+                Err(error) => Code::from(&error),
+            };
             result(Some(name), id, code, None)
         }));
         DeleteTopicsResponse { responses: responses.await, ..Default::default() }

@@ -16,12 +16,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
+use ottla_actors::partition::{PlanRead, ReadPlan};
 use ottla_actors::stage::bell::Bell;
 use ottla_actors::stage::reply::Reply;
 use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, PartitionId};
 use ottla_rules::partition::{ReadAsk, ReadError};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Deadline;
+use ottla_store::FileRange;
 use ottla_wire::codes::Code;
 use ottla_wire::fetch::{Chunk, Records};
 use ottla_wire::header::RequestHeader;
@@ -33,7 +35,6 @@ use ottla_wire::{Decode, Reader, fetch};
 
 use super::{Call, Close, Response};
 use crate::door::{Piece, Turn};
-use crate::inside::{FileRange, PlanRead, ReadPlan};
 use crate::server::Server;
 
 /// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
@@ -188,7 +189,7 @@ impl Fetching {
                 let (reply, answer) = Reply::once();
                 let bell = waits.then(|| (self.bell.clone(), wait_ms));
                 let bytes_max = wanted.bytes_max.min(self.bytes_max);
-                self.server.inside.plan_read(partition, PlanRead { ask: wanted.ask, bytes_max, bell, reply });
+                self.server.directory.tell(partition, PlanRead { ask: wanted.ask, bytes_max, bell, reply });
                 Ok(answer)
             })
             .collect();
@@ -229,7 +230,7 @@ impl Fetching {
             let range = match &plan.slice {
                 Some(slice) if left > 0 || found.bytes == 0 => {
                     let bytes_max = left.min(wanted.bytes_max);
-                    let range = slice.read(bytes_max, found.bytes == 0);
+                    let range = slice.clone().at_most(bytes_max).read(found.bytes == 0);
                     range.map(|range| Some(range).filter(|range| range.len > 0))
                 }
                 Some(_) | None => Ok(None),

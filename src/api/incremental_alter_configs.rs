@@ -16,8 +16,8 @@ use ottla_wire::messages::incremental_alter_configs::{
     IncrementalAlterConfigsResponse,
 };
 
-use super::Call;
 use super::alter_configs::{Owner, Wrong, owner};
+use super::{Call, code_by_name};
 
 /// Changes single settings. Every command is with the coordinator when this returns.
 pub(crate) fn incremental_alter_configs(
@@ -38,7 +38,7 @@ pub(crate) fn incremental_alter_configs(
     async move {
         let responses = waiting.into_iter().map(|((resource_type, resource_name), answer)| async move {
             let altered = match answer {
-                Ok(answer) => answer.await.map_err(|error| Wrong(Code::from(&error), error.to_string())),
+                Ok(answer) => answer.await.map_err(|error| Wrong(code_by_name(&error), error.to_string())),
                 Err(wrong) => Err(wrong),
             };
             let (code, error_message) = match altered {

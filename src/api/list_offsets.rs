@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
+use ottla_actors::partition::{LookUp, LookedUp, Wanted};
 use ottla_actors::stage::reply::Reply;
 use ottla_rules::ids::{LeaderEpoch, PartitionId};
 use ottla_rules::rights::{Operation, ResourceKind};
@@ -19,7 +20,6 @@ use ottla_wire::messages::list_offsets::{
 };
 
 use super::Call;
-use crate::inside::{LookUp, LookedUp, Wanted};
 
 const READ_COMMITTED: i8 = 1;
 const LATEST: i64 = -1;
@@ -110,7 +110,7 @@ fn ask(
     image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
     let current_epoch = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
     let (reply, answer) = Reply::once();
-    call.server.inside.look_up(partition, LookUp { wanted, committed_only, current_epoch, reply });
+    call.server.directory.tell(partition, LookUp { wanted, committed_only, current_epoch, reply });
     Ok(Some(answer))
 }
 

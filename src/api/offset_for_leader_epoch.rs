@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use futures_util::future::join_all;
+use ottla_actors::partition::EpochEnd;
 use ottla_actors::stage::reply::Reply;
 use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
 use ottla_rules::partition::ReadError;
@@ -17,7 +18,6 @@ use ottla_wire::messages::offset_for_leader_epoch::{
 };
 
 use super::Call;
-use crate::inside::EpochEnd;
 
 /// Where epochs ended. Every partition is asked when this returns.
 pub(crate) fn offset_for_leader_epoch(
@@ -72,7 +72,7 @@ fn ask(
     let (reply, answer) = Reply::once();
     let current = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
     call.server
-        .inside
-        .epoch_end(partition, EpochEnd { epoch: LeaderEpoch(asked.leader_epoch), current, reply });
+        .directory
+        .tell(partition, EpochEnd { epoch: LeaderEpoch(asked.leader_epoch), current, reply });
     Ok(answer)
 }

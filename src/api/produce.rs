@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use ottla_actors::partition::Append;
 use ottla_actors::stage::reply::{Replies, Reply};
 use ottla_rules::batch::{Batch, BatchError, Codec};
 use ottla_rules::cluster::{Image, Topic};
@@ -29,7 +30,6 @@ use ottla_wire::messages::produce::{
 use ottla_wire::produce::ProduceRequest;
 
 use super::{Call, Close, Response};
-use crate::inside::Append;
 use crate::server::Server;
 
 /// What a partition says to one batch.
@@ -132,7 +132,7 @@ pub(crate) fn begin(
         let sent = checked.and_then(|batch| {
             let acks = acks.ok_or_else(|| Outcome::refused(Code::InvalidRequiredAcks, None))?;
             let reply = Reply::queued(Arc::clone(replies), first_tag + at as u64);
-            call.server.inside.append(slot.partition, Append { batch, acks, patience_ms, reply });
+            call.server.directory.tell(slot.partition, Append { batch, acks, patience_ms, reply });
             Ok(())
         });
         match sent {

@@ -7,9 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use ottla_host::Socket;
+use ottla_store::FileRange;
 use tokio::io::AsyncWrite;
-
-use crate::inside::FileRange;
 
 /// Pieces up to this size are copied together; larger ones leave from where they are.
 const GATHER_BYTES: usize = 16 * 1024;

@@ -69,7 +69,7 @@ pub(super) const TABLE: &[Definition] = &[
         "What this process does in the cluster. A node of Ottla is always both."),
     fixed("broker.rack", Kind::String, "", Check::Any, Honoured,
         "The rack or zone this node stands in; clients see it in metadata.").null(),
-    fixed("listeners", Kind::List, "PLAINTEXT://:9092", Check::NotEmpty, Honoured,
+    fixed("listeners", Kind::List, "PLAINTEXT://127.0.0.1:9092", Check::NotEmpty, Honoured,
         "Where the node listens, as NAME://host:port. No host is every address of the machine; port 0 is any free port."),
     fixed("advertised.listeners", Kind::List, "", Check::Any, Honoured,
         "Where clients are told to connect, as NAME://host:port. Unset, it is what `listeners` says, with the machine's name for no host.").null(),

@@ -1,0 +1,108 @@
+//! Bytes that are no requests. Kafka closes the connection; everyone else is served on.
+
+use bytes::BytesMut;
+use ottla_wire::api::ApiKey;
+use ottla_wire::messages::api_versions::ApiVersionsResponse;
+use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
+use ottla_wire::{Decode, Reader};
+
+use crate::broker::{Broker, data_dir};
+use crate::client::{batch, encode, produce_request, raw};
+
+const METADATA: i16 = 3;
+const API_VERSIONS: i16 = 18;
+
+#[test]
+fn what_is_no_request_closes_its_connection_and_no_other() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["socket.request.max.bytes=100000"]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+
+    let whole = encode(1, 12, &MetadataRequest::default());
+    let mut cut_short = whole[..whole.len() - 3].to_vec();
+    cut_short[..4].copy_from_slice(&i32::try_from(whole.len() - 7).unwrap().to_be_bytes());
+    let counts_lie = raw(METADATA, 8, 1, &i32::MAX.to_be_bytes());
+    for (what, bytes) in [
+        ("a negative length", (-1_i32).to_be_bytes().to_vec()),
+        ("the lowest length", i32::MIN.to_be_bytes().to_vec()),
+        ("no length", 0_i32.to_be_bytes().to_vec()),
+        ("a length over the limit", 100_001_i32.to_be_bytes().to_vec()),
+        ("the highest length", i32::MAX.to_be_bytes().to_vec()),
+        ("HTTP", b"GET / HTTP/1.1\r\nHost: here\r\n\r\n".to_vec()),
+        ("TLS", vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
+        ("a frame without a header", [&3_i32.to_be_bytes()[..], &[0, 3, 0]].concat()),
+        ("an unknown key", raw(999, 0, 1, &[])),
+        ("a negative key", raw(-1, 0, 1, &[])),
+        ("an API that is not served", raw(4, 0, 1, &[])),
+        ("a version too high", raw(METADATA, 99, 1, &[])),
+        ("a negative version", raw(METADATA, -1, 1, &[])),
+        ("a Produce of version 0", raw(0, 0, 1, &[])),
+        ("a body cut short", cut_short),
+        ("a count of two billions", counts_lie),
+        ("zeros", [&64_i32.to_be_bytes()[..], &[0; 64]].concat()),
+        ("ones", [&64_i32.to_be_bytes()[..], &[0xff; 64]].concat()),
+    ] {
+        let mut client = broker.client();
+        client.send_bytes(&bytes);
+        assert_eq!(client.next_frame(), None, "{what}");
+    }
+    let answer: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
+    assert_eq!(answer.brokers.len(), 1);
+}
+
+#[test]
+fn a_client_that_asks_in_a_newer_version_is_told_the_versions() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.send_bytes(&raw(API_VERSIONS, 77, 5, b"whatever a newer client says"));
+    let frame = client.next_frame().unwrap();
+    let mut reader = Reader::new(&frame);
+    assert_eq!(reader.i32(), Ok(5));
+    let answer = ApiVersionsResponse::decode(&mut reader, 0).unwrap();
+    assert_eq!(answer.error_code, 35);
+    let own = answer.api_keys.iter().find(|api| api.api_key == API_VERSIONS).unwrap();
+    assert_eq!((own.min_version, own.max_version), (0, 4));
+
+    // The same connection goes on, in a version of the answer.
+    client.send_bytes(&raw(API_VERSIONS, 0, 6, &[]));
+    let frame = client.next_frame().unwrap();
+    let mut reader = Reader::new(&frame);
+    assert_eq!(reader.i32(), Ok(6));
+    let answer = ApiVersionsResponse::decode(&mut reader, 0).unwrap();
+    assert_eq!(answer.error_code, 0);
+    assert!(
+        answer.api_keys.iter().any(|api| api.api_key == ApiKey::Produce.number() && api.min_version == 0)
+    );
+}
+
+#[test]
+fn requests_in_one_burst_are_answered_in_order() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    let mut burst = BytesMut::new();
+    for id in 100..120 {
+        burst.extend_from_slice(&encode(id, 9, &produce_request("t", 0, -1, Some(batch(&["x"])))));
+        burst.extend_from_slice(&encode(1000 + id, 12, &MetadataRequest::default()));
+    }
+    client.send_bytes(&burst);
+    for id in 100..120 {
+        assert_eq!(client.produced(id).base_offset, i64::from(id - 100));
+        let _: MetadataResponse = client.receive(12, 1000 + id);
+    }
+}
+
+#[test]
+fn a_request_may_arrive_byte_by_byte() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    for byte in encode(3, 12, &MetadataRequest::default()).iter() {
+        client.send_bytes(&[*byte]);
+    }
+    let answer: MetadataResponse = client.receive(12, 3);
+    assert_eq!(answer.error_code, 0);
+}

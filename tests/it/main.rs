@@ -1,0 +1,13 @@
+//! The process as a black box: the built program on a free port, and a small client that speaks bytes.
+//!
+//! Facts are waited for with a deadline, on a socket or on the process; nothing sleeps. What a broker must answer is
+//! what Apache Kafka 4.3 answered to the same requests.
+
+mod broker;
+mod client;
+mod connections;
+mod fetch;
+mod frames;
+mod life;
+mod produce;
+mod topics;
