@@ -194,6 +194,7 @@ impl Recovery {
             let loaded = next.and_then(|_| load(&files, self.log.config.index_interval_bytes));
             match (next, loaded) {
                 (Some(next), Some(segment)) => {
+                    self.close_active()?;
                     self.log.closed.push_back(segment);
                     expected = next;
                 }
@@ -233,11 +234,17 @@ impl Recovery {
             log.sync_data().map_err(failed("sync", &files, Part::Log))?;
         }
         active.segment.dirty = end > self.log.recovery_point || self.cut.is_some();
-        if let Some(mut before) = self.log.active.replace(active) {
-            before.close().map_err(failed("write", &before.segment.files, Part::Index))?;
-            self.log.closed.push_back(before.segment);
-        }
+        self.close_active()?;
+        self.log.active = Some(active);
         Ok(end)
+    }
+
+    /// The segment read last is not the last one.
+    fn close_active(&mut self) -> Result<(), LogError> {
+        let Some(mut active) = self.log.active.take() else { return Ok(()) };
+        active.close().map_err(failed("write", &active.segment.files, Part::Index))?;
+        self.log.closed.push_back(active.segment);
+        Ok(())
     }
 
     /// The next batch, or why there is none. `end` is where the batch before it ends, when known.
