@@ -19,7 +19,10 @@ enum Op {
     /// A new process.
     Reopen,
     /// A new process, after so many bytes at the end of the last segment were damaged or cut.
-    Damage { bytes: u64, cut: bool },
+    Damage {
+        bytes: u64,
+        cut: bool,
+    },
     /// Whole segments go, up to this share of the log (in tenths).
     Retain(i64),
     /// DeleteRecords, to this share of the log (in tenths).
@@ -176,7 +179,8 @@ impl World {
         let log = self.log.as_ref().unwrap();
         assert_eq!((log.start(), log.end()), (self.start, self.end()));
         for from in (self.start.0..self.end().0).step_by(3) {
-            let left = self.model.iter().filter(|batch| batch.end.0 > from).flat_map(|batch| batch.bytes.to_vec());
+            let left =
+                self.model.iter().filter(|batch| batch.end.0 > from).flat_map(|batch| batch.bytes.to_vec());
             let expected: Vec<u8> = left.collect();
             assert!(read_all(log, Offset(from), bytes_max) == expected, "from {from}, at most {bytes_max}");
             // Timestamps grow strictly: the first record as late as that of `from` is that of `from`, or the one a

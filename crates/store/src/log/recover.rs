@@ -78,6 +78,8 @@ pub(crate) struct Recovery {
     pub(crate) epochs: EpochHistory,
     /// Producers and epochs are known up to here; later batches are played to them.
     pub(crate) known_upto: Offset,
+    /// What the facts said of start and recovery point was damaged: the files say where the log begins.
+    checkpoint_lost: bool,
     cut: Option<Cut>,
     scanned_bytes: u64,
     pub(crate) replayed: u64,
@@ -147,10 +149,11 @@ impl Recovery {
     /// Takes what the facts say; what of them is damaged is rebuilt from the log.
     fn begin(store: &Store, place: Place, config: LogConfig) -> Result<Self, LogError> {
         let facts = store.facts();
-        let checkpoint = or_rebuild(facts::checkpoint::get(facts, place.id), &place)?.flatten();
+        let checkpoint = or_rebuild(facts::checkpoint::get(facts, place.id), &place)?;
+        let checkpoint_lost = checkpoint.is_none();
         let producers = or_rebuild(facts::producers::get(facts, place.id), &place)?.flatten();
         let epochs = or_rebuild(facts::epochs::get(facts, place.id), &place)?;
-        let Checkpoint { recovery_point, log_start } = checkpoint.unwrap_or_default();
+        let Checkpoint { recovery_point, log_start } = checkpoint.flatten().unwrap_or_default();
         let max = config.producers_max;
         let (known_upto, producers, epochs) = match (producers, epochs) {
             (Some((upto, producers)), Some(epochs)) => {
@@ -161,7 +164,16 @@ impl Recovery {
         let mut log = Log::create(store, place, config);
         log.start = log_start;
         log.recovery_point = recovery_point;
-        Ok(Self { log, producers, epochs, known_upto, cut: None, scanned_bytes: 0, replayed: 0 })
+        Ok(Self {
+            log,
+            producers,
+            epochs,
+            known_upto,
+            checkpoint_lost,
+            cut: None,
+            scanned_bytes: 0,
+            replayed: 0,
+        })
     }
 
     fn read_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
@@ -172,7 +184,11 @@ impl Recovery {
         }
         let bases = &bases[first..];
         let trusted = self.known_upto.min(self.log.recovery_point);
-        let mut expected = bases.first().copied().unwrap_or(self.log.start);
+        // The first segment holds the start, or else the one that did is lost.
+        let mut expected = match bases.first() {
+            Some(first) if *first <= self.log.start || self.checkpoint_lost => *first,
+            Some(_) | None => self.log.start,
+        };
         for (at, base) in bases.iter().enumerate() {
             let files = SegmentFiles::new(self.log.dir.clone(), *base);
             if self.cut.is_some() {

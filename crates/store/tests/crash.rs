@@ -1,0 +1,153 @@
+//! The log on a disk that forgets what was not synced, tears writes, and is full.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{NOTHING, batches, bytes_of, config, place, read_all, sync};
+use ottla_host::{Fault, Host, SimWorld};
+use ottla_rules::{
+    batch::Stamped,
+    ids::{LeaderEpoch, Offset},
+};
+use ottla_store::{
+    FactsKind, Log, LogError, MemoryFacts, Recovered, Store,
+    journal::entry::{EntryKind, JournalEntry},
+};
+
+struct Node {
+    world: SimWorld,
+    facts: MemoryFacts,
+    store: Store,
+    log: Log,
+}
+
+impl Node {
+    fn new(seed: u64) -> Self {
+        let (world, facts) = (SimWorld::new(seed), MemoryFacts::new());
+        let store = open(&world, &facts);
+        let log = Log::create(&store, place(), config());
+        Self { world, facts, store, log }
+    }
+
+    /// The power goes, and comes back.
+    fn crash(self, draw: u64, journal: Vec<JournalEntry>) -> Result<(Self, Recovered), LogError> {
+        let Self { world, facts, store, log } = self;
+        drop((store, log));
+        world.disk().crash();
+        facts.crash(draw);
+        let store = open(&world, &facts);
+        let (log, recovered) = Log::recover(&store, place(), config(), journal)?;
+        Ok((Self { world, facts, store, log }, recovered))
+    }
+}
+
+fn open(world: &SimWorld, facts: &MemoryFacts) -> Store {
+    let host = Host::simulated(world);
+    Store::open(host.disk, PathBuf::from("/data"), FactsKind::Memory(facts.clone()), host.chance).unwrap()
+}
+
+fn journal_of(batches: &[Stamped]) -> Vec<JournalEntry> {
+    let entry = |batch: &Stamped| JournalEntry {
+        partition: place().id,
+        epoch: LeaderEpoch(0),
+        kind: EntryKind::Append { base: batch.base, bytes: batch.bytes.clone() },
+        lap: 1,
+        sequence: batch.base.0 as u64,
+        file: 0,
+        at: 0,
+    };
+    batches.iter().map(entry).collect()
+}
+
+#[test]
+fn a_power_cut_takes_nothing_that_was_synced_and_leaves_no_hole() {
+    for seed in 0..200 {
+        let all = batches(0, 80, 40);
+        let mut node = Node::new(seed);
+        let synced = (seed % 60) as usize;
+        node.log.append(&all[..synced]).unwrap();
+        sync(&node.store, &mut node.log);
+        node.log.append(&all[synced..70]).unwrap();
+
+        let (mut node, recovered) = node.crash(seed, NOTHING).unwrap();
+        let kept = recovered.end.0 as usize / 2;
+        assert!((synced..=70).contains(&kept), "seed {seed}: {kept} of {synced}");
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all[..kept]), "seed {seed}");
+
+        // And again, over what the first crash left behind.
+        node.log.append(&all[kept..]).unwrap();
+        let (node, recovered) = node.crash(seed / 3, NOTHING).unwrap();
+        let kept = recovered.end.0 as usize / 2;
+        assert!(kept >= synced, "seed {seed}: {kept} of {synced} after the second");
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all[..kept]), "seed {seed}");
+    }
+}
+
+#[test]
+fn with_the_journal_a_power_cut_takes_nothing_at_all() {
+    for seed in 0..200 {
+        let all = batches(0, 70, 40);
+        let mut node = Node::new(seed);
+        let synced = (seed % 60) as usize;
+        node.log.append(&all[..synced]).unwrap();
+        sync(&node.store, &mut node.log);
+        node.log.append(&all[synced..]).unwrap();
+
+        // The journal may reach back behind what was synced: its space is recycled late.
+        let journal = journal_of(&all[synced.saturating_sub(seed as usize % 7)..]);
+        let (node, recovered) = node.crash(seed, journal.clone()).unwrap();
+        assert_eq!(recovered.end, Offset(140), "seed {seed}");
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all), "seed {seed}");
+        let (_, again) = node.crash(seed, journal).unwrap();
+        assert_eq!(again.end, Offset(140), "seed {seed}, a crash during recovery");
+    }
+}
+
+#[test]
+fn deleted_segments_stay_deleted_and_the_end_stays_where_it_was() {
+    for seed in 0..100 {
+        let all = batches(0, 60, 40);
+        let mut node = Node::new(seed);
+        node.log.append(&all).unwrap();
+        node.log.roll(Offset(120)).unwrap();
+        sync(&node.store, &mut node.log);
+        let doomed = node.log.delete_segments(Offset(120)).unwrap();
+        doomed.mark().unwrap();
+        doomed.unlink().unwrap();
+        let (_, recovered) = node.crash(seed, NOTHING).unwrap();
+        assert_eq!((recovered.log_start, recovered.end), (Offset(120), Offset(120)), "seed {seed}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_burst_is_cut_back_whole() {
+    for room in (0..4_000).step_by(97) {
+        let all = batches(0, 60, 40);
+        let mut node = Node::new(room);
+        node.log.append(&all[..10]).unwrap();
+        node.world.disk().break_below("/data/payments-3", Fault::NoSpaceAfter(room));
+        let before = node.log.end();
+        assert!(node.log.append(&all[10..]).is_err());
+        assert_eq!(node.log.end(), before);
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all[..10]), "room for {room}");
+
+        node.world.disk().heal();
+        node.log.append(&all[10..]).unwrap();
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all), "room for {room}");
+        sync(&node.store, &mut node.log);
+        let (node, recovered) = node.crash(room, NOTHING).unwrap();
+        assert_eq!((recovered.end, recovered.cut), (Offset(120), None));
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all), "room for {room}");
+    }
+}
+
+#[test]
+fn a_failed_sync_moves_nothing() {
+    let mut node = Node::new(1);
+    node.log.append(&batches(0, 5, 40)).unwrap();
+    let point = node.log.sync_point().unwrap().unwrap();
+    node.world.disk().break_below("/data/payments-3", Fault::FailNextSync);
+    assert!(point.sync().is_err());
+    assert_eq!(node.log.recovery_point(), Offset(0));
+}

@@ -1,0 +1,165 @@
+//! A data directory: whose it is, and who may use it; and the facts, in sled and in memory alike.
+
+mod common;
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use common::place;
+use ottla_host::{Chance, Disk};
+use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Sequence};
+use ottla_rules::producers::{ProducerEntry, RememberedBatch};
+use ottla_store::{
+    Facts, FactsError, FactsKind, MemoryFacts, OpenError, Store,
+    facts::{
+        checkpoint::{self, Checkpoint},
+        epochs, producers,
+    },
+};
+
+fn open(dir: &Path) -> Result<Store, OpenError> {
+    Store::open(Disk::machine(), dir.to_owned(), FactsKind::Sled, Chance::machine())
+}
+
+#[test]
+fn a_directory_keeps_its_identity() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("new/data");
+    let store = open(&dir).unwrap();
+    assert!(!store.was_clean());
+    store.claim(NodeId(4)).unwrap();
+    store.mark_clean().unwrap();
+    let identity = store.identity();
+    assert_eq!(identity.cluster.len(), 22);
+    drop(store);
+
+    let store = open(&dir).unwrap();
+    assert_eq!(store.identity(), identity);
+    assert!(store.was_clean());
+    let refused = store.claim(NodeId(5)).unwrap_err();
+    assert!(refused.to_string().contains("belongs to node 4, not to node 5"), "{refused}");
+    store.claim(NodeId(4)).unwrap();
+    store.mark_dirty().unwrap();
+    drop(store);
+    assert!(!open(&dir).unwrap().was_clean());
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).unwrap();
+    let refused = open(root.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    drop(store);
+    open(root.path()).unwrap();
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    drop(open(root.path()).unwrap());
+    fs::write(root.path().join(".ottla/format"), "2\n").unwrap();
+    let refused = open(root.path()).err().unwrap();
+    assert!(
+        refused.to_string().contains("has format \"2\", this version knows formats up to 1"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let refused = open(&file.join("data")).err().unwrap();
+    assert!(refused.to_string().starts_with("the data directory "), "{refused}");
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    // Root may write everywhere.
+    if fs::write(root.path().join("probe"), "x").is_err() {
+        assert!(matches!(open(root.path()), Err(OpenError::NotUsable { .. })));
+    }
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// The promises of the facts, for whichever keeps them.
+fn keeps_facts(kind: &FactsKind, dir: &Path) {
+    let id = place().id;
+    let producer = ProducerEntry {
+        id: ProducerId(7),
+        epoch: ProducerEpoch(2),
+        last_write_ms: 55,
+        next_sequence: Sequence(9),
+        batches: vec![RememberedBatch {
+            base: Offset(40),
+            base_sequence: Sequence(8),
+            last_offset_delta: 0,
+            timestamp: 54,
+        }],
+    };
+    let rows = |rows: &[(i32, i64)]| -> Vec<_> {
+        rows.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start))).collect()
+    };
+    let known = Checkpoint { recovery_point: Offset(41), log_start: Offset(3) };
+    {
+        let facts = Facts::open(kind.clone(), dir).unwrap();
+        assert_eq!(checkpoint::get(&facts, id).unwrap(), None);
+        checkpoint::put(&facts, id, known).unwrap();
+        producers::put(&facts, id, Offset(41), std::slice::from_ref(&producer)).unwrap();
+        epochs::replace(&facts, id, &rows(&[(0, 0), (3, 10), (256, 20)])).unwrap();
+        epochs::replace(&facts, id, &rows(&[(3, 12), (256, 20)])).unwrap();
+        facts.put(b"x/1", b"one").unwrap();
+        facts.put(b"x/2", b"").unwrap();
+        facts.put(b"y", b"other").unwrap();
+        facts.remove(b"not there").unwrap();
+        facts.flush().unwrap();
+    }
+    let facts = Facts::open(kind.clone(), dir).unwrap();
+    assert_eq!(checkpoint::get(&facts, id).unwrap(), Some(known));
+    assert_eq!(producers::get(&facts, id).unwrap(), Some((Offset(41), vec![producer])));
+    assert_eq!(epochs::get(&facts, id).unwrap(), rows(&[(3, 12), (256, 20)]));
+    let listed = [(b"x/1".to_vec(), b"one".to_vec()), (b"x/2".to_vec(), vec![])];
+    assert_eq!(facts.scan_prefix(b"x/").unwrap(), listed);
+    facts.remove_prefix(b"x/").unwrap();
+    assert_eq!(facts.scan_prefix(b"x/").unwrap(), []);
+    assert_eq!(facts.get(b"y").unwrap().as_deref(), Some(&b"other"[..]));
+
+    checkpoint::advance(&facts, id, Checkpoint { recovery_point: Offset(50), log_start: Offset(1) }).unwrap();
+    assert_eq!(
+        checkpoint::get(&facts, id).unwrap().unwrap().log_start,
+        Offset(3),
+        "a start never moves back"
+    );
+    let key = facts.scan_prefix(b"c/").unwrap()[0].0.clone();
+    for spoiled in [&b""[..], b"\x09", b"\x01short", b"\x01sixteen bytes and then some"] {
+        facts.put(&key, spoiled).unwrap();
+        let error = checkpoint::get(&facts, id).unwrap_err();
+        assert!(matches!(error, FactsError::Damaged { .. }), "{error}");
+    }
+}
+
+#[test]
+fn sled_keeps_facts() {
+    let root = tempfile::tempdir().unwrap();
+    keeps_facts(&FactsKind::Sled, root.path());
+}
+
+#[test]
+fn memory_keeps_facts() {
+    keeps_facts(&FactsKind::Memory(MemoryFacts::new()), Path::new("unused"));
+}
+
+#[test]
+fn a_crash_takes_a_tail_of_what_was_not_flushed() {
+    for draw in 0..8 {
+        let memory = MemoryFacts::new();
+        let facts = Facts::open(FactsKind::Memory(memory.clone()), Path::new("unused")).unwrap();
+        facts.put(b"a", b"safe").unwrap();
+        facts.flush().unwrap();
+        for key in [b"b", b"c", b"d"] {
+            facts.put(key, b"unsafe").unwrap();
+        }
+        memory.crash(draw);
+        let left = facts.scan_prefix(b"").unwrap().len();
+        assert_eq!(left, 1 + draw as usize % 4);
+        assert!(facts.get(b"a").unwrap().is_some());
+    }
+}
