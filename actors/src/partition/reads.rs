@@ -102,7 +102,7 @@ impl Handler<PlanRead> for PartitionActor {
         if let Some((bell, wait_ms)) = bell {
             // A reader too many is not watched for: it is answered with what there is when its time is over.
             self.step(ctx, |leader, now, out| {
-                drop(leader.watch(bell, bounds.upto, now.after(wait_ms), now, out))
+                let _ = leader.watch(bell, bounds.upto, now.after(wait_ms), now, out);
             });
         }
     }
