@@ -141,6 +141,7 @@ impl Crew {
         };
         let clean = left && self.shared.store.mark_clean().is_ok();
         self.shards.join();
+        self.shared.store.release();
         clean
     }
 }

@@ -98,7 +98,8 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 }
 
 fn run<F: Future<Output = ()>>(story: F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, story);
 }
 

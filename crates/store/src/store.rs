@@ -77,8 +77,8 @@ struct Inner {
     chance: Chance,
     identity: Mutex<Identity>,
     was_clean: bool,
-    /// Held as long as anyone has the store.
-    _lock: LockFile,
+    /// Held as long as anyone has the store, or until it is released.
+    lock: Mutex<Option<LockFile>>,
 }
 
 impl Store {
@@ -111,7 +111,17 @@ impl Store {
         remove_strays(&disk, &dir).map_err(unusable)?;
         let files = Arc::new(Files::new(disk));
         let identity = Mutex::new(identity);
-        Ok(Self { inner: Arc::new(Inner { dir, facts, files, chance, identity, was_clean, _lock: lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dir,
+                facts,
+                files,
+                chance,
+                identity,
+                was_clean,
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
     }
 
     /// Says which node uses the directory. The first one keeps it for good.
@@ -173,6 +183,11 @@ impl Store {
     pub fn mark_clean(&self) -> Result<(), FactsError> {
         facts::identity::set_clean(self.facts(), true)?;
         self.facts().flush()
+    }
+
+    /// Lets another process have the directory, whoever still holds this value: the very last act of a stop.
+    pub fn release(&self) {
+        drop(crate::files::lock(&self.inner.lock).take());
     }
 
     /// How many segment files may stay open (512 when never said); at least 16.
