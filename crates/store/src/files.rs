@@ -108,7 +108,7 @@ impl SegmentFiles {
         if let Some(file) = &slots.files[part as usize] {
             return Ok(file.clone());
         }
-        let file = self.dir.files.disk.open(&self.path_of(part, slots.deleted), mode)?;
+        let file = self.dir.files.disk.open(self.path_of(part, slots.deleted), mode)?;
         slots.files[part as usize] = Some(file.clone());
         // The cache locks other segments' slots: never with ours held.
         drop(slots);
@@ -128,7 +128,7 @@ impl SegmentFiles {
             return Ok(());
         }
         for part in Part::ALL {
-            match self.dir.files.disk.rename(&self.path_of(part, false), &self.path_of(part, true)) {
+            match self.dir.files.disk.rename(self.path_of(part, false), self.path_of(part, true)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }
@@ -142,7 +142,7 @@ impl SegmentFiles {
         let mut slots = lock(&self.slots);
         slots.files = [const { None }; 3];
         for part in Part::ALL {
-            match self.dir.files.disk.remove_file(&self.path_of(part, slots.deleted)) {
+            match self.dir.files.disk.remove_file(self.path_of(part, slots.deleted)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }

@@ -412,7 +412,7 @@ fn find_end(segment: &Segment, to: Offset) -> io::Result<u64> {
 
 /// Kafka's `partition.metadata`, safe on the disk when this returns.
 pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicId) -> io::Result<()> {
-    let file = store.disk().open(&dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Create)?;
+    let file = store.disk().open(dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Create)?;
     let text = format!("version: 0\ntopic_id: {topic}");
     file.pwrite_all(text.as_bytes(), 0)?;
     file.set_len(text.len() as u64)?;
@@ -422,7 +422,7 @@ pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicI
 
 /// The topic id that a partition's directory belongs to, when it says so.
 pub(crate) fn read_metadata(store: &Store, dir: &std::path::Path) -> Option<TopicId> {
-    let file = store.disk().open(&dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Read).ok()?;
+    let file = store.disk().open(dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Read).ok()?;
     let mut bytes = [0; 256];
     let n = file.pread(&mut bytes, 0).ok()?;
     let text = std::str::from_utf8(&bytes[..n]).ok()?;

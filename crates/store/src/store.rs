@@ -90,8 +90,8 @@ impl Store {
     pub fn open(disk: Disk, dir: PathBuf, kind: FactsKind, chance: Chance) -> Result<Self, OpenError> {
         let unusable = |error| OpenError::NotUsable { dir: dir.clone(), error };
         let unreadable = |error| OpenError::Facts { dir: dir.clone(), error };
-        disk.create_dir_all(&dir.join(layout::OWN)).map_err(unusable)?;
-        let lock = match disk.lock(&layout::own(&dir, "lock")) {
+        disk.create_dir_all(dir.join(layout::OWN)).map_err(unusable)?;
+        let lock = match disk.lock(layout::own(&dir, "lock")) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse { dir }),
             Err(error) => return Err(unusable(error)),
@@ -261,7 +261,7 @@ fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
         // New, or a crash came before it was safe.
         file.pwrite_all(format!("{FORMAT}\n").as_bytes(), 0).map_err(|error| unusable(error.into()))?;
         file.sync_data().map_err(unusable)?;
-        return disk.sync_dir(&dir.join(layout::OWN)).map_err(unusable);
+        return disk.sync_dir(dir.join(layout::OWN)).map_err(unusable);
     }
     match found.parse::<u32>() {
         Ok(version) if version <= FORMAT => Ok(()),
@@ -272,7 +272,7 @@ fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
 fn remove_strays(disk: &Disk, dir: &Path) -> io::Result<()> {
     for name in disk.list(dir)?.into_iter().map(|entry| entry.name) {
         if name.ends_with(layout::DELETED_DIR) {
-            disk.remove_dir_all(&dir.join(name))?;
+            disk.remove_dir_all(dir.join(name))?;
         }
     }
     Ok(())
