@@ -105,6 +105,6 @@ pub(super) fn owner(call: &Call, kind: i8, name: &str, is_new: bool) -> Result<O
             })?;
             Ok(Owner::Broker(Some(NodeId(id))))
         }
-        other => Err(Wrong(Code::InvalidRequest, format!("Unsupported resource type: {other}"))),
+        other => Err(Wrong(Code::InvalidRequest, format!("Unknown resource type {other}"))),
     }
 }

@@ -24,8 +24,13 @@ pub(crate) fn describe_cluster(
         return DescribeClusterResponse {
             error_code: if is_known { Code::MismatchedEndpointType } else { Code::UnsupportedEndpointType }
                 .into(),
-            error_message: Some(format!("The endpoint type {} is not served here.", asked.endpoint_type)),
-            endpoint_type: asked.endpoint_type,
+            error_message: Some(if is_known {
+                let what = "The request was sent to an endpoint of type BROKER";
+                format!("{what}, but we wanted an endpoint of type CONTROLLER")
+            } else {
+                format!("Unsupported endpoint type {}", asked.endpoint_type)
+            }),
+            endpoint_type: BROKERS,
             ..Default::default()
         };
     }

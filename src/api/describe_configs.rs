@@ -34,7 +34,7 @@ pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> De
         let found = describe(call, &image, &resource);
         let wanted: Option<BTreeSet<String>> = resource.configuration_keys.map(BTreeSet::from_iter);
         let (error_code, error_message, configs) = match found {
-            Ok(configs) => (Code::None, None, configs),
+            Ok(configs) => (Code::None, Some(String::new()), configs),
             Err(Wrong(code, message)) => (code, Some(message), Vec::new()),
         };
         let configs = configs
@@ -71,14 +71,18 @@ fn describe(call: &Call, image: &Image, asked: &DescribeConfigsResource) -> Resu
             let node = call.server.node;
             match name.parse::<i32>() {
                 Ok(id) if id == node.0 => Ok(describe_broker(&settings)),
-                _ if name.is_empty() => Ok(describe_cluster_default(&settings)),
-                _ => Err(Wrong(
+                Err(_) if name.is_empty() => Ok(describe_cluster_default(&settings)),
+                Err(_) => Err(Wrong(
+                    Code::InvalidRequest,
+                    format!("Broker id must be an integer, but it is: {name}"),
+                )),
+                Ok(_) => Err(Wrong(
                     Code::InvalidRequest,
                     format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
                 )),
             }
         }
-        other => Err(Wrong(Code::InvalidRequest, format!("Unsupported resource type: {other}"))),
+        other => Err(Wrong(Code::InvalidRequest, format!("Unknown resource type {other}"))),
     }
 }
 

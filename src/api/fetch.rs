@@ -307,6 +307,8 @@ impl Fetching {
         let code = refusal.code();
         let mut data = PartitionData {
             error_code: code.into(),
+            // Kafka has none where the partition itself refused, and an empty list where it was not found.
+            aborted_transactions: wanted.partition.is_err().then(Vec::new),
             high_watermark: -1,
             records: Some(Records::Bytes(Bytes::new())),
             ..Default::default()

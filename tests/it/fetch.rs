@@ -1,1 +1,147 @@
-//! Fetches.
+//! Reading: offsets that are there and offsets that are not, epochs, limits, times.
+
+use ottla_wire::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
+use ottla_wire::messages::fetch::FetchResponse;
+
+use crate::broker::{Broker, data_dir};
+use crate::client::{Client, FETCH, TIME, batch, fetch_request, records_in};
+
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const UNKNOWN_LEADER_EPOCH: i16 = 75;
+const UNSUPPORTED_VERSION: i16 = 35;
+const UNKNOWN_TOPIC_ID: i16 = 100;
+
+fn filled(broker: &Broker) -> Client {
+    let mut client = broker.client();
+    client.create("t", 2, &[]);
+    for values in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        client.produce("t", 0, batch(&values));
+    }
+    client
+}
+
+#[test]
+fn offsets_that_are_not_there_are_refused() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    for (offset, code) in [
+        (0, 0),
+        (3, 0),
+        (6, 0),
+        (7, OFFSET_OUT_OF_RANGE),
+        (-1, OFFSET_OUT_OF_RANGE),
+        (i64::MAX, OFFSET_OUT_OF_RANGE),
+        (i64::MIN, OFFSET_OUT_OF_RANGE),
+    ] {
+        let data = client.fetch("t", 0, offset);
+        assert_eq!(data.error_code, code, "from {offset}");
+        assert_eq!(data.high_watermark, if code == 0 { 6 } else { -1 }, "from {offset}");
+    }
+    // From inside of a batch the whole batch comes.
+    assert_eq!(records_in(&client.fetch("t", 0, 3))[0], (2, "c".to_owned()));
+    assert!(records_in(&client.fetch("t", 0, 6)).is_empty());
+    assert!(records_in(&client.fetch("t", 1, 0)).is_empty());
+}
+
+#[test]
+fn partitions_that_are_not_there_are_refused() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    for (topic, partition) in [("nowhere", 0), ("t", 2), ("t", -1), ("", 0), ("a b", 0)] {
+        assert_eq!(client.fetch(topic, partition, 0).error_code, UNKNOWN_TOPIC_OR_PARTITION, "{topic}");
+    }
+    let mut by_id = fetch_request("", 0, 0, 0);
+    by_id.topics[0].topic_id.0[3] = 9;
+    let answer: FetchResponse = client.ask(13, &by_id);
+    assert_eq!(answer.responses[0].partitions[0].error_code, UNKNOWN_TOPIC_ID);
+    by_id.topics[0].topic_id = client.describe("t").topic_id;
+    let answer: FetchResponse = client.ask(13, &by_id);
+    assert_eq!(answer.responses[0].partitions[0].high_watermark, 6);
+}
+
+#[test]
+fn a_newer_epoch_is_not_known_here() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    let mut request = fetch_request("t", 0, 0, 0);
+    request.topics[0].partitions[0].current_leader_epoch = 1000;
+    let id = client.send(FETCH, &request);
+    assert_eq!(client.fetched(id).error_code, UNKNOWN_LEADER_EPOCH);
+}
+
+#[test]
+fn a_small_limit_gives_one_whole_batch() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    let mut request = fetch_request("t", 0, 0, 0);
+    request.max_bytes = 1;
+    request.topics[0].partitions[0].partition_max_bytes = 1;
+    let id = client.send(FETCH, &request);
+    let found = records_in(&client.fetched(id));
+    assert_eq!(found, [(0, "a".to_owned()), (1, "b".to_owned())]);
+}
+
+#[test]
+fn a_large_answer_arrives_whole() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("big", 1, &[]);
+    let value = "0123456789".repeat(50_000);
+    for _ in 0..6 {
+        assert_eq!(client.produce("big", 0, batch(&[&value])).error_code, 0);
+    }
+    let values = client.values("big", 0, 0);
+    assert_eq!(values.len(), 6);
+    assert!(values.iter().all(|found| *found == value));
+}
+
+#[test]
+fn times_are_looked_up() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    for (timestamp, offset) in [(-1, 6), (-2, 0), (-4, 0), (0, 0), (TIME, 0), (TIME + 1, -1)] {
+        let found = client.offset_at("t", 0, timestamp);
+        assert_eq!((found.error_code, found.offset), (0, offset), "at {timestamp}");
+    }
+    assert_eq!(client.offset_at("t", 1, -1).offset, 0);
+    assert_eq!(client.offset_at("t", 0, -99).error_code, UNSUPPORTED_VERSION);
+    assert_eq!(client.offset_at("nowhere", 0, -1).error_code, UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(client.offset_at("t", 9, -1).error_code, UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+#[test]
+fn deleted_records_stay_deleted() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    let delete = |client: &mut Client, offset| {
+        let partition = DeleteRecordsPartition { partition_index: 0, offset };
+        let topic = DeleteRecordsTopic { name: "t".into(), partitions: vec![partition] };
+        let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1000 };
+        let answer: DeleteRecordsResponse = client.ask(2, &request);
+        let partition = &answer.topics[0].partitions[0];
+        (partition.error_code, partition.low_watermark)
+    };
+    assert_eq!(delete(&mut client, 3), (0, 3));
+    assert_eq!(delete(&mut client, 7), (OFFSET_OUT_OF_RANGE, -1));
+    assert_eq!(delete(&mut client, -2), (OFFSET_OUT_OF_RANGE, -1));
+    assert_eq!(client.fetch("t", 0, 2).error_code, OFFSET_OUT_OF_RANGE);
+    assert_eq!(client.values("t", 0, 3), ["d", "e", "f"]);
+    broker.kill();
+
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.wait_for_leader("t", 0);
+    assert_eq!(client.offset_at("t", 0, -2).offset, 3);
+    assert_eq!(delete(&mut client, -1), (0, 6));
+    assert_eq!(client.offset_at("t", 0, -2).offset, 6);
+}

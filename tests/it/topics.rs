@@ -1,1 +1,84 @@
-//! Topics.
+//! Topics: made, refused, grown, deleted, made by asking for them.
+
+use std::time::Instant;
+
+use ottla_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+use ottla_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+
+use crate::broker::{Broker, PATIENCE, data_dir};
+use crate::client::batch;
+
+#[test]
+fn names_and_numbers_that_are_not_allowed_are_refused() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("with.dot", 1, &[]);
+    let long = "x".repeat(250);
+    let none: &[(&str, &str)] = &[];
+    for (name, partitions, configs, code) in [
+        ("", 1, none, 17),
+        (".", 1, none, 17),
+        ("..", 1, none, 17),
+        ("a b", 1, none, 17),
+        ("a/b", 1, none, 17),
+        ("../../etc", 1, none, 17),
+        (&long, 1, none, 17),
+        ("with_dot", 1, none, 17),
+        ("with.dot", 1, none, 36),
+        ("x", 0, none, 37),
+        ("x", -2, none, 37),
+        ("x", 1, &[("no.such", "1")], 40),
+        ("x", 1, &[("retention.ms", "soon")], 40),
+        ("x", 1, &[("cleanup.policy", "shred")], 40),
+    ] {
+        assert_eq!(client.try_create(name, partitions, configs).error_code, code, "{name:?} {partitions}");
+    }
+    assert_eq!(client.describe("x").error_code, 3);
+    assert_eq!(client.describe("a b").error_code, 17);
+}
+
+#[test]
+fn a_deleted_topic_is_gone_and_its_name_is_free() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let first = client.create("again", 1, &[]).topic_id;
+    client.produce("again", 0, batch(&["old"]));
+    let mut delete = |name: &str| {
+        let topic = DeleteTopicState { name: Some(name.into()), ..Default::default() };
+        let request = DeleteTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        let answer: DeleteTopicsResponse = client.ask(6, &request);
+        answer.responses[0].error_code
+    };
+    assert_eq!(delete("again"), 0);
+    assert_eq!(delete("again"), 3);
+    let mut client = broker.client();
+    let second = client.create("again", 1, &[]).topic_id;
+    assert_ne!(first, second);
+    assert!(client.values("again", 0, 0).is_empty());
+    broker.stop();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    assert!(client.values("again", 0, 0).is_empty());
+}
+
+#[test]
+fn asking_for_a_topic_makes_it_where_that_is_allowed() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["num.partitions=3"]);
+    let mut client = broker.client();
+    let topic = MetadataRequestTopic { name: Some("wanted".into()), ..Default::default() };
+    let request =
+        MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: true, ..Default::default() };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer: MetadataResponse = client.ask(12, &request);
+        match answer.topics[0].error_code {
+            0 => break assert_eq!(answer.topics[0].partitions.len(), 3),
+            3 => assert!(Instant::now() < deadline, "it was not made"),
+            other => panic!("error {other}"),
+        }
+    }
+    assert_eq!(client.describe("unwanted").error_code, 3);
+}

@@ -50,6 +50,7 @@ pub struct Leader<R, B> {
     pub(super) epoch: LeaderEpoch,
     pub(super) config: Arc<TopicConfig>,
     pub(super) limits: Arc<Limits>,
+    replicas: u32,
     in_sync: u32,
     pub(super) log_start: Offset,
     pub(super) high_watermark: Offset,
@@ -93,12 +94,14 @@ impl<R, B> Leader<R, B> {
     #[must_use]
     pub fn new(start: Start, config: Arc<TopicConfig>, limits: Arc<Limits>, replicas: usize) -> Self {
         assert!(start.log_start <= start.end, "a log from {} to {}", start.log_start, start.end);
+        let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
         Self {
             state: State::Leading,
             epoch: start.epoch,
             config,
             limits,
-            in_sync: u32::try_from(replicas).unwrap_or(u32::MAX),
+            replicas,
+            in_sync: replicas,
             log_start: start.log_start,
             high_watermark: start.end,
             end: start.end,
@@ -155,7 +158,8 @@ impl<R, B> Leader<R, B> {
         if batch.header().attributes.is_transactional() {
             return Err(AppendError::TransactionsUnsupported);
         }
-        let need = self.config.min_insync_replicas;
+        // A topic cannot ask for more replicas than it has (KIP-966).
+        let need = self.config.min_insync_replicas.min(self.replicas);
         if acks == Acks::All && need > self.in_sync {
             return Err(AppendError::NotEnoughReplicas { need, have: self.in_sync });
         }

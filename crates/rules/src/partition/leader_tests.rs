@@ -300,17 +300,15 @@ fn some_appends_are_refused_before_anything_happens() {
         assert_eq!(out, [refuse("alice", with)]);
         assert_eq!(leader.end(), Offset::ZERO);
     };
-    let two = || TopicConfig { min_insync_replicas: 2, ..durable() };
-    check(two(), batch(1), Acks::All, AppendError::NotEnoughReplicas { need: 2, have: 1 });
     let in_transaction = builder(1).producer(1, 0, 0).transactional().parsed();
     check(durable(), in_transaction, Acks::All, AppendError::TransactionsUnsupported);
 }
 
 #[test]
-fn too_few_replicas_matter_only_to_those_who_asked_for_all() {
+fn a_topic_cannot_ask_for_more_replicas_than_it_has() {
     let (mut leader, mut out) =
         (leader_with(TopicConfig { min_insync_replicas: 2, ..durable() }, Limits::default()), vec![]);
-    leader.append(batch(1), Acks::Leader, 1_000, "alice", at(0), &mut out);
+    leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
     assert_eq!(out, [begins(0), write(1, 0)]);
 }
 
