@@ -177,11 +177,23 @@ impl Actor for PartitionActor {
         let me = ctx.address();
         let config = LogConfig::of(&config, &shared.limits);
         self.charge.shared.on_pool(move || {
-            let journal = shared.take_found(place.id);
-            let opened = Log::recover(&shared.store, place, config, journal);
-            me.do_send(Opened(opened.map(Box::new)));
+            me.do_send(Opened(open(&shared, place, config).map(Box::new)));
         });
     }
+}
+
+/// Recovers a partition. What a killed process left in the page cache counts only once it is synced: else a reader sees
+/// it, or a producer that sends it again is told that it is there, and the next power cut takes it.
+fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recovered), LogError> {
+    let journal = shared.take_found(place.id);
+    let (mut log, found) = Log::recover(&shared.store, place, config, journal)?;
+    if let Some(point) = log.sync_point()? {
+        point.sync()?;
+        point.checkpoint(&found.producers.snapshot(), found.epochs.rows())?;
+        shared.store.facts().flush()?;
+        log.synced(point.end());
+    }
+    Ok((log, found))
 }
 
 impl PartitionActor {

@@ -158,12 +158,12 @@ impl Journal {
     ) -> Result<(Self, Vec<JournalEntry>), JournalError> {
         disk.create_dir_all(&dir).map_err(|error| JournalError::io("create", &dir, error))?;
         let mut found = scan::scan(&disk, &dir)?;
-        if let Some((last, open)) =
-            found.laps.last().and_then(|lap| Some((lap.file, found.files.get(&lap.file)?)))
-        {
-            // A process that was killed leaves its last lap in the page cache. The next one must not begin before it.
-            open.sync_data().map_err(|error| JournalError::io("sync", &file::path(&dir, last), error))?;
+        // A process that was killed leaves its last lap, a file just wiped or a new name in the page cache only. The next lap
+        // must not begin before all of that is safe.
+        for (number, open) in &found.files {
+            open.sync_data().map_err(|error| JournalError::io("sync", &file::path(&dir, *number), error))?;
         }
+        disk.sync_dir(&dir).map_err(|error| JournalError::io("sync", &dir, error))?;
         for (number, bytes) in Staging::first_files() {
             let whole = found.sizes.get(&number).is_some_and(|size| *size >= bytes);
             if whole || found.laps.iter().any(|lap| lap.file == number) {

@@ -108,7 +108,8 @@ impl Store {
             }
         };
         let was_clean = facts::identity::is_clean(&facts).map_err(unreadable)?;
-        remove_strays(&disk, &dir).map_err(unusable)?;
+        // A process that was killed may have left names in it that no sync has covered.
+        remove_strays(&disk, &dir).and_then(|()| disk.sync_dir(&dir)).map_err(unusable)?;
         let files = Arc::new(Files::new(disk));
         let identity = Mutex::new(identity);
         Ok(Self {

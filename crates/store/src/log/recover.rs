@@ -137,6 +137,8 @@ impl Log {
         bases.sort_unstable();
         if !bases.is_empty() {
             self.exists = true;
+            // A process that was killed may have left names that no sync has covered yet.
+            self.dir_dirty = bases.last() >= Some(&self.recovery_point);
             if super::read_metadata(&store, &path).is_none() {
                 super::write_metadata(&store, &path, self.place.id.topic).map_err(failed("write"))?;
             }
