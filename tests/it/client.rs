@@ -1,7 +1,7 @@
 //! A client of bytes: one connection, requests out, answers in.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -60,6 +60,11 @@ impl Client {
     /// Sends bytes as they are. A broker that has closed already is no reason to fail: reading will tell.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends nothing more; what was sent is answered still.
+    pub(crate) fn end(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The next answer, without its length; `None` when the broker has closed.

@@ -1,8 +1,10 @@
-//! Many connections at once.
+//! Connections: how many, for how long, and where clients are told to go.
+
+use std::time::Instant;
 
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 
-use crate::broker::{Broker, data_dir};
+use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, PRODUCE, batch, encode, produce_request};
 
 #[test]
@@ -19,6 +21,48 @@ fn one_connection_too_many_is_closed_and_the_others_are_served() {
     for client in &mut clients {
         let _: MetadataResponse = client.ask(12, &MetadataRequest::default());
     }
+}
+
+#[test]
+fn one_address_may_not_take_everything() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["max.connections.per.ip=2"]);
+    let (mut first, second) = (broker.client(), broker.client());
+    let _: MetadataResponse = first.ask(12, &MetadataRequest::default());
+    broker.client().assert_closed();
+    drop(second);
+    // Whoever leaves makes room; when that is noticed is the broker's affair.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut third = broker.client();
+        third.send(12, &MetadataRequest::default());
+        if third.next_frame().is_some() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody is let in");
+    }
+}
+
+#[test]
+fn a_connection_that_is_silent_is_closed() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["connections.max.idle.ms=50"]);
+    let mut client = broker.client();
+    let _: MetadataResponse = client.ask(12, &MetadataRequest::default());
+    client.assert_closed();
+}
+
+#[test]
+fn clients_are_told_the_address_by_which_they_came_or_the_advertised_one() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let answer: MetadataResponse = broker.client().ask(12, &MetadataRequest::default());
+    assert_eq!(answer.brokers[0].host, "127.0.0.1");
+    assert_eq!(answer.brokers[0].port, i32::from(broker.address.port()));
+    broker.stop();
+    let broker = Broker::start(&dir, &["advertised.listeners=PLAINTEXT://broker.example:1234"]);
+    let answer: MetadataResponse = broker.client().ask(12, &MetadataRequest::default());
+    assert_eq!((answer.brokers[0].host.as_str(), answer.brokers[0].port), ("broker.example", 1234));
 }
 
 #[test]

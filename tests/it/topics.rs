@@ -28,6 +28,8 @@ fn names_and_numbers_that_are_not_allowed_are_refused() {
         ("with.dot", 1, none, 36),
         ("x", 0, none, 37),
         ("x", -2, none, 37),
+        ("x", 10_001, none, 44),
+        ("x", i32::MAX, none, 44),
         ("x", 1, &[("no.such", "1")], 40),
         ("x", 1, &[("retention.ms", "soon")], 40),
         ("x", 1, &[("cleanup.policy", "shred")], 40),
