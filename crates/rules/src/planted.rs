@@ -16,7 +16,7 @@ pub enum Bug {
 }
 
 #[cfg(feature = "planted-bugs")]
-std::thread_local! {
+thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 

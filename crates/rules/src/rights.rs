@@ -4,7 +4,7 @@
 //! APIs. Until then everything is allowed. The table is Kafka's (`KafkaApis`, `ControllerApis`, the ACL chapter of
 //! its documentation).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

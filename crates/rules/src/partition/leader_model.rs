@@ -365,6 +365,41 @@ fn take(
             leader.tick(naive.now, out);
             expected
         }
+        Step::Watch { .. } | Step::Delete { .. } | Step::Read { .. } => {
+            take_readers(leader, naive, step, token, out)?
+        }
+        Step::Configure { flush_messages } => {
+            let was_durable = naive.durable();
+            naive.flush_messages = flush_messages;
+            if was_durable != naive.durable() {
+                naive.mark = (!was_durable && naive.persisted < naive.end()).then(|| naive.end());
+            }
+            leader.configure(config(flush_messages), now, out);
+            naive.settle()
+        }
+        Step::PersistFailed if naive.gone.is_some() => vec![],
+        Step::PersistFailed => {
+            leader.persist_failed(now, out);
+            naive.leave(AppendError::Storage)
+        }
+        Step::Retire => {
+            leader.retire(out);
+            if naive.gone == Some(AppendError::NotHere) { vec![] } else { naive.leave(AppendError::NotHere) }
+        }
+    };
+    Ok(expected)
+}
+
+/// What readers ask, and DeleteRecords.
+fn take_readers(
+    leader: &mut Leader<u32, u32>,
+    naive: &mut Naive,
+    step: Step,
+    token: u32,
+    out: &mut Out,
+) -> Result<Out, TestCaseError> {
+    let now = naive.now;
+    let expected = match step {
         Step::Watch { from, ms } => {
             let (from, until) = (naive.high_watermark + from, now.after(ms));
             prop_assert_eq!(leader.watch(token, Offset(from), until, now, out), Ok(()));
@@ -390,24 +425,7 @@ fn take(
             prop_assert_eq!(upto.map_err(|_: ReadError| ()), naive.read(from));
             vec![]
         }
-        Step::Configure { flush_messages } => {
-            let was_durable = naive.durable();
-            naive.flush_messages = flush_messages;
-            if was_durable != naive.durable() {
-                naive.mark = (!was_durable && naive.persisted < naive.end()).then(|| naive.end());
-            }
-            leader.configure(config(flush_messages), now, out);
-            naive.settle()
-        }
-        Step::PersistFailed if naive.gone.is_some() => vec![],
-        Step::PersistFailed => {
-            leader.persist_failed(now, out);
-            naive.leave(AppendError::Storage)
-        }
-        Step::Retire => {
-            leader.retire(out);
-            if naive.gone == Some(AppendError::NotHere) { vec![] } else { naive.leave(AppendError::NotHere) }
-        }
+        other => unreachable!("{other:?} is not a reader's step"),
     };
     Ok(expected)
 }
