@@ -223,7 +223,11 @@ impl CoordinatorActor {
             (ChildName::Broker, Verdict::RestartNow | Verdict::RestartAt(_)) => {
                 // What was published was carried out; what came after it comes again.
                 self.hire_broker(self.shared.directory.image(), ctx);
-                self.announce(Arc::new(self.draft.clone()), Vec::new());
+                // Not the draft: what is not safe yet must not be carried out.
+                let safe = self.applying.last_key_value().map(|(_, (image, _))| image.clone());
+                if let (Some(image), Some(broker)) = (safe, self.shared.directory.broker()) {
+                    broker.do_send(ImageChanged { image });
+                }
             }
             (ChildName::Housekeeper, Verdict::RestartNow | Verdict::RestartAt(_)) => {
                 self.hire_housekeeper(ctx)

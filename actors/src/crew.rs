@@ -8,6 +8,7 @@ use ottla_config::{Config, Endpoint};
 use ottla_host::Host;
 use ottla_rules::{
     cluster::{Command, CommandError, Image},
+    ids::PartitionId,
     staging::StagingLimits,
 };
 use ottla_store::{
@@ -128,6 +129,15 @@ impl Crew {
     pub async fn stop(self, patience_ms: u64) -> bool {
         let clock = &self.shared.host.clock;
         let deadline = clock.now().mono_ms.saturating_add(patience_ms);
+        let (image, directory) = (self.shared.directory.image(), &self.shared.directory);
+        // Version 0: nobody has been started yet, and what the journal knew is not in the segments.
+        let all_here = image.version() > 0
+            && image.topics().all(|topic| {
+                (0..).zip(&topic.partitions).all(|(index, partition)| {
+                    partition.leader != self.shared.node
+                        || directory.has(PartitionId { topic: topic.id, index })
+                })
+            });
         let waits = self.shared.directory.partitions().into_iter().map(|partition| {
             let (reply, left) = Reply::once();
             self.shared.directory.tell(partition, Retire { delete: false, reply });
@@ -139,7 +149,9 @@ impl Crew {
             left = all => left.iter().all(Result::is_ok),
             () = clock.sleep_until(deadline) => false,
         };
-        let clean = left && self.shared.store.mark_clean().is_ok();
+        // The next start believes a clean mark and does not look at the journal: so not when somebody was missing (dead, and
+        // not started again) or refused, nor after a failed sync.
+        let clean = left && all_here && !self.shared.is_lost() && self.shared.store.mark_clean().is_ok();
         self.shards.join();
         self.shared.store.release();
         clean

@@ -9,7 +9,11 @@
 //! The sync is asked of the host and answered by a message. On a machine it blocks this actor's thread, which is its own;
 //! in a simulation everything that can happen during a sync happens.
 
-use std::{collections::VecDeque, io, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io, mem,
+    sync::Arc,
+};
 
 use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -40,6 +44,8 @@ pub(crate) struct Harden {
 pub(crate) struct Settled {
     pub(crate) partition: PartitionId,
     pub(crate) upto: u64,
+    /// Where its segments, synced, end.
+    pub(crate) end: Offset,
 }
 
 /// A topic is gone: nothing of this partition is to be replayed.
@@ -71,10 +77,12 @@ pub struct JournalActor {
     journal: Journal,
     waiting: VecDeque<Waiting>,
     /// Whom to tell when the sync under way is over.
-    in_flight: Option<Vec<(PartitionAddr, Offset)>>,
+    in_flight: Option<Vec<(PartitionId, PartitionAddr, Offset)>>,
     /// Nothing fits until something is settled or a file is made.
     is_stuck: bool,
-    is_lost: bool,
+    /// What partitions were asked to settle and have not. One that was not there, or was being recovered, did not hear it:
+    /// it is asked again when it reports.
+    asked: BTreeMap<PartitionId, u64>,
     /// What opening the journal asked for.
     at_start: Vec<Need>,
 }
@@ -91,11 +99,12 @@ impl Actor for JournalActor {
 impl JournalActor {
     pub(crate) fn new(shared: Arc<Shared>, journal: Journal, at_start: Vec<Need>) -> Self {
         let (waiting, in_flight) = (VecDeque::new(), None);
-        Self { shared, journal, waiting, in_flight, is_stuck: false, is_lost: false, at_start }
+        let asked = BTreeMap::new();
+        Self { shared, journal, waiting, in_flight, is_stuck: false, asked, at_start }
     }
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
-        if self.in_flight.is_some() || self.waiting.is_empty() || self.is_stuck || self.is_lost {
+        if self.in_flight.is_some() || self.waiting.is_empty() || self.is_stuck || self.shared.is_lost() {
             return;
         }
         let burst: Vec<_> = self.waiting.iter().map(|one| one.entry.clone()).collect();
@@ -104,7 +113,8 @@ impl JournalActor {
             Ok(staged) => staged,
             Err(error) => return self.lose(&error),
         };
-        let told = self.waiting.drain(..staged.count).map(|one| (one.to, one.end)).collect();
+        let told = self.waiting.drain(..staged.count).map(|one| (one.entry.partition, one.to, one.end));
+        let told = told.collect();
         self.is_stuck = !self.waiting.is_empty();
         if let Some(file) = staged.file {
             self.in_flight = Some(told);
@@ -112,6 +122,18 @@ impl JournalActor {
             file.sync_then(Box::new(move |synced| me.do_send(SyncDone(synced))));
         }
         self.see_to(needs, ctx);
+        if self.is_stuck {
+            self.go_around();
+        }
+    }
+
+    /// No room: who waits is made safe by a sync of its own segments, so that an append never waits for somebody else's
+    /// partition. What is safe that way leaves the queue when the partition reports.
+    fn go_around(&self) {
+        let waiting: BTreeSet<_> = self.waiting.iter().map(|one| one.entry.partition).collect();
+        for partition in waiting {
+            self.shared.directory.tell(partition, Checkpoint { settle: None });
+        }
     }
 
     fn see_to(&mut self, needs: Vec<Need>, ctx: &mut Context<Self>) {
@@ -122,6 +144,7 @@ impl JournalActor {
                     let image = self.shared.directory.image();
                     for partition in partitions {
                         if image.partition(partition).is_some() {
+                            self.asked.insert(partition, upto);
                             self.shared.directory.tell(partition, Checkpoint { settle: Some(upto) });
                         } else {
                             ctx.notify(Forgotten { partition });
@@ -146,13 +169,9 @@ impl JournalActor {
 
     /// The data directory is lost: nobody is told that anything is safe, now or later.
     fn lose(&mut self, error: &JournalError) {
-        log::error!(error:% = error; "the journal failed: appends are refused until a restart");
-        self.is_lost = true;
         self.waiting.clear();
         self.in_flight = None;
-        for partition in self.shared.directory.partitions() {
-            self.shared.directory.tell(partition, PersistFailed);
-        }
+        self.shared.lose(error);
     }
 }
 
@@ -161,7 +180,7 @@ impl Handler<Harden> for JournalActor {
 
     fn handle(&mut self, harden: Harden, ctx: &mut Context<Self>) {
         let Harden { partition, epoch, batches, to } = harden;
-        if self.is_lost {
+        if self.shared.is_lost() {
             return to.do_send(PersistFailed);
         }
         if self.waiting.is_empty() && self.in_flight.is_none() {
@@ -172,6 +191,9 @@ impl Handler<Harden> for JournalActor {
             let kind = EntryKind::Append { base: batch.base, bytes: batch.bytes };
             let entry = Entry { partition, epoch, kind };
             self.waiting.push_back(Waiting { entry, end: batch.end, to: to.clone() });
+        }
+        if self.is_stuck {
+            self.shared.directory.tell(partition, Checkpoint { settle: None });
         }
     }
 }
@@ -190,13 +212,15 @@ impl Handler<SyncDone> for JournalActor {
     fn handle(&mut self, SyncDone(synced): SyncDone, ctx: &mut Context<Self>) {
         if let Err(error) = synced {
             self.journal.sync_failed();
-            log::error!(error:% = error; "the sync of the journal failed");
+            log::error!(error:% = error; "the journal cannot be synced");
             return self.lose(&JournalError::Lost);
         }
-        let mut told = mem::take(&mut self.in_flight).unwrap_or_default();
         // One message a partition: a later end covers the earlier ones, which come in order.
-        while let Some((to, end)) = told.pop() {
-            told.retain(|(other, _)| *other != to);
+        let mut ends = BTreeMap::new();
+        for (partition, to, end) in mem::take(&mut self.in_flight).unwrap_or_default() {
+            ends.insert(partition, (to, end));
+        }
+        for (to, end) in ends.into_values() {
             to.do_send(Persisted { end });
         }
         self.commit(ctx);
@@ -206,7 +230,15 @@ impl Handler<SyncDone> for JournalActor {
 impl Handler<Settled> for JournalActor {
     type Result = ();
 
-    fn handle(&mut self, Settled { partition, upto }: Settled, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Settled { partition, upto, end }: Settled, ctx: &mut Context<Self>) {
+        if let Some(asked) = self.asked.get(&partition).copied() {
+            if asked <= upto {
+                self.asked.remove(&partition);
+            } else {
+                self.shared.directory.tell(partition, Checkpoint { settle: Some(asked) });
+            }
+        }
+        self.waiting.retain(|one| one.entry.partition != partition || one.end > end);
         let mut needs = Vec::new();
         self.journal.settled(partition, upto, &mut needs);
         self.retry(needs, ctx);
@@ -217,6 +249,8 @@ impl Handler<Forgotten> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, Forgotten { partition }: Forgotten, ctx: &mut Context<Self>) {
+        self.asked.remove(&partition);
+        self.waiting.retain(|one| one.entry.partition != partition);
         let mut needs = Vec::new();
         self.journal.forgotten(partition, &mut needs);
         self.retry(needs, ctx);

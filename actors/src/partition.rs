@@ -160,6 +160,10 @@ pub struct PartitionActor {
     /// What the journal wants settled once the sync under way is over.
     settle_next: Option<u64>,
     bytes_since_sync: u64,
+    /// A log start is on its way into the facts.
+    moving: bool,
+    /// Told to leave while the pool had the files.
+    retiring: Option<Retire>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one per actor, and it stays Leading")]
@@ -188,7 +192,10 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
     let journal = shared.take_found(place.id);
     let (mut log, found) = Log::recover(&shared.store, place, config, journal)?;
     if let Some(point) = log.sync_point()? {
-        point.sync()?;
+        if let Err(error) = point.sync() {
+            shared.lose(&error);
+            return Err(error);
+        }
         point.checkpoint(&found.producers.snapshot(), found.epochs.rows())?;
         shared.store.facts().flush()?;
         log.synced(point.end());
@@ -210,6 +217,8 @@ impl PartitionActor {
             syncing: false,
             settle_next: None,
             bytes_since_sync: 0,
+            moving: false,
+            retiring: None,
         }
     }
 
@@ -386,7 +395,10 @@ impl Handler<Opened> for PartitionActor {
     fn handle(&mut self, Opened(opened): Opened, ctx: &mut Context<Self>) {
         let (log, found) = match opened {
             Ok(opened) => *opened,
-            Err(error) => return self.go_offline(&error),
+            Err(error) => {
+                self.go_offline(&error);
+                return self.retire_now(ctx);
+            }
         };
         if let Some(cut) = &found.cut {
             log::warn!(file:% = cut.file.display(), at = cut.at, why:% = cut.why; "the log was cut where it broke off");
@@ -396,21 +408,19 @@ impl Handler<Opened> for PartitionActor {
         let start = Start { epoch, log_start, end, producers, epochs };
         let leader = Leader::new(start, config, shared.limits.clone(), replicas);
         self.state = State::Leading { leader, log };
-        // Recovery leaves what it read synced or known as dirty: with this sync the journal may forget what it knew.
-        self.settle(shared.found_upto, ctx);
+        // What was recovered is synced: the journal may forget what it knew.
+        self.settled(shared.found_upto, end);
+        if shared.is_lost() {
+            self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
+        }
+        self.retire_now(ctx);
     }
 }
 
 impl PartitionActor {
-    /// Syncs the segments for the journal's sake.
-    fn settle(&mut self, upto: u64, ctx: &mut Context<Self>) {
-        self.flush(ctx);
-        self.sync(Some(upto), ctx);
-    }
-
-    fn settled(&self, upto: u64) {
+    fn settled(&self, upto: u64, end: Offset) {
         if let Some(journal) = self.charge.shared.directory.journal() {
-            journal.do_send(Settled { partition: self.id(), upto });
+            journal.do_send(Settled { partition: self.id(), upto, end });
         }
     }
 }

@@ -17,7 +17,7 @@ use ottla_rules::{
 };
 use ottla_store::{Store, journal::entry::JournalEntry};
 
-use crate::stage::directory::Directory;
+use crate::{partition::PersistFailed, stage::directory::Directory};
 
 /// One node's common ground. Shared by reference.
 pub struct Shared {
@@ -38,6 +38,7 @@ pub struct Shared {
     /// The sequence below which all of `found` lies.
     pub(crate) found_upto: u64,
     full: AtomicBool,
+    lost: AtomicBool,
 }
 
 impl Shared {
@@ -58,6 +59,7 @@ impl Shared {
             found: Mutex::new(found),
             found_upto,
             full: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -86,6 +88,24 @@ impl Shared {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether a sync has failed in the data directory: nothing in it is made safe any more, until the process starts again.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// A sync failed. The kernel may have dropped the pages and say nothing the second time, so it is never tried again, and
+    /// everyone in the directory hears of it: who syncs next would be told a lie.
+    pub(crate) fn lose(&self, why: &dyn std::fmt::Display) {
+        if self.lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        log::error!(error:% = why; "a sync failed, the data directory is lost: appends are refused until the node is restarted");
+        for partition in self.directory.partitions() {
+            self.directory.tell(partition, PersistFailed);
+        }
     }
 
     /// Looks how much space there is. Blocks.

@@ -1,6 +1,6 @@
 //! What a partition does beside serving: syncing its segments, forgetting old ones, leaving.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use actix::{ActorContext, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -10,7 +10,7 @@ use ottla_rules::{
 };
 use ottla_store::{Log, LogError};
 
-use super::{DeleteBefore, PartitionActor, PersistFailed, Persisted, Retire, StartMoved, State, Synced};
+use super::{DeleteBefore, PartitionActor, Retire, StartMoved, State, Synced};
 use crate::{shared::Shared, stage::messages};
 
 /// Page-cache mode: so many written bytes start a sync in the background, so that the kernel never has to throttle.
@@ -36,6 +36,9 @@ impl PartitionActor {
         if self.syncing {
             self.settle_next = self.settle_next.max(Some(settle.unwrap_or(0)));
             return;
+        }
+        if self.charge.shared.is_lost() {
+            return; // Never tried again.
         }
         let State::Leading { leader, log } = &mut self.state else { return };
         let end = log.end();
@@ -79,12 +82,16 @@ impl PartitionActor {
     pub(super) fn keep_start(&mut self, to: Offset, ctx: &mut Context<Self>) {
         let State::Leading { log, .. } = &mut self.state else { return };
         log.set_start(to);
-        let (checkpoint, id) = (log.checkpoint(), self.id());
+        // One at a time: of two on the pool, the earlier start might be written last.
+        if mem::replace(&mut self.moving, true) {
+            return;
+        }
+        let (to, checkpoint, id) = (log.start(), log.checkpoint(), self.charge.place.id);
         let (shared, me) = (self.charge.shared.clone(), ctx.address());
         self.charge.shared.on_pool(move || {
             let facts = shared.store.facts();
             let kept =
-                ottla_store::facts::checkpoint::put(facts, id, checkpoint).and_then(|()| facts.flush());
+                ottla_store::facts::checkpoint::advance(facts, id, checkpoint).and_then(|()| facts.flush());
             if let Err(error) = &kept {
                 log::error!(partition:% = id, error:% = error; "the log start is not kept");
             }
@@ -131,16 +138,18 @@ impl Handler<Synced> for PartitionActor {
     fn handle(&mut self, Synced { end, settle, result }: Synced, ctx: &mut Context<Self>) {
         self.syncing = false;
         if let Err(error) = result {
-            log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "a sync failed: the data directory is lost");
-            return ctx.notify(PersistFailed);
+            self.charge.shared.lose(&error);
+            self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
+            return self.retire_now(ctx);
         }
         if let State::Leading { log, .. } = &mut self.state {
             log.synced(end);
             // As safe as the journal would have made it, and perhaps earlier.
-            ctx.notify(Persisted { end });
+            self.step(ctx, |leader, now, out| leader.persisted(end, now, out));
+            self.settled(settle.unwrap_or(0), end);
         }
-        if let Some(upto) = settle {
-            self.settled(upto);
+        if self.retiring.is_some() {
+            return self.retire_now(ctx);
         }
         if let Some(next) = self.settle_next.take() {
             self.flush(ctx);
@@ -162,12 +171,19 @@ impl Handler<Checkpoint> for PartitionActor {
 impl Handler<StartMoved> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, StartMoved { to, safe }: StartMoved, _: &mut Context<Self>) {
+    fn handle(&mut self, StartMoved { to, safe }: StartMoved, ctx: &mut Context<Self>) {
+        self.moving = false;
         for (start, reply) in self.deleting.extract_if(.., |(start, _)| *start <= to) {
             reply.send(if safe { Ok(start) } else { Err(DeleteError::Storage) });
         }
         if safe {
             self.delete_segments(to);
+        }
+        match &self.state {
+            State::Leading { log, .. } if log.start() > to && !self.deleting.is_empty() => {
+                self.keep_start(log.start(), ctx);
+            }
+            State::Leading { .. } | State::Recovering | State::Offline => (),
         }
     }
 }
@@ -222,13 +238,31 @@ impl Handler<Sweep> for PartitionActor {
 impl Handler<Retire> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Retire { delete, reply }: Retire, ctx: &mut Context<Self>) {
+    fn handle(&mut self, retire: Retire, ctx: &mut Context<Self>) {
         self.flush(ctx);
         self.step(ctx, |leader, _, out| leader.retire(out));
-        let State::Leading { leader, mut log } = std::mem::replace(&mut self.state, State::Offline) else {
-            reply.send(Ok(()));
+        self.retiring = Some(retire);
+        self.retire_now(ctx);
+    }
+}
+
+impl PartitionActor {
+    /// Leaves, if told to and if nobody else has the files: not in the middle of a recovery or a sync, whose end is not
+    /// known yet. The next owner of the directory waits for the reply.
+    pub(super) fn retire_now(&mut self, ctx: &mut Context<Self>) {
+        if self.syncing || matches!(self.state, State::Recovering) {
+            return;
+        }
+        let Some(Retire { delete, reply }) = self.retiring.take() else { return };
+        self.step(ctx, |leader, _, out| leader.retire(out));
+        let State::Leading { leader, mut log } = mem::replace(&mut self.state, State::Offline) else {
+            reply.send(Err(ReadError::Storage));
             return ctx.stop();
         };
+        if self.charge.shared.is_lost() && !delete {
+            reply.send(Err(ReadError::Storage));
+            return ctx.stop();
+        }
         let snapshot = (leader.producers().snapshot(), leader.epochs().rows().to_vec());
         let (shared, name) = (self.charge.shared.clone(), self.charge.place.dir_name());
         self.charge.shared.on_pool(move || {

@@ -1,0 +1,431 @@
+//! The lives of a node, on one task set in a simulated world: who falls gets up, and what was promised holds over kills and power cuts.
+
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+
+use ottla_actors::{
+    coordinator::{Submit, TakeProducerId},
+    crew::Crew,
+    partition::{Append, DeleteBefore, LookUp, PlanRead, Wanted},
+    stage::{bell::Bell, reply::Reply, shards::Shards},
+};
+use ottla_config::{Config, Endpoint, Sources};
+use ottla_host::{Fault, Host, SimWorld};
+use ottla_rules::{
+    batch::build::BatchBuilder,
+    cluster::{Command, CommandError, Image},
+    ids::{Offset, PartitionId, TopicId},
+    partition::{Acks, AppendError, Appended, ReadAsk, ReadError},
+};
+use ottla_store::{FactsKind, MemoryFacts, Store};
+
+/// What outlives a node.
+struct Home {
+    world: SimWorld,
+    facts: MemoryFacts,
+    journal_bytes_max: u64,
+}
+
+const TOPIC: TopicId = TopicId([7; 16]);
+
+fn partition(index: i32) -> PartitionId {
+    PartitionId { topic: TOPIC, index }
+}
+
+impl Home {
+    fn new(seed: u64) -> Self {
+        Self { world: SimWorld::new(seed), facts: MemoryFacts::new(), journal_bytes_max: 1 << 26 }
+    }
+
+    /// One life of the node, on a runtime of its own. At its end everything is dropped, as by `kill -9`.
+    fn live<T>(&self, story: impl AsyncFnOnce(&mut Node) -> T) -> T {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        tokio::task::LocalSet::new()
+            .block_on(&runtime, async { story(&mut Node { crew: Some(self.start()) }).await })
+    }
+
+    fn start(&self) -> Crew {
+        let journal = format!("journal.bytes.max={}", self.journal_bytes_max);
+        let set = ["node.id=1", "log.dirs=/data", "listeners=PLAINTEXT://127.0.0.1:9092", &journal];
+        let config =
+            Config::load(&Sources { set: set.map(Into::into).into(), ..Sources::default() }).unwrap();
+        let host = Host::simulated(&self.world);
+        let kind = FactsKind::Memory(self.facts.clone());
+        let store =
+            Store::open(host.disk.clone(), config.data_dir.clone(), kind, host.chance.clone()).unwrap();
+        store.claim(config.node_id).unwrap();
+        let reached = &Endpoint::list("PLAINTEXT://here:9092").unwrap()[0];
+        Crew::start(host, &config, store, Shards::local(), reached).unwrap()
+    }
+
+    /// The power goes while the node is dead.
+    fn lose_power(&self, draw: u64) {
+        self.world.disk().crash();
+        self.facts.crash(draw);
+    }
+}
+
+struct Node {
+    crew: Option<Crew>,
+}
+
+impl Node {
+    fn crew(&self) -> &Crew {
+        self.crew.as_ref().unwrap()
+    }
+
+    async fn stop(&mut self) -> bool {
+        self.crew.take().unwrap().stop(10_000).await
+    }
+
+    async fn submit(&self, command: Command) -> Result<Arc<Image>, CommandError> {
+        let coordinator = self.crew().directory().coordinator().unwrap();
+        let (reply, answer) = Reply::once();
+        coordinator.do_send(Submit { command, reply });
+        answer.await
+    }
+
+    async fn create(&self, id: TopicId, partitions: i32, configs: &[(&str, &str)]) -> Arc<Image> {
+        let configs = configs.iter().map(|(name, value)| ((*name).into(), Some((*value).into())));
+        let command = Command::CreateTopic {
+            name: "payments".into(),
+            id,
+            partitions,
+            replication: 1,
+            assignments: vec![],
+            configs: configs.collect(),
+        };
+        self.submit(command).await.unwrap()
+    }
+
+    fn append(
+        &self,
+        to: PartitionId,
+        value: &str,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
+        let batch = BatchBuilder::new().record("key", value, 1_750_000_000_000).parsed();
+        let (reply, answer) = Reply::once();
+        let append = Append { batch, acks: Acks::All, patience_ms: 30_000, reply };
+        self.crew().directory().tell(to, append);
+        answer
+    }
+
+    /// Appends until the partition is there.
+    async fn append_for_sure(&self, to: PartitionId, value: &str) -> Offset {
+        loop {
+            match self.append(to, value).await {
+                Ok(appended) => return appended.base,
+                // Time is simulated: it stands still until everyone waits.
+                Err(AppendError::NotHere) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    async fn read(&self, from: PartitionId) -> Result<(Vec<u8>, Offset), ReadError> {
+        let ask =
+            ReadAsk { from: Offset(0), current_epoch: None, last_fetched_epoch: None, committed_only: false };
+        let (reply, answer) = Reply::once();
+        self.crew().directory().tell(from, PlanRead { ask, bytes_max: 1 << 20, bell: None, reply });
+        let plan = answer.await?;
+        let bytes = plan.slice.map(|slice| slice.read(true).unwrap().read().unwrap()).unwrap_or_default();
+        Ok((bytes, plan.bounds.high_watermark))
+    }
+}
+
+fn holds(bytes: &[u8], value: &str) -> bool {
+    bytes.windows(value.len()).any(|window| window == value.as_bytes())
+}
+
+#[test]
+fn what_was_appended_is_read_back() {
+    Home::new(1).live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+
+        assert_eq!(node.append_for_sure(partition(0), "ten euros").await, Offset(0));
+        assert_eq!(node.append(partition(0), "five euros").await.unwrap().base, Offset(1));
+
+        let (bytes, high_watermark) = node.read(partition(0)).await.unwrap();
+        assert_eq!(high_watermark, Offset(2));
+        assert!(holds(&bytes, "ten euros") && holds(&bytes, "five euros"));
+    });
+}
+
+#[test]
+fn a_reader_who_waits_hears_the_bell() {
+    Home::new(1).live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "first").await;
+        let ask =
+            ReadAsk { from: Offset(1), current_epoch: None, last_fetched_epoch: None, committed_only: false };
+        let (bell, (reply, answer)) = (Bell::new(), Reply::once());
+        let plan = PlanRead { ask, bytes_max: 1000, bell: Some((bell.clone(), 3_600_000)), reply };
+        node.crew().directory().tell(partition(0), plan);
+        assert!(answer.await.unwrap().slice.is_none());
+
+        node.append(partition(0), "second").await.unwrap();
+
+        let before = tokio::time::Instant::now();
+        bell.rung().await;
+        assert!(before.elapsed().as_secs() < 1, "rung by the record, not by the deadline");
+    });
+}
+
+#[test]
+fn where_nobody_is_the_reply_answers_by_itself() {
+    Home::new(1).live(async |node| {
+        assert_eq!(node.append(partition(0), "lost").await, Err(AppendError::NotHere));
+        assert_eq!(node.read(partition(0)).await.unwrap_err(), ReadError::NotHere);
+    });
+}
+
+#[test]
+fn a_clean_stop_and_a_new_start_keep_everything() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 2, &[]).await;
+        node.append_for_sure(partition(0), "ten euros").await;
+        assert!(node.stop().await, "everyone left in order");
+    });
+    home.lose_power(1);
+    home.live(async |node| {
+        assert_eq!(node.append_for_sure(partition(0), "five euros").await, Offset(1));
+        assert!(holds(&node.read(partition(0)).await.unwrap().0, "ten euros"));
+    });
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_cut() {
+    for seed in 0..20 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            node.create(TOPIC, 3, &[]).await;
+            for round in 0..=seed % 5 {
+                for index in 0..3 {
+                    node.append_for_sure(partition(index), &format!("p{index} r{round}")).await;
+                }
+            }
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            for index in 0..3 {
+                node.append_for_sure(partition(index), "after").await;
+                let (bytes, _) = node.read(partition(index)).await.unwrap();
+                for round in 0..=seed % 5 {
+                    assert!(
+                        holds(&bytes, &format!("p{index} r{round}")),
+                        "seed {seed}: p{index} r{round} is lost"
+                    );
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn what_a_reader_saw_after_a_kill_survives_a_power_cut_too() {
+    for seed in 0..20 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            node.append_for_sure(partition(0), "first").await;
+            // Killed with this in the page cache, perhaps, and on no platter.
+            drop(node.append(partition(0), "second"));
+            tokio::time::sleep(Duration::from_millis(seed % 4)).await;
+        });
+        let seen = home.live(async |node| {
+            loop {
+                match node.read(partition(0)).await {
+                    Ok((bytes, _)) => return holds(&bytes, "second"),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            node.append_for_sure(partition(0), "third").await;
+            let (bytes, _) = node.read(partition(0)).await.unwrap();
+            assert!(!seen || holds(&bytes, "second"), "seed {seed}: it was read, and is gone");
+        });
+    }
+}
+
+#[test]
+fn a_topic_of_the_same_name_begins_empty_however_soon_it_comes() {
+    Home::new(1).live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "of the first").await;
+        for round in 8..20 {
+            let before = node.crew().directory().image().topic_named("payments").unwrap().id;
+            node.submit(Command::DeleteTopic { id: before }).await.unwrap();
+            node.create(TopicId([round; 16]), 1, &[]).await;
+        }
+
+        let last = PartitionId { topic: TopicId([19; 16]), index: 0 };
+        assert_eq!(node.append_for_sure(last, "of the last").await, Offset(0));
+        let (bytes, _) = node.read(last).await.unwrap();
+        assert!(holds(&bytes, "of the last") && !holds(&bytes, "of the first"));
+    });
+}
+
+#[test]
+fn records_before_an_offset_can_be_deleted_and_stay_deleted() {
+    for seed in 0..10 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            for value in ["a", "b", "c"] {
+                node.append_for_sure(partition(0), value).await;
+            }
+            // Both on their way at once: the later one must be the last word.
+            let answers = [1, 2].map(|upto| {
+                let (reply, answer) = Reply::once();
+                let upto = Some(Offset(upto));
+                node.crew().directory().tell(partition(0), DeleteBefore { upto, reply });
+                answer
+            });
+            for (answer, start) in answers.into_iter().zip([1, 2]) {
+                assert_eq!(answer.await, Ok(Offset(start)));
+            }
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            node.append_for_sure(partition(0), "d").await;
+            let (reply, answer) = Reply::once();
+            let wanted = Wanted::Earliest;
+            let look = LookUp { wanted, committed_only: false, current_epoch: None, reply };
+            node.crew().directory().tell(partition(0), look);
+            assert_eq!(answer.await.unwrap().unwrap().offset, Offset(2), "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn what_has_no_room_in_the_journal_is_made_safe_without_it() {
+    for seed in 0..5 {
+        let mut home = Home::new(seed);
+        home.journal_bytes_max = 1 << 20;
+        let large = "x".repeat(600_000);
+        home.live(async |node| {
+            node.create(TOPIC, 2, &[]).await;
+            for round in 0..4 {
+                // Larger than any file of this journal; and small ones behind it, also of somebody else.
+                node.append_for_sure(partition(0), &format!("{large}{round}.")).await;
+                let small = format!("small {round}.");
+                let (same, other) = (node.append(partition(0), &small), node.append(partition(1), &small));
+                same.await.unwrap();
+                other.await.unwrap();
+            }
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            for index in 0..2 {
+                let expected = if index == 0 { 8 } else { 4 };
+                let end = node.append_for_sure(partition(index), "after").await;
+                assert_eq!(end, Offset(expected), "seed {seed}: partition {index} lost something");
+            }
+        });
+    }
+}
+
+#[test]
+fn producer_ids_are_never_given_out_twice() {
+    let home = Home::new(1);
+    let mut seen = BTreeSet::new();
+    for life in 0..3 {
+        home.live(async |node| {
+            let answers: Vec<_> = (0..1500)
+                .map(|_| {
+                    let (reply, answer) = Reply::once();
+                    node.crew().directory().coordinator().unwrap().do_send(TakeProducerId { reply });
+                    answer
+                })
+                .collect();
+            for answer in answers {
+                assert!(seen.insert(answer.await.unwrap()), "given out twice, life {life}");
+            }
+        });
+        home.lose_power(life);
+    }
+}
+
+#[test]
+fn ten_thousand_partitions_begin_without_a_file() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        let image = node.create(TOPIC, 10_000, &[]).await;
+        assert_eq!(image.topic(TOPIC).unwrap().partitions.len(), 10_000);
+        assert_eq!(node.append_for_sure(partition(9_999), "one").await, Offset(0));
+    });
+    let names = Host::simulated(&home.world).disk.list("/data").unwrap();
+    let dirs: Vec<_> = names.iter().filter(|entry| entry.name.starts_with("payments-")).collect();
+    assert_eq!(dirs.len(), 1, "{dirs:?}");
+}
+
+#[test]
+fn one_failed_sync_ends_the_whole_directory_and_no_stop_is_clean_after_it() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 2, &[("flush.messages", "1000")]).await;
+        for index in 0..2 {
+            node.append_for_sure(partition(index), "in the page cache").await;
+        }
+        // One partition's segments cannot be synced. The journal and the neighbour's could, and must not be believed.
+        home.world.disk().break_below("/data/payments-0", Fault::FailNextSync);
+        node.submit(Command::SetTopicConfigs { id: TOPIC, configs: vec![] }).await.unwrap();
+        let refused = node.append(partition(0), "never safe").await;
+        assert_eq!(refused, Err(AppendError::Storage));
+        assert_eq!(node.append(partition(1), "never safe").await, Err(AppendError::Storage));
+
+        assert!(!node.stop().await, "what a failed sync left is not clean");
+    });
+}
+
+#[cfg(feature = "provoke")]
+mod provoked {
+    use ottla_actors::partition::Provoke;
+
+    use super::*;
+
+    #[test]
+    fn a_partition_that_panics_is_led_again_and_its_neighbours_never_stop() {
+        Home::new(1).live(async |node| {
+            node.create(TOPIC, 2, &[]).await;
+            node.append_for_sure(partition(0), "before").await;
+            node.append_for_sure(partition(1), "before").await;
+            let epoch = |image: &Image| image.leader_epoch(image.partition(partition(0)).unwrap());
+            let before = epoch(&node.crew().directory().image());
+
+            node.crew().directory().tell(partition(0), Provoke);
+            // Queued behind the panic: dropped, and so answered.
+            assert_eq!(node.append(partition(0), "too late").await, Err(AppendError::NotHere));
+            assert_eq!(node.append(partition(1), "meanwhile").await.unwrap().base, Offset(1));
+
+            assert_eq!(node.append_for_sure(partition(0), "after").await, Offset(1));
+            assert!(holds(&node.read(partition(0)).await.unwrap().0, "before"));
+            assert!(epoch(&node.crew().directory().image()) > before, "a new reign has a new epoch");
+        });
+    }
+
+    #[test]
+    fn one_that_panics_again_and_again_is_given_up_and_the_node_stays() {
+        let home = Home::new(1);
+        home.live(async |node| {
+            node.create(TOPIC, 2, &[]).await;
+            for _ in 0..11 {
+                node.append_for_sure(partition(0), "again").await;
+                node.crew().directory().tell(partition(0), Provoke);
+                assert_eq!(node.append(partition(0), "too late").await, Err(AppendError::NotHere));
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(node.append(partition(0), "nobody").await, Err(AppendError::NotHere));
+            node.append_for_sure(partition(1), "the neighbour").await;
+
+            assert!(!node.stop().await, "somebody was missing: the journal is still needed");
+        });
+        home.lose_power(1);
+        home.live(async |node| {
+            assert_eq!(node.append_for_sure(partition(0), "a new chance").await, Offset(11));
+        });
+    }
+}
