@@ -77,10 +77,11 @@ impl Plan {
         // Its own stream: a change of the plan's draws changes nothing in the world, and the other way round.
         let luck = Host::simulated(&SimWorld::new(seed ^ 0x706c_616e)).chance;
         let partitions = count(&luck, 1, 3);
-        // Large records of one size make the journal go round; small ones make many batches.
+        // Large records of one size make the journal go round, so that entries of earlier laps lie where the next one would
+        // be; small ones make many batches.
         let large = luck.below(3) == 0;
         let lanes = (0..count(&luck, 1, 4)).map(|_| lane(&luck, partitions, large)).collect();
-        let lives = (0..count(&luck, 1, 4)).map(|_| life(&luck)).collect();
+        let lives = if large { long_and_short(&luck) } else { any_lives(&luck) };
         let mut topic = vec![];
         if luck.below(3) == 0 {
             topic.push(("segment.ms".to_owned(), Some(between(&luck, 20, 200).to_string())));
@@ -88,7 +89,7 @@ impl Plan {
         if luck.below(3) == 0 {
             topic.push(("index.interval.bytes".to_owned(), Some("0".to_owned())));
         }
-        Self { seed, partitions, lanes, lives, topic, config: config(&luck) }
+        Self { seed, partitions, lanes, lives, topic, config: config(&luck, large) }
     }
 }
 
@@ -100,7 +101,7 @@ fn lane(luck: &Chance, partitions: usize, large: bool) -> LanePlan {
         return LanePlan {
             partition,
             window,
-            records: 120,
+            records: 150,
             batch_records_max: 1,
             record_bytes: 16_000,
             rest_ms_max,
@@ -110,20 +111,38 @@ fn lane(luck: &Chance, partitions: usize, large: bool) -> LanePlan {
     LanePlan { partition, window, records: 150, batch_records_max: 3, record_bytes, rest_ms_max }
 }
 
-fn life(luck: &Chance) -> Life {
-    let end = match luck.below(10) {
+fn any_lives(luck: &Chance) -> Vec<Life> {
+    let life = |_| {
+        // Some end while the node is still recovering.
+        let ms = if luck.below(5) == 0 { luck.below(60) } else { between(luck, 60, 700) };
+        Life { ms, end: end(luck) }
+    };
+    (0..count(luck, 1, 4)).map(life).collect()
+}
+
+/// Lives in which the journal goes round, each followed by some that end while it is being settled.
+fn long_and_short(luck: &Chance) -> Vec<Life> {
+    let mut lives = vec![];
+    for _ in 0..2 {
+        lives.push(Life { ms: between(luck, 300, 900), end: end(luck) });
+        for _ in 0..count(luck, 1, 3) {
+            lives.push(Life { ms: between(luck, 12, 60), end: end(luck) });
+        }
+    }
+    lives
+}
+
+fn end(luck: &Chance) -> End {
+    match luck.below(10) {
         0..7 => End::Cut,
         7..9 => End::Kill,
         _ => End::Stop,
-    };
-    // Some end while the node is still recovering.
-    let ms = if luck.below(5) == 0 { luck.below(60) } else { between(luck, 60, 700) };
-    Life { ms, end }
+    }
 }
 
-fn config(luck: &Chance) -> Config {
+fn config(luck: &Chance, large: bool) -> Config {
     let checkpoint_ms = between(luck, 10, 2000).to_string();
-    let journal_bytes = if luck.below(2) == 0 { "1048576" } else { "1073741824" };
+    let journal_bytes = if large || luck.below(2) == 0 { "1048576" } else { "1073741824" };
     let given = [
         ("log.flush.offset.checkpoint.interval.ms", checkpoint_ms.as_str()),
         ("journal.bytes.max", journal_bytes),
