@@ -32,7 +32,9 @@ pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> De
     let image = call.server.image();
     let results = asked.resources.into_iter().map(|resource| {
         let found = describe(call, &image, &resource);
-        let wanted: Option<BTreeSet<String>> = resource.configuration_keys.map(BTreeSet::from_iter);
+        // No names ask for all settings, as null does.
+        let wanted = resource.configuration_keys.filter(|names| !names.is_empty());
+        let wanted: Option<BTreeSet<String>> = wanted.map(BTreeSet::from_iter);
         let (error_code, error_message, configs) = match found {
             Ok(configs) => (Code::None, Some(String::new()), configs),
             Err(Wrong(code, message)) => (code, Some(message), Vec::new()),

@@ -2,8 +2,8 @@
 //!
 //! Promises: an id that nobody ever had, epoch 0. Nothing of it is kept: an idempotent producer is known by what it
 //! writes.
-//! Versions: 2 flexible. 3 the client names the id and epoch it has (KIP-360); without a transactional id they are
-//! not looked at, as in Kafka.
+//! Versions: 2 flexible. 3 the client names the id and epoch it has (KIP-360); an id without an epoch, or
+//! the other way round, is refused; without a transactional id nothing more is made of them, as in Kafka.
 //! Missing: a transactional id is refused with UNSUPPORTED_FOR_MESSAGE_FORMAT until transactions are there.
 
 use std::future::Future;
@@ -23,8 +23,9 @@ pub(crate) fn init_producer_id(
     let refused = match asked.transactional_id.as_deref() {
         Some("") => Some(Code::InvalidRequest),
         Some(_) => Some(Code::from(&AppendError::TransactionsUnsupported)),
-        None if may_write(call) => None,
-        None => Some(Code::ClusterAuthorizationFailed),
+        None if !may_write(call) => Some(Code::ClusterAuthorizationFailed),
+        None if (asked.producer_id == -1) != (asked.producer_epoch == -1) => Some(Code::InvalidRequest),
+        None => None,
     };
     let taken = match refused {
         Some(code) => Err(code),

@@ -9,6 +9,7 @@
 //! come back through the connection's reply queue, each under the tag of its slot.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -318,20 +319,34 @@ impl<'a> Desk<'a> {
         if image.partition(*partition).is_none() {
             return Err(Outcome::refused(Code::UnknownTopicOrPartition, None));
         }
-        self.parse(topic, records)
+        self.parse(topic, partition.index, records)
     }
 
-    fn parse(&self, topic: &Topic, records: Option<BytesMut>) -> Result<Batch, Outcome> {
+    fn parse(&self, topic: &Topic, index: i32, records: Option<BytesMut>) -> Result<Batch, Outcome> {
         let Some(records) = records.filter(|records| !records.is_empty()) else {
             let message = "a Produce request must have exactly one record batch for each partition";
             return Err(Outcome::refused(Code::InvalidRecord, Some(message.to_owned())));
         };
         let rules = self.call.server.batch_rules(&self.image, topic);
-        let batch = Batch::parse(records, &rules, self.now)?;
+        let parsed = Batch::parse(records, &rules, self.now);
+        let batch = parsed.map_err(|error| named(error, topic, index))?;
         if self.version < ZSTD_FROM && batch.header().attributes.codec()? == Codec::Zstd {
             let message = "zstd is allowed from version 7 of Produce on";
             return Err(Outcome::refused(Code::UnsupportedCompressionType, Some(message.to_owned())));
         }
         Ok(batch)
+    }
+}
+
+/// Records without a key are blamed with the place where they miss it, as in Kafka's `LogValidator`.
+fn named(error: BatchError, topic: &Topic, index: i32) -> BatchError {
+    match error {
+        BatchError::Invalid { reason, mut records } => {
+            for (_, message) in &mut records {
+                let _ = write!(message, " in topic partition {}-{index}", topic.name);
+            }
+            BatchError::Invalid { reason, records }
+        }
+        error => error,
     }
 }

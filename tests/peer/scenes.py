@@ -132,7 +132,9 @@ def metadata_is_asked():
 def records_are_produced():
     yield "make", create(("p", 2, 1, [], {}), ("c", 1, 1, [], {"cleanup.policy": "compact"}),
                          ("l", 1, 1, [], {"message.timestamp.type": "LogAppendTime"}),
-                         ("s", 1, 1, [], {"max.message.bytes": "200"}), ("i", 1, 1, [], {"min.insync.replicas": "2"}))
+                         ("s", 1, 1, [], {"max.message.bytes": "200"}), ("i", 1, 1, [], {"min.insync.replicas": "2"}),
+                         # For what only one of the two may append, so that the offsets of `p` stay equal.
+                         ("w", 1, 1, [], {}))
     good = batch([b"one", b"two"], timestamp=NOW)
     for version in range(3, 13):
         yield f"v{version}", produce("p", good, version)
@@ -154,18 +156,18 @@ def records_are_produced():
     yield "count zero", produce("p", batch([b"x"], timestamp=NOW, count=0))
     yield "count negative", produce("p", batch([b"x"], timestamp=NOW, count=-1))
     yield "last delta wrong", produce("p", batch([b"x"], timestamp=NOW, last_delta=4))
-    yield "deltas wrong", produce("p", batch([b"x", b"y"], timestamp=NOW, payload=record(0, None, b"x") + record(5, None, b"y")))
+    yield "deltas wrong", produce("w", batch([b"x", b"y"], timestamp=NOW, payload=record(0, None, b"x") + record(5, None, b"y")))
     yield "length too large", produce("p", batch([b"x"], timestamp=NOW, length=4000))
     yield "length too small", produce("p", batch([b"x"], timestamp=NOW, length=20))
     yield "length negative", produce("p", batch([b"x"], timestamp=NOW, length=-5))
     yield "base offset not 0", produce("p", batch([b"x"], timestamp=NOW, base_offset=7))
     yield "two batches", produce("p", good + good)
     yield "control batch", produce("p", batch([b"x"], timestamp=NOW, attributes=0x20))
-    yield "log append time from a client", produce("p", batch([b"x"], timestamp=NOW, attributes=0x08))
+    yield "log append time from a client", produce("w", batch([b"x"], timestamp=NOW, attributes=0x08))
     yield "codec 5", produce("p", batch([b"x"], timestamp=NOW, attributes=5))
     yield "codec 7", produce("p", batch([b"x"], timestamp=NOW, attributes=7))
     yield "gzip", produce("p", batch([b"x"], timestamp=NOW, attributes=1, payload=gzip.compress(record(0, None, b"x"))))
-    yield "gzip garbage", produce("p", batch([b"x"], timestamp=NOW, attributes=1, payload=b"this is not gzip"))
+    yield "gzip garbage", produce("w", batch([b"x"], timestamp=NOW, attributes=1, payload=b"this is not gzip"))
     yield "zstd below v7", produce("p", batch([b"x"], timestamp=NOW, attributes=4, payload=b"whatever"), version=6)
     yield "too large", produce("s", batch([b"x" * 300], timestamp=NOW))
     yield "null key, compacted", produce("c", batch([b"x"], timestamp=NOW))

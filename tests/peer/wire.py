@@ -79,7 +79,7 @@ class Connection:
         cls = request_class(name)
         module = importlib.import_module(cls.__module__)
         response = getattr(module, name + "Response")
-        return response.decode(frame, version=version, header=True).to_dict()
+        return response.decode(frame, version=version, header=True).to_dict(json=False)
 
 
 def varint(n):

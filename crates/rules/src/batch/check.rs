@@ -158,7 +158,7 @@ struct Blamed {
 
 impl Blamed {
     fn key(&mut self, index: i32) {
-        self.add(index, || "Compacted topic cannot accept message without key.".to_owned());
+        self.add(index, || "Compacted topic cannot accept message without key".to_owned());
     }
 
     fn timestamp(&mut self, index: i32, timestamp: i64, rules: &BatchRules, now: Now) {

@@ -204,7 +204,7 @@ fn a_compacted_topic_names_the_records_without_a_key() {
         let Err(BatchError::Invalid { records, .. }) = Batch::parse(bytes, &rules, NOON) else {
             panic!("{codec:?}")
         };
-        assert_eq!(records, [(2, "Compacted topic cannot accept message without key.".to_owned())]);
+        assert_eq!(records, [(2, "Compacted topic cannot accept message without key".to_owned())]);
         Batch::parse(two().codec(codec).build(), &rules, NOON).unwrap();
     }
 }

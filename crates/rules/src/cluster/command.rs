@@ -252,7 +252,7 @@ impl Image {
         }
         if partitions < -1 || partitions == 0 {
             return Err(CommandError::Partitions(
-                "Number of partitions must be larger than 0, or -1 to use the default value.".into(),
+                "Number of partitions was set to an invalid non-positive value.".into(),
             ));
         }
         let ask = |own: i64, name| if own == -1 { settings.int(name) } else { own };
@@ -272,7 +272,8 @@ impl Image {
         if n_replicas > nodes.len() || nodes.is_empty() {
             return Err(CommandError::Replication(format!(
                 "Unable to replicate the partition {replication} time(s): The target replication factor of \
-                 {replication} cannot be reached because only {} broker(s) are registered.",
+                 {replication} cannot be reached because only {} broker(s) are registered or some brokers have all \
+                 their log directories cordoned.",
                 nodes.len()
             )));
         }

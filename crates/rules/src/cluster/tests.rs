@@ -109,12 +109,12 @@ fn refusals_are_kafkas_sentences() {
         (create("payments.eu", 2, 1), "Topic 'payments.eu' already exists."),
         (create("payments_eu", 2, 1), "Topic 'payments_eu' collides with existing topic: payments.eu"),
         (create("..", 2, 1), "Topic name is invalid: '..' is not allowed"),
-        (create("t", 2, 0), "Number of partitions must be larger than 0, or -1 to use the default value."),
+        (create("t", 2, 0), "Number of partitions was set to an invalid non-positive value."),
         (create("t", 2, 10_001), "Excessively large number of partitions per request."),
         (
             wide,
             "Unable to replicate the partition 3 time(s): The target replication factor of 3 cannot be reached \
-             because only 1 broker(s) are registered.",
+             because only 1 broker(s) are registered or some brokers have all their log directories cordoned.",
         ),
         (told(&[(0, &[1]), (2, &[1])]), "partitions should be a consecutive 0-based integer sequence"),
         (told(&[(0, &[1]), (0, &[1])]), "Found multiple manual partition assignments for partition 0"),
