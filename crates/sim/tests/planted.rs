@@ -3,7 +3,7 @@
 use ottla_rules::planted::{Bug, plant};
 use ottla_sim::run;
 
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 60;
 
 /// Plants a bug on this thread, which runs the whole world, and counts the seeds that notice it.
 fn check(bug: Bug) {
@@ -25,6 +25,11 @@ fn an_answer_before_the_sync_is_found() {
 #[test]
 fn a_torn_tail_that_is_kept_is_found() {
     check(Bug::TornTailAccepted);
+}
+
+#[test]
+fn entries_of_an_earlier_lap_that_are_replayed_are_found() {
+    check(Bug::StaleLapReplayed);
 }
 
 #[test]
