@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod compatibility;
 mod connections;
 mod fetch;
 mod frames;
