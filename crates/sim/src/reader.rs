@@ -63,7 +63,7 @@ pub async fn fetch(directory: &Directory, partition: PartitionId, from: i64) -> 
     };
     let bytes = slice.read(true).and_then(|range| range.read()).map_err(|error| corrupt(&error))?;
     let mut walk = Walk::over(&bytes);
-    while let Some(found) = walk.next() {
+    for found in walk.by_ref() {
         let (at, header) = found.map_err(|error| corrupt(&error))?;
         let batch = bytes.get(at..at + header.size()).unwrap_or_default();
         check_stored(batch).map_err(|error| corrupt(&error))?;

@@ -3,7 +3,7 @@
 use ottla_rules::planted::{Bug, plant};
 use ottla_sim::run;
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 30;
 
 /// Plants a bug on this thread, which runs the whole world, and counts the seeds that notice it.
 fn check(bug: Bug) {
