@@ -139,7 +139,7 @@ def main():
     ap.add_argument("--scene", default=None)
     ap.add_argument("--all", action="store_true", help="print allowed differences too")
     args = ap.parse_args()
-    rules, asked, allowed, open_ones = allowed_rules(), 0, 0, 0
+    rules, used, asked, allowed, open_ones = allowed_rules(), set(), 0, 0, 0
     for scene in scenes.SCENES:
         if args.scene not in (None, scene.__name__):
             continue
@@ -147,10 +147,15 @@ def main():
             asked += 1
             for path, ours, peer in differences(*ask_both((args.ours, args.peer), name, version, values)):
                 place = f"{scene.__name__}/{label}"
-                fits = any(fnmatch.fnmatch(place, p) and fnmatch.fnmatch(f"{path}={peer}", q) for p, q, _ in rules)
+                fitting = [r for r in rules if fnmatch.fnmatch(place, r[0]) and fnmatch.fnmatch(f"{path}={peer}", r[1])]
+                used.update(fitting)
+                fits = bool(fitting)
                 allowed, open_ones = allowed + fits, open_ones + (not fits)
                 if args.all or not fits:
                     print(f"{'allowed ' if fits else ''}{place} ({name} v{version}) {path}\n    ours {_brief(ours)}\n    peer {_brief(peer)}")
+    for place, path, reason in rules if args.scene is None else ():
+        if (place, path, reason) not in used:
+            print(f"the rule `{place} {path}` of allowed.txt fits nothing; take it out")
     print(f"asked={asked} allowed_differences={allowed} differences={open_ones} {'FAIL' if open_ones or not asked else 'PASS'}")
     sys.exit(1 if open_ones or not asked else 0)
 
