@@ -85,7 +85,9 @@ def main():
     if args.verifiable_producer:
         create_topic(broker.address, "verifiable", 1)
         command = args.verifiable_producer.format(address=broker.address, topic="verifiable")
-        outside = subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE, text=True)
+        # Into a file: a pipe that nobody reads would fill, and stop the producer that is to be watched.
+        told = open(place / "verifiable.out", "w+")
+        outside = subprocess.Popen(shlex.split(command), stdout=told, text=True)
     book.start()
     ready = kill_and_restart(broker, args, rng)
     book.finish()
@@ -93,7 +95,9 @@ def main():
     wrong, outside_acked = [], 0
     if outside:
         outside.terminate()
-        outside_acked, wrong = verifiable_problems(outside.communicate(timeout=120)[0], broker.address, "verifiable")
+        outside.wait(120)
+        told.seek(0)
+        outside_acked, wrong = verifiable_problems(told.read(), broker.address, "verifiable")
     found = ledger.read_back(broker.address, "ledger", args.partitions)
     wrong += ledger.problems(book.acked, book.sent, found, tail.seen)
     wrong += [f"refused: {r}" for r in book.refused] + [f"acknowledged twice: {d}" for d in book.doubled]
