@@ -89,7 +89,9 @@ impl BrokerActor {
             }
             Step::Start { partition, name, epoch, replicas, config } => {
                 let place = Place { id: partition, topic: name };
-                let charge = Charge { place, epoch, replicas, config, shared: self.shared.clone() };
+                // The first image of a node tells what was there before; what a later one adds is new.
+                let is_new = self.image.version() > 0 && self.image.partition(partition).is_none();
+                let charge = Charge { place, epoch, replicas, config, shared: self.shared.clone(), is_new };
                 match self.leaving.get_mut(&charge.place.dir_name()) {
                     Some(queue) => queue.push_back(charge),
                     None => self.start(charge),

@@ -17,8 +17,10 @@ use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
     partition::{
         Acks, AppendError, Appended, DeleteError, Effect, ReadError,
+        epochs::EpochHistory,
         leader::{Leader, Start},
     },
+    producers::Producers,
     time::Now,
     topic_config::TopicConfig,
 };
@@ -141,6 +143,8 @@ pub(crate) struct Charge {
     pub(crate) replicas: usize,
     pub(crate) config: Arc<TopicConfig>,
     pub(crate) shared: Arc<Shared>,
+    /// The topic, or this partition of it, was made while the node runs.
+    pub(crate) is_new: bool,
 }
 
 /// The actor of one led partition.
@@ -180,6 +184,20 @@ impl Actor for PartitionActor {
         let Charge { place, config, shared, .. } = self.charge.clone();
         let me = ctx.address();
         let config = LogConfig::of(&config, &shared.limits);
+        let dir = shared.store.path().join(place.dir_name());
+        if self.charge.is_new && !shared.store.disk().exists(dir) {
+            // There is nothing to recover: usable at once, as those expect who have just created the topic.
+            let found = Recovered {
+                log_start: Offset::ZERO,
+                end: Offset::ZERO,
+                producers: Producers::new(shared.limits.producers_max),
+                epochs: EpochHistory::new(),
+                cut: None,
+                scanned_bytes: 0,
+                replayed: 0,
+            };
+            return self.lead(Log::create(&shared.store, place, config), found, ctx);
+        }
         self.charge.shared.on_pool(move || {
             me.do_send(Opened(open(&shared, place, config).map(Box::new)));
         });
@@ -403,6 +421,13 @@ impl Handler<Opened> for PartitionActor {
         if let Some(cut) = &found.cut {
             log::warn!(file:% = cut.file.display(), at = cut.at, why:% = cut.why; "the log was cut where it broke off");
         }
+        self.lead(log, found, ctx);
+        self.retire_now(ctx);
+    }
+}
+
+impl PartitionActor {
+    fn lead(&mut self, log: Log, found: Recovered, ctx: &mut Context<Self>) {
         let Charge { epoch, config, replicas, shared, .. } = self.charge.clone();
         let Recovered { log_start, end, producers, epochs, .. } = found;
         let start = Start { epoch, log_start, end, producers, epochs };
@@ -413,11 +438,8 @@ impl Handler<Opened> for PartitionActor {
         if shared.is_lost() {
             self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
         }
-        self.retire_now(ctx);
     }
-}
 
-impl PartitionActor {
     fn settled(&self, upto: u64, end: Offset) {
         if let Some(journal) = self.charge.shared.directory.journal() {
             journal.do_send(Settled { partition: self.id(), upto, end });
