@@ -14,6 +14,7 @@ use std::time::Duration;
 use log::{debug, warn};
 use ottla_actors::stage::shards::Shard;
 use ottla_host::{Listener, Socket};
+use ottla_rules::limits::Limits;
 use ottla_rules::rights::Caller;
 
 use self::connection::Connection;
@@ -35,32 +36,58 @@ mod outbox;
 /// closed meanwhile is enough to go on.
 const REST_MS: u64 = 100;
 
-/// One listening address and everyone who came in by it.
-pub(crate) struct Door {
-    server: Arc<Server>,
+/// What all doors of one node share: who is here and how much they hold, by whichever door they came.
+#[derive(Clone, Debug)]
+pub(crate) struct Hall {
     guests: Arc<Guests>,
     credit: Arc<Credit>,
+}
+
+impl Hall {
+    /// Nobody yet, within `max.connections`, `max.connections.per.ip` and `queued.max.request.bytes`: bounds of the
+    /// node, as in Kafka, not of one listener.
+    pub(crate) fn new(limits: &Limits) -> Hall {
+        Hall {
+            guests: Guests::new(limits.connections_max, limits.connections_per_ip_max),
+            credit: Credit::new(limits.queued_bytes_max),
+        }
+    }
+
+    /// How many are connected.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.guests.count()
+    }
+
+    /// Asks everyone to leave, and lets nobody in any more.
+    pub(crate) fn send_off(&self) {
+        self.guests.send_off();
+    }
+
+    /// Returns once everyone has left.
+    pub(crate) async fn all_left(&self) {
+        self.guests.all_left().await;
+    }
+}
+
+/// One listening address.
+pub(crate) struct Door {
+    server: Arc<Server>,
+    hall: Hall,
     shards: Vec<Shard>,
     name: String,
 }
 
 impl Door {
-    /// A door to `server` whose connections live on `shards`, in turn. `name` is the listener's.
-    pub(crate) fn new(server: Arc<Server>, shards: Vec<Shard>, name: &str) -> Arc<Door> {
-        let limits = &server.limits;
-        Arc::new(Door {
-            guests: Guests::new(limits.connections_max, limits.connections_per_ip_max),
-            credit: Credit::new(limits.queued_bytes_max),
-            shards,
-            name: name.to_owned(),
-            server,
-        })
+    /// A door to `server`, into `hall`, whose connections live on `shards`, in turn. `name` is the listener's.
+    pub(crate) fn new(server: Arc<Server>, hall: Hall, shards: Vec<Shard>, name: &str) -> Arc<Door> {
+        Arc::new(Door { hall, shards, name: name.to_owned(), server })
     }
 
     /// Lets people in until they are sent off. Runs on the control arbiter.
     pub(crate) async fn keep(self: Arc<Door>, listener: Listener) {
         let mut next = 0;
-        while !self.guests.are_leaving() {
+        while !self.hall.guests.are_leaving() {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     self.admit(socket, peer, next);
@@ -73,7 +100,7 @@ impl Door {
 
     fn admit(self: &Arc<Door>, socket: Socket, peer: SocketAddr, shard: usize) {
         // Dropping the socket closes it: Kafka does not say why either.
-        let guest = match self.guests.admit(peer.ip()) {
+        let guest = match self.hall.guests.admit(peer.ip()) {
             Ok(guest) => guest,
             Err(refused) => return debug!(peer:% = peer, error:% = refused; "connection refused"),
         };
@@ -96,7 +123,7 @@ impl Door {
         let caller =
             Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
         let call = Call { server: Arc::clone(&self.server), caller, reached: socket.local_addr() };
-        let share = Share::new(Arc::clone(&self.credit), self.server.limits.connection_bytes_max);
+        let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits.connection_bytes_max);
         let ending = Connection::new(socket, guest, call, share).serve().await;
         debug!(peer:% = peer, why:% = ending; "connection closed");
     }
@@ -106,17 +133,7 @@ impl Door {
         if error.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
-        warn!(error:% = error, open = self.guests.count(); "cannot accept, trying again");
+        warn!(error:% = error, open = self.hall.guests.count(); "cannot accept, trying again");
         tokio::time::sleep(Duration::from_millis(REST_MS)).await;
-    }
-
-    /// Asks everyone to leave, and lets nobody in any more.
-    pub(crate) fn send_off(&self) {
-        self.guests.send_off();
-    }
-
-    /// Returns once everyone has left.
-    pub(crate) async fn all_left(&self) {
-        self.guests.all_left().await;
     }
 }

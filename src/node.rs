@@ -25,7 +25,7 @@ use ottla_store::{FactsKind, OpenError, Store};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::door::Door;
+use crate::door::{Door, Hall};
 use crate::drain::{CREW_MS, GUESTS_MS};
 use crate::server::Server;
 
@@ -53,7 +53,7 @@ pub enum StartError {
 /// One running broker.
 pub struct Node {
     crew: Crew,
-    doors: Vec<Arc<Door>>,
+    hall: Hall,
     gates: Vec<Gate>,
     id: NodeId,
     cluster: String,
@@ -110,7 +110,8 @@ impl Node {
             (_, None) => named("PLAINTEXT", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         };
         let crew = Crew::start(host.clone(), &config, store, shards, &reached)?;
-        let mut node = Self { crew, doors: Vec::new(), gates, id: config.node_id, cluster, host };
+        let hall = Hall::new(&config.limits);
+        let mut node = Self { crew, hall, gates, id: config.node_id, cluster, host };
         node.wait_for_image().await;
         node.open(&config, told);
         Ok(node)
@@ -122,12 +123,11 @@ impl Node {
         for ((endpoint, told), gate) in config.listen.iter().zip(told).zip(&mut self.gates) {
             let server =
                 Arc::new(Server::new(self.host.clone(), self.crew.directory().clone(), config, told));
-            let door = Door::new(server, shards.to_vec(), &endpoint.name);
+            let door = Door::new(server, self.hall.clone(), shards.to_vec(), &endpoint.name);
             if let Some(waiting) = gate.door.take() {
                 // The control shard ends after the gates are closed, so someone takes it.
-                let _ = waiting.send(Arc::clone(&door));
+                let _ = waiting.send(door);
             }
-            self.doors.push(door);
         }
     }
 
@@ -210,16 +210,10 @@ impl Node {
     pub async fn stop(self) -> bool {
         // The listeners are closed by this.
         drop(self.gates);
-        self.doors.iter().for_each(|door| door.send_off());
-        let everyone = async {
-            for door in &self.doors {
-                door.all_left().await;
-            }
-        };
-        if timeout(Duration::from_millis(GUESTS_MS), everyone).await.is_err() {
+        self.hall.send_off();
+        if timeout(Duration::from_millis(GUESTS_MS), self.hall.all_left()).await.is_err() {
             log::warn!(waited_ms = GUESTS_MS; "some clients did not take their last answers");
         }
-        drop(self.doors);
         self.crew.stop(CREW_MS).await
     }
 }
@@ -317,4 +311,39 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     // Nothing can run without a runtime, and whoever calls this has nothing to fall back on.
     let runtime = || ottla_host::runtime().unwrap_or_else(|error| panic!("cannot make a runtime: {error}"));
     actix_rt::System::with_tokio_rt(runtime).block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use ottla_config::Sources;
+
+    use super::*;
+
+    #[test]
+    fn the_bounds_are_the_nodes_by_whichever_listener_people_come() {
+        let around = tempfile::tempdir().unwrap();
+        let dir = format!("log.dirs={}", around.path().join("data").display());
+        let listeners = "listeners=ONE://127.0.0.1:0,TWO://127.0.0.1:0";
+        let set = [listeners, &dir, "max.connections=2"];
+        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let config = Config::load(&sources).unwrap();
+        block_on(async {
+            let node = Node::start(Host::machine().unwrap(), config).await.unwrap();
+            let doors: Vec<_> = node.gates.iter().map(|gate| gate.bound).collect();
+            // They are let in by another thread, in the order in which each door heard of them.
+            let _inside: Vec<_> = doors.iter().map(|door| TcpStream::connect(door).unwrap()).collect();
+            while node.hall.count() < 2 {
+                node.pause(STEP_MS_MIN).await;
+            }
+            for door in &doors {
+                let mut outside = TcpStream::connect(door).unwrap();
+                outside.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                assert_eq!(outside.read(&mut [0]).unwrap(), 0, "closed at once");
+            }
+            assert!(node.stop().await);
+        });
+    }
 }

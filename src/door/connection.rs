@@ -23,6 +23,10 @@ use crate::api::{self, Call, Close, Request};
 /// After so many rounds the other tasks of the shard have their turn.
 const ROUNDS_MAX: usize = 32;
 
+/// How much is read behind a request that waits for its turn: enough that a client's end is seen behind what clients
+/// send while they wait, little enough that waiting costs no memory to speak of.
+const AHEAD_BYTES: usize = 16 * 1024;
+
 /// Why a connection ended. None of them is worth more than a debug line: clients come and go.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ending {
@@ -60,6 +64,10 @@ pub(crate) struct Connection {
     arrived: Vec<(u64, AppendReply)>,
     next_tag: u64,
     ended: bool,
+    /// There was no room for what the client may have sent: its end is not seen by reading.
+    is_blind: bool,
+    /// Tells of the client's end while we are blind and something is waited for.
+    hung_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
     idle: Idle,
 }
 
@@ -92,6 +100,8 @@ impl Connection {
             arrived: Vec::new(),
             next_tag: 0,
             ended: false,
+            is_blind: false,
+            hung_up: None,
             idle,
         }
     }
@@ -197,10 +207,14 @@ impl Connection {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
-        if self.ended || self.held.is_some() || self.guest.should_leave(cx) {
+        if self.ended || self.guest.should_leave(cx) {
             return Ok(false);
         }
-        if !self.share.may_read(self.intake.has_begun(), cx) {
+        // Behind a request that waits for its turn only so much is read that its client's end is seen.
+        let is_ahead = self.held.is_some() && self.intake.len() >= AHEAD_BYTES;
+        let frame_begun = self.held.is_none() && self.intake.has_begun();
+        self.is_blind = is_ahead || !self.share.may_read(frame_begun, cx);
+        if self.is_blind {
             return Ok(false);
         }
         match self.intake.poll_fill(&mut self.socket, cx)? {
@@ -230,7 +244,7 @@ impl Connection {
             self.idle.last_moved_ms = clock.now().mono_ms;
         }
         if !self.line.is_empty() {
-            return Poll::Pending;
+            return self.watch_for_end(cx);
         }
         loop {
             let due_ms = self.idle.last_moved_ms.saturating_add(self.idle.idle_ms_max);
@@ -246,5 +260,24 @@ impl Connection {
                 return Poll::Ready(Ending::Idle);
             }
         }
+    }
+
+    /// A long poll is nothing to a client that is gone, and what it holds others may use: its end is noticed also where
+    /// unread bytes lie before it. Appends are another matter: they are answered, as Kafka does, since whoever has only
+    /// stopped sending may still read.
+    fn watch_for_end(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        if !self.is_blind || !self.line.is_droppable() {
+            self.hung_up = None;
+            return Poll::Pending;
+        }
+        let watch = match self.hung_up.take() {
+            Some(watch) => watch,
+            // Without a file descriptor to spare the end of the poll will do.
+            None => match self.socket.hung_up() {
+                Ok(watch) => watch,
+                Err(_) => return Poll::Pending,
+            },
+        };
+        self.hung_up.insert(watch).as_mut().poll(cx).map(|()| Ending::Client)
     }
 }

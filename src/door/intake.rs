@@ -29,6 +29,11 @@ impl Intake {
         Intake { buffer: BytesMut::new(), frame_bytes_max }
     }
 
+    /// Bytes that are here and that no frame has taken yet.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// True when bytes are here that no frame has taken yet.
     pub(crate) fn has_begun(&self) -> bool {
         !self.buffer.is_empty()

@@ -5,7 +5,7 @@ use std::time::Instant;
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 
 use crate::broker::{Broker, PATIENCE, data_dir};
-use crate::client::{Client, PRODUCE, batch, encode, produce_request};
+use crate::client::{Client, FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
 
 #[test]
 fn one_connection_too_many_is_closed_and_the_others_are_served() {
@@ -40,6 +40,33 @@ fn one_address_may_not_take_everything() {
             break;
         }
         assert!(Instant::now() < deadline, "nobody is let in");
+    }
+}
+
+#[test]
+fn a_client_that_goes_while_it_waits_leaves_its_place_at_once() {
+    // Behind its long poll it has sent nothing, a request, or more than is read ahead (and less than the kernel takes).
+    for behind in [0, 1, 2_000] {
+        let (_around, dir) = data_dir();
+        let broker = Broker::start(&dir, &["max.connections=2"]);
+        let mut stays = broker.client();
+        stays.create("t", 1, &[]);
+        let mut goes = broker.client();
+        goes.send(FETCH, &fetch_request("t", 0, 0, 600_000));
+        for _ in 0..behind {
+            goes.send(12, &MetadataRequest::default());
+        }
+        drop(goes);
+        // Far shorter than the poll: only who has left makes room.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut next = broker.client();
+            next.send(12, &MetadataRequest::default());
+            if next.next_frame().is_some() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the place of a client that is gone stays taken ({behind})");
+        }
     }
 }
 

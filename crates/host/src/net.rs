@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -249,6 +250,33 @@ impl Socket {
                 std::future::poll_fn(|cx| self.poll_send_file(cx, file, at + sent, len - sent)).await? as u64;
         }
         Ok(())
+    }
+
+    /// A future that ends once the other side has closed or reset the connection, also while bytes that it sent before
+    /// lie there unread (as far as the kernel could take them: the end comes behind them). Owns a handle of its own (one file descriptor while it lives), so the socket stays usable. In a
+    /// simulation it never ends: nobody is told there of what lies behind unread bytes.
+    ///
+    /// # Errors
+    /// When there is no file descriptor left.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O enabled.
+    pub fn hung_up(&self) -> io::Result<Pin<Box<dyn Future<Output = ()>>>> {
+        match &self.stream {
+            Stream::Machine(stream) => {
+                let handle = stream.as_fd().try_clone_to_owned()?;
+                let watched = TcpStream::from_std(handle.into())?;
+                Ok(Box::pin(async move {
+                    // Whoever waits for urgent bytes is told of the end as well, and not of other bytes. Nobody sends
+                    // urgent ones: who does is hung up on.
+                    //
+                    // An error here is one of the runtime, which ends: so does whoever waits.
+                    let _ = watched.ready(Interest::PRIORITY).await;
+                }))
+            }
+            #[cfg(feature = "sim")]
+            Stream::Simulated(_) => Ok(Box::pin(std::future::pending())),
+        }
     }
 
     /// Takes the connection off this thread's runtime, to be attached to another thread's. Do it between bursts: a
