@@ -16,6 +16,8 @@
 //! }
 //! ```
 //!
+//! `flexible never` is for messages that have no flexible version. An `Option` of a structure is a structure that may be null.
+//!
 //! A field that a version lacks is not written, and reading leaves its default. (Kafka refuses to write some of these
 //! when they differ from the default; the API functions here know what they may say.)
 
@@ -203,7 +205,7 @@ fn write_array<T: Field>(writer: &mut Writer, array: Option<&Vec<T>>, shape: Sha
 /// Makes the types of one message: the first structure is the message, the others stand in its fields.
 macro_rules! message {
     (
-        $key:ident $(request)? $(response)?, versions $min:literal - $max:literal, flexible $flexible:literal +;
+        $key:ident $(request)? $(response)?, versions $min:literal - $max:literal, flexible $flexible:tt $(+)?;
         $(#[$message_doc:meta])*
         $message:ident { $($message_body:tt)* }
         $( $(#[$part_doc:meta])* $part:ident { $($part_body:tt)* } )*
@@ -216,7 +218,7 @@ macro_rules! message {
             const NAME: &'static str = stringify!($message);
             const MIN_VERSION: i16 = $min;
             const MAX_VERSION: i16 = $max;
-            const FLEXIBLE_FROM: i16 = $flexible;
+            const FLEXIBLE_FROM: i16 = $crate::message::message!(@flexible $flexible);
         }
 
         impl $crate::Decode for $message {
@@ -225,7 +227,7 @@ macro_rules! message {
                     let name = stringify!($message);
                     return Err($crate::DecodeError::Version { name, version, min: $min, max: $max });
                 }
-                let shape = $crate::Shape { version, flexible: version >= $flexible, nullable: false };
+                let shape = $crate::Shape { version, flexible: version >= <Self as $crate::Message>::FLEXIBLE_FROM, nullable: false };
                 <Self as $crate::Field>::read(reader, shape)
             }
         }
@@ -233,7 +235,7 @@ macro_rules! message {
         impl $crate::Encode for $message {
             fn encode(&self, writer: &mut $crate::Writer, version: i16) {
                 debug_assert!(($min..=$max).contains(&version), "{} has no version {version}", stringify!($message));
-                let shape = $crate::Shape { version, flexible: version >= $flexible, nullable: false };
+                let shape = $crate::Shape { version, flexible: version >= <Self as $crate::Message>::FLEXIBLE_FROM, nullable: false };
                 $crate::Field::write(self, writer, shape);
             }
         }
@@ -323,8 +325,38 @@ macro_rules! message {
                 value
             }
         }
+
+        /// A structure that may be null has a byte before it: -1 for null.
+        impl $crate::Field for Option<$name> {
+            fn blank() -> Self {
+                Some($name::default())
+            }
+
+            fn read(reader: &mut $crate::Reader<'_>, shape: $crate::Shape) -> Result<Self, $crate::DecodeError> {
+                let at = reader.position();
+                if reader.i8()? < 0 {
+                    return if shape.nullable { Ok(None) } else { Err($crate::DecodeError::Null { at }) };
+                }
+                <$name as $crate::Field>::read(reader, $crate::Shape { nullable: false, ..shape }).map(Some)
+            }
+
+            fn write(&self, writer: &mut $crate::Writer, shape: $crate::Shape) {
+                writer.i8(if self.is_some() { 1 } else { -1 });
+                if let Some(value) = self {
+                    $crate::Field::write(value, writer, $crate::Shape { nullable: false, ..shape });
+                }
+            }
+
+            #[cfg(test)]
+            fn arbitrary(dice: &mut $crate::tests::Dice, shape: $crate::Shape) -> Self {
+                let value = $crate::Field::arbitrary(dice, $crate::Shape { nullable: false, ..shape });
+                if shape.nullable && dice.one_in(4) { None } else { Some(value) }
+            }
+        }
     };
 
+    (@flexible never) => { $crate::api::NEVER };
+    (@flexible $from:literal) => { $from };
     (@default $type:ty) => { <$type as $crate::Field>::blank() };
     (@default $type:ty, $default:expr) => { $default };
     (@spec $from:literal [$($to:literal)?] [$($nullable:literal)?] [$($tag:literal)?]) => {

@@ -52,6 +52,7 @@ impl Dice {
 mod differential;
 mod golden;
 mod hostile;
+mod later;
 
 use crate::{Field, Message, Reader, Shape, Writer};
 
@@ -92,7 +93,20 @@ macro_rules! every_message {
             describe_configs::DescribeConfigsResponse, incremental_alter_configs::IncrementalAlterConfigsRequest,
             incremental_alter_configs::IncrementalAlterConfigsResponse, alter_configs::AlterConfigsRequest,
             alter_configs::AlterConfigsResponse, describe_cluster::DescribeClusterRequest,
-            describe_cluster::DescribeClusterResponse
+            describe_cluster::DescribeClusterResponse,
+            find_coordinator::FindCoordinatorRequest, find_coordinator::FindCoordinatorResponse,
+            join_group::JoinGroupRequest, join_group::JoinGroupResponse,
+            sync_group::SyncGroupRequest, sync_group::SyncGroupResponse,
+            heartbeat::HeartbeatRequest, heartbeat::HeartbeatResponse,
+            leave_group::LeaveGroupRequest, leave_group::LeaveGroupResponse,
+            describe_groups::DescribeGroupsRequest, describe_groups::DescribeGroupsResponse,
+            list_groups::ListGroupsRequest, list_groups::ListGroupsResponse,
+            delete_groups::DeleteGroupsRequest, delete_groups::DeleteGroupsResponse,
+            offset_commit::OffsetCommitRequest, offset_commit::OffsetCommitResponse,
+            offset_fetch::OffsetFetchRequest, offset_fetch::OffsetFetchResponse,
+            offset_delete::OffsetDeleteRequest, offset_delete::OffsetDeleteResponse,
+            consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, consumer_group_heartbeat::ConsumerGroupHeartbeatResponse,
+            consumer_group_describe::ConsumerGroupDescribeRequest, consumer_group_describe::ConsumerGroupDescribeResponse
         }
     };
 }

@@ -20,6 +20,9 @@ use crate::{
 
 const SEEDS: u64 = 150;
 
+/// Versions that the other codec does not have yet: these have golden frames.
+const LATER: &[(&str, i16)] = &[("OffsetCommitRequest", 10), ("OffsetFetchRequest", 10)];
+
 fn their_bytes<T: Encodable>(message: &T, version: i16) -> Bytes {
     let mut bytes = BytesMut::new();
     message.encode(&mut bytes, version).unwrap();
@@ -42,11 +45,15 @@ where
     O: Message + Field + PartialEq + std::fmt::Debug,
     T: Decodable + Encodable + TheirMessage,
 {
-    assert!(O::MIN_VERSION >= T::VERSIONS.min && O::MAX_VERSION <= T::VERSIONS.max, "{}", O::NAME);
+    assert!(O::MIN_VERSION >= T::VERSIONS.min, "{}", O::NAME);
+    assert!(O::MAX_VERSION <= T::VERSIONS.max || LATER.contains(&(O::NAME, O::MAX_VERSION)), "{}", O::NAME);
     for version in O::MIN_VERSION..=O::MAX_VERSION {
         for seed in 0..SEEDS {
             let message: O = arbitrary(seed, version);
-            let bytes = agree::<O, T>(&message, version, seed);
+            let bytes = match version <= T::VERSIONS.max {
+                true => agree::<O, T>(&message, version, seed),
+                false => encoded(&message, version),
+            };
             assert_eq!(decoded::<O>(&bytes, version), message, "{} v{version} seed {seed}", O::NAME);
         }
     }
@@ -64,6 +71,9 @@ fn every_message_is_what_the_others_read_and_write() {
 macro_rules! compare_defaults {
     ($($api:ident::$message:ident),*) => { $(
         for version in <ours::$api::$message>::MIN_VERSION..=<ours::$api::$message>::MAX_VERSION {
+            if version > <theirs::$message as TheirMessage>::VERSIONS.max {
+                continue;
+            }
             let bytes = encoded(&<ours::$api::$message>::default(), version);
             let theirs = their_bytes(&<theirs::$message>::default(), version);
             assert_eq!(bytes, theirs, "{} v{version}", stringify!($message));
