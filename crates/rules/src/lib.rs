@@ -19,3 +19,4 @@ pub mod supervision;
 pub mod time;
 pub mod topic;
 pub mod topic_config;
+pub mod transaction;
