@@ -5,7 +5,7 @@
 //!          -> ImageChanged to the broker -> Applied -> the askers are answered
 //! ```
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -54,9 +54,24 @@ pub(crate) struct Applied {
 }
 
 /// Changes are in the facts, or could not be put there.
-struct Kept(Result<Arc<Image>, FactsError>);
+struct Kept {
+    decided: Decided,
+    result: Result<(), FactsError>,
+}
 
-messages!(Submit, TakeProducerId, Applied, Kept);
+/// The disk had no room for what was decided; there may be some now.
+struct KeepAgain(Decided);
+
+/// Changes, and what is known once they are safe.
+struct Decided {
+    changes: Vec<Change>,
+    image: Arc<Image>,
+}
+
+messages!(Submit, TakeProducerId, Applied, Kept, KeepAgain);
+
+/// How long changes that found no room on the disk wait before they are tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 type Asker = Reply<Result<Arc<Image>, CommandError>>;
 
@@ -72,6 +87,8 @@ pub struct CoordinatorActor {
     askers: Vec<Asker>,
     /// Whose changes are on their way into the facts.
     keeping: Option<Vec<Asker>>,
+    /// The disk has no room for what is on its way: nothing more is decided.
+    is_stuck: bool,
     /// Safe, and not yet carried out: whom to answer once the broker has.
     applying: BTreeMap<u64, (Arc<Image>, Vec<Asker>)>,
     /// The block that producer ids are handed out from: half-open.
@@ -106,6 +123,7 @@ impl CoordinatorActor {
             changes: Vec::new(),
             askers: Vec::new(),
             keeping: None,
+            is_stuck: false,
             applying: BTreeMap::new(),
             producer_ids: (0, 0),
             thirsty: Vec::new(),
@@ -145,16 +163,46 @@ impl CoordinatorActor {
             return;
         }
         self.keeping = Some(mem::take(&mut self.askers));
-        let (changes, image) = (mem::take(&mut self.changes), Arc::new(self.draft.clone()));
+        let decided = Decided { changes: mem::take(&mut self.changes), image: Arc::new(self.draft.clone()) };
+        self.put(decided, ctx);
+    }
+
+    fn put(&self, decided: Decided, ctx: &mut Context<Self>) {
         let (shared, me) = (self.shared.clone(), ctx.address());
         self.shared.on_pool(move || {
             let facts = shared.store.facts();
-            let mut kept = changes.iter().try_for_each(|change| facts::image::keep(facts, change));
-            if kept.is_ok() {
-                kept = facts.flush();
-            }
-            me.do_send(Kept(kept.map(|()| image)));
+            let kept = decided.changes.iter().try_for_each(|change| facts::image::keep(facts, change));
+            let result = kept.and_then(|()| facts.flush());
+            me.do_send(Kept { decided, result });
         });
+    }
+
+    /// Changes could not be kept: everyone who asked is told. Only a full disk gets better; until then what was decided
+    /// stands, because nobody knows how much of it the facts have.
+    fn not_kept(&mut self, error: &FactsError, decided: Decided, ctx: &mut Context<Self>) {
+        log::error!(error:% = error; "the metadata could not be kept");
+        let refused = CommandError::Storage(error.to_string());
+        let all = self.keeping.take().unwrap_or_default().into_iter().chain(self.askers.drain(..));
+        all.for_each(|reply| reply.send(Err(refused.clone())));
+        match error {
+            FactsError::Full(_) => {
+                self.keeping = Some(Vec::new());
+                self.is_stuck = true;
+                ctx.notify_later(KeepAgain(decided), FULL_PAUSE);
+            }
+            FactsError::Damaged { .. } | FactsError::Failed(_) => {
+                // What was decided on top of it cannot stand either: back to what is known to be safe.
+                self.changes.clear();
+                let safe = self.applying.last_key_value().map(|(_, (image, _))| image.clone());
+                self.draft = Image::clone(&safe.unwrap_or_else(|| self.shared.directory.image()));
+            }
+        }
+    }
+
+    /// Why nothing, or nothing of this kind, can be decided now.
+    fn cannot(&self, command: &Command) -> Option<CommandError> {
+        let is_full = self.is_stuck || (command.takes_space() && self.shared.is_full());
+        is_full.then(|| CommandError::Storage("the disk is full".to_owned()))
     }
 
     /// Has the broker carry out what is safe.
@@ -177,7 +225,8 @@ impl CoordinatorActor {
             return;
         }
         let first = self.draft.next_producer_id().0;
-        if let Err(error) = self.decide(&Command::TakeProducerIds { count: PRODUCER_IDS_PER_BLOCK }) {
+        let take = Command::TakeProducerIds { count: PRODUCER_IDS_PER_BLOCK };
+        if let Err(error) = self.cannot(&take).map_or_else(|| self.decide(&take), Err) {
             self.thirsty.drain(..).for_each(|reply| reply.send(Err(error.clone())));
             return;
         }
@@ -268,6 +317,9 @@ impl Handler<Submit> for CoordinatorActor {
     type Result = ();
 
     fn handle(&mut self, Submit { command, reply }: Submit, ctx: &mut Context<Self>) {
+        if let Some(error) = self.cannot(&command) {
+            return reply.send(Err(error));
+        }
         match self.decide(&command) {
             Ok(()) => self.askers.push(reply),
             Err(error) => return reply.send(Err(error)),
@@ -291,22 +343,24 @@ impl Handler<TakeProducerId> for CoordinatorActor {
 impl Handler<Kept> for CoordinatorActor {
     type Result = ();
 
-    fn handle(&mut self, Kept(kept): Kept, ctx: &mut Context<Self>) {
-        let askers = self.keeping.take().unwrap_or_default();
-        match kept {
-            Ok(image) => self.announce(image, askers),
-            Err(error) => {
-                // What was decided on top of it cannot stand either: back to what is known to be safe.
-                log::error!(error:% = error; "the metadata could not be kept");
-                let refused = CommandError::Request(format!("The metadata could not be written: {error}."));
-                let all = askers.into_iter().chain(self.askers.drain(..));
-                all.for_each(|reply| reply.send(Err(refused.clone())));
-                self.changes.clear();
-                let safe = self.applying.last_key_value().map(|(_, (image, _))| image.clone());
-                self.draft = Image::clone(&safe.unwrap_or_else(|| self.shared.directory.image()));
+    fn handle(&mut self, Kept { decided, result }: Kept, ctx: &mut Context<Self>) {
+        match result {
+            Ok(()) => {
+                self.is_stuck = false;
+                let askers = self.keeping.take().unwrap_or_default();
+                self.announce(decided.image, askers);
             }
+            Err(error) => self.not_kept(&error, decided, ctx),
         }
         self.keep(ctx);
+    }
+}
+
+impl Handler<KeepAgain> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, KeepAgain(decided): KeepAgain, ctx: &mut Context<Self>) {
+        self.put(decided, ctx);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{
 
 /// How often the free space is looked at.
 const SPACE_EVERY_MS: u64 = 2_000;
+/// The same while the disk is full and appends are refused.
+const FULL_EVERY_MS: u64 = 250;
 
 /// The actor that keeps the schedule.
 pub struct HousekeeperActor {
@@ -32,7 +34,7 @@ impl HousekeeperActor {
 
     fn look(&mut self, now: Now) {
         if self.space.is_due(now) {
-            self.space = now.after(SPACE_EVERY_MS);
+            self.space = now.after(if self.shared.is_full() { FULL_EVERY_MS } else { SPACE_EVERY_MS });
             let shared = self.shared.clone();
             self.shared.on_pool(move || shared.look_at_space());
         }

@@ -9,7 +9,7 @@
 //! The machine ([`Leader`]) decides; the log ([`Log`]) has the files, written here and nowhere else. Whatever may block
 //! longer than a write to the page cache runs on the pool and comes back as a fact.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -24,7 +24,7 @@ use ottla_rules::{
     time::Now,
     topic_config::TopicConfig,
 };
-use ottla_store::{Log, LogConfig, LogError, Place, log::recover::Recovered};
+use ottla_store::{Log, LogConfig, LogError, Place, SyncPoint, log::recover::Recovered};
 
 use crate::{
     journal::{Harden, Settled},
@@ -103,6 +103,9 @@ messages!(Provoke);
 /// The mailbox is drained: write what was staged.
 struct Flush;
 
+/// Recovery found no room on the disk before; there may be some now.
+struct Recover;
+
 /// Recovery is over.
 struct Opened(Result<Box<(Log, Recovered)>, LogError>);
 
@@ -127,10 +130,14 @@ messages!(
     Persisted,
     PersistFailed,
     Flush,
+    Recover,
     Opened,
     StartMoved,
     Synced
 );
+
+/// How long a recovery that found no room on the disk waits before it tries again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 type Machine = Leader<Reply<Result<Appended, AppendError>>, Bell>;
 type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Bell>>;
@@ -182,7 +189,6 @@ impl Actor for PartitionActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let Charge { place, config, shared, .. } = self.charge.clone();
-        let me = ctx.address();
         let config = LogConfig::of(&config, &shared.limits);
         let dir = shared.store.path().join(place.dir_name());
         if self.charge.is_new && !shared.store.disk().exists(dir) {
@@ -198,27 +204,38 @@ impl Actor for PartitionActor {
             };
             return self.lead(Log::create(&shared.store, place, config), found, ctx);
         }
-        self.charge.shared.on_pool(move || {
-            me.do_send(Opened(open(&shared, place, config).map(Box::new)));
-        });
+        self.recover(ctx);
     }
 }
 
 /// Recovers a partition. What a killed process left in the page cache counts only once it is synced: else a reader sees
 /// it, or a producer that sends it again is told that it is there, and the next power cut takes it.
 fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recovered), LogError> {
-    let journal = shared.take_found(place.id);
-    let (mut log, found) = Log::recover(&shared.store, place, config, journal)?;
-    if let Some(point) = log.sync_point()? {
+    let id = place.id;
+    let (mut log, found) = Log::recover(&shared.store, place, config, shared.found(id))?;
+    if let Some(point) = log.sync_point() {
         if let Err(error) = point.sync() {
             shared.lose(&error);
             return Err(error);
         }
-        point.checkpoint(&found.producers.snapshot(), found.epochs.rows())?;
-        shared.store.facts().flush()?;
+        let kept = point.checkpoint(&found.producers.snapshot(), found.epochs.rows());
+        let kept = kept.and_then(|()| Ok(shared.store.facts().flush()?));
+        unless_full(kept, &point)?;
         log.synced(point.end());
     }
+    shared.forget_found(id);
     Ok((log, found))
+}
+
+/// Facts that only save time later on may be missing: the next recovery reads from an older point.
+fn unless_full(kept: Result<(), LogError>, point: &SyncPoint) -> Result<(), LogError> {
+    match kept {
+        Err(error) if error.is_full() => {
+            log::warn!(end:% = point.end(), error:% = error; "no checkpoint, the next recovery reads from an older one");
+            Ok(())
+        }
+        kept => kept,
+    }
 }
 
 impl PartitionActor {
@@ -238,6 +255,14 @@ impl PartitionActor {
             moving: false,
             retiring: None,
         }
+    }
+
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let Charge { place, config, shared, .. } = self.charge.clone();
+        let (me, config) = (ctx.address(), LogConfig::of(&config, &shared.limits));
+        self.charge.shared.on_pool(move || {
+            me.do_send(Opened(open(&shared, place, config).map(Box::new)));
+        });
     }
 
     fn id(&self) -> PartitionId {
@@ -318,8 +343,11 @@ impl PartitionActor {
         let durable = leader.is_durable();
         match log.append(&self.staged) {
             Ok(()) => {
-                self.bytes_since_sync +=
-                    self.staged.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
+                let bytes = self.staged.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
+                self.bytes_since_sync += bytes;
+                if self.charge.shared.spend(bytes) {
+                    self.look_at_space();
+                }
                 if durable {
                     self.unhardened.append(&mut self.staged);
                 } else {
@@ -331,11 +359,15 @@ impl PartitionActor {
             Err(error) => {
                 log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
                 self.staged.clear();
-                let shared = self.charge.shared.clone();
-                self.charge.shared.on_pool(move || shared.look_at_space());
+                self.look_at_space();
                 self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
             }
         }
+    }
+
+    fn look_at_space(&self) {
+        let shared = self.charge.shared.clone();
+        self.charge.shared.on_pool(move || shared.look_at_space());
     }
 
     fn go_offline(&mut self, why: &LogError) {
@@ -415,6 +447,9 @@ impl Handler<Opened> for PartitionActor {
             Ok(opened) => *opened,
             Err(error) => {
                 self.go_offline(&error);
+                if error.is_full() {
+                    ctx.notify_later(Recover, FULL_PAUSE);
+                }
                 return self.retire_now(ctx);
             }
         };
@@ -423,6 +458,14 @@ impl Handler<Opened> for PartitionActor {
         }
         self.lead(log, found, ctx);
         self.retire_now(ctx);
+    }
+}
+
+impl Handler<Recover> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Recover: Recover, ctx: &mut Context<Self>) {
+        self.recover(ctx);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -38,8 +38,13 @@ pub struct Shared {
     /// The sequence below which all of `found` lies.
     pub(crate) found_upto: u64,
     full: AtomicBool,
+    /// Bytes that may still be appended before space must be looked at again.
+    room: AtomicI64,
     lost: AtomicBool,
 }
+
+/// The share of a small disk that the reserve takes at most: `disk.free.bytes.min` is meant for a large one.
+const RESERVE_SHARE: u64 = 8;
 
 impl Shared {
     pub(crate) fn new(
@@ -59,6 +64,7 @@ impl Shared {
             found: Mutex::new(found),
             found_upto,
             full: AtomicBool::new(false),
+            room: AtomicI64::new(0),
             lost: AtomicBool::new(false),
         })
     }
@@ -70,10 +76,15 @@ impl Shared {
         Now { mono_ms: now.mono_ms, wall_ms: now.wall_ms }
     }
 
-    /// What the journal knew of a partition at start; the first one to ask gets it.
-    pub(crate) fn take_found(&self, partition: PartitionId) -> Vec<JournalEntry> {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.remove(&partition).unwrap_or_default()
+    /// What the journal knew of a partition at start, until its recovery has come to an end.
+    pub(crate) fn found(&self, partition: PartitionId) -> Vec<JournalEntry> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(&partition).cloned().unwrap_or_default()
+    }
+
+    /// What the journal knew of this partition is in its segments.
+    pub(crate) fn forget_found(&self, partition: PartitionId) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
     }
 
     /// Runs work that may block. When the pool is full it runs here: late is better than never, and the pool is
@@ -108,12 +119,27 @@ impl Shared {
         }
     }
 
+    /// So many bytes are appended; whether it is time to look at space again. The schedule alone would be too late for a
+    /// disk that is written to as fast as it goes.
+    pub(crate) fn spend(&self, bytes: u64) -> bool {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let before = self.room.fetch_sub(bytes, Ordering::Relaxed);
+        before >= 0 && before < bytes
+    }
+
     /// Looks how much space there is. Blocks.
     pub(crate) fn look_at_space(&self) {
-        let Ok(free) = self.store.disk().free_bytes(self.store.path()) else { return };
-        let full = free < self.limits.disk_free_bytes_min;
+        let (disk, dir) = (self.store.disk(), self.store.path());
+        let (Ok(free), Ok(total)) = (disk.free_bytes(dir), disk.total_bytes(dir)) else { return };
+        let reserve = self.limits.disk_free_bytes_min.min(total / RESERVE_SHARE);
+        let full = free < reserve;
+        // Half of it: what is appended while somebody looks counts as well.
+        let room = i64::try_from(free.saturating_sub(reserve) / 2).unwrap_or(i64::MAX);
+        self.room.store(room, Ordering::Relaxed);
+        if !full {
+            self.store.take_on_ballast();
+        }
         if full != self.full.swap(full, Ordering::Relaxed) {
-            let reserve = self.limits.disk_free_bytes_min;
             if full {
                 log::error!(free_bytes = free, reserve_bytes = reserve; "the disk is full: appends are refused until space returns");
             } else {

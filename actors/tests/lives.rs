@@ -223,6 +223,35 @@ fn what_was_acknowledged_survives_a_power_cut() {
 }
 
 #[test]
+fn a_recovery_that_finds_no_room_is_tried_again_until_there_is_some() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "acknowledged").await;
+    });
+    // The segment is gone with the page cache, the journal has it, and there is no room to replay it.
+    home.world.disk().crash();
+    home.world.disk().break_below("/data/payments-0", Fault::NoSpaceAfter(0));
+    home.live(async |node| {
+        let refused = loop {
+            match node.append(partition(0), "too early").await {
+                Err(AppendError::NotHere) => tokio::time::sleep(Duration::from_millis(1)).await,
+                other => break other,
+            }
+        };
+        assert_eq!(refused, Err(AppendError::Storage));
+
+        home.world.disk().heal();
+        while node.append(partition(0), "after").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (bytes, end) = node.read(partition(0)).await.unwrap();
+        assert!(holds(&bytes, "acknowledged") && holds(&bytes, "after"));
+        assert_eq!(end, Offset(2));
+    });
+}
+
+#[test]
 fn what_a_reader_saw_after_a_kill_survives_a_power_cut_too() {
     for seed in 0..20 {
         let home = Home::new(seed);

@@ -15,8 +15,9 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 class Ledger:
     """Sends numbered values through one idempotent producer per codec and remembers every answer."""
 
-    def __init__(self, address, topic, partitions, seed):
-        self.topic, self.partitions, self.address = topic, partitions, address
+    def __init__(self, address, topic, partitions, seed, pause_s=0.004):
+        """`pause_s` after every 50 records: the default is a pace that two cores can share with the broker."""
+        self.topic, self.partitions, self.address, self.pause_s = topic, partitions, address, pause_s
         self.acked = {}  # (partition, offset) -> value
         self.sent = collections.Counter()  # (codec, partition) -> how many
         self.refused = []
@@ -58,7 +59,8 @@ class Ledger:
             at += 1
             producer.poll(0)
             if at % 50 == 0:
-                producer.poll(0.004)  # a pace that two cores can share with the broker
+                producer.poll(0)
+                self.stopping.wait(self.pause_s)
         producer.flush(120)
 
     def _delivered(self, error, message):

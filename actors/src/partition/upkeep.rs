@@ -42,20 +42,11 @@ impl PartitionActor {
         }
         let State::Leading { leader, log } = &mut self.state else { return };
         let end = log.end();
-        let point = match log.sync_point() {
-            Ok(Some(point)) => point,
-            Ok(None) => {
-                ctx.notify(Synced { end, settle, result: Ok(()) });
-                self.syncing = true;
-                return;
-            }
-            Err(result) => {
-                ctx.notify(Synced { end, settle, result: Err(result) });
-                self.syncing = true;
-                return;
-            }
-        };
+        let point = log.sync_point();
         self.syncing = true;
+        let Some(point) = point else {
+            return ctx.notify(Synced { end, settle, result: Ok(()) });
+        };
         self.bytes_since_sync = 0;
         // The machine knows batches that are only staged; a snapshot must not be ahead of the segment.
         let snapshot =
@@ -66,7 +57,8 @@ impl PartitionActor {
                 point.checkpoint(&producers, &epochs)?;
                 Ok(shared.store.facts().flush()?)
             };
-            let result = point.sync().and_then(|()| snapshot.map_or(Ok(()), kept));
+            let result =
+                point.sync().and_then(|()| super::unless_full(snapshot.map_or(Ok(()), kept), &point));
             me.do_send(Synced { end, settle, result });
         });
     }
@@ -287,7 +279,7 @@ fn rest(
     producers: &[ottla_rules::producers::ProducerEntry],
     epochs: &[(ottla_rules::ids::LeaderEpoch, Offset)],
 ) -> Result<(), LogError> {
-    if let Some(point) = log.sync_point()? {
+    if let Some(point) = log.sync_point() {
         point.sync()?;
         log.synced(point.end());
         point.checkpoint(producers, epochs)?;

@@ -179,6 +179,18 @@ impl Disk {
         }
     }
 
+    /// Bytes of the file system of a directory, used and free.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    pub fn total_bytes(&self, dir: impl AsRef<Path>) -> io::Result<u64> {
+        match &self.0 {
+            Kind::Machine => machine::total_bytes(dir.as_ref()),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(disk) => disk.total_bytes(dir.as_ref()),
+        }
+    }
+
     /// Takes a lock file, made if missing, for as long as the answer lives.
     ///
     /// # Errors

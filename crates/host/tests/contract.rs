@@ -188,6 +188,7 @@ on_both_hosts!(hints_and_free_space_disturb_nothing, |host, dir| {
 
     assert_eq!(content(&host.disk, dir.join("log")), b"abc");
     assert!(host.disk.free_bytes(&dir).unwrap() > 0);
+    assert!(host.disk.total_bytes(&dir).unwrap() >= host.disk.free_bytes(&dir).unwrap());
 });
 
 on_both_hosts!(a_sync_answers, |host, dir| {

@@ -41,7 +41,7 @@ pub struct Limits {
     /// How long a silent producer is remembered (`producer.id.expiration.ms`).
     pub producer_idle_ms_max: u64,
     /// Free space of a data directory that is never given to records (`disk.free.bytes.min`). Below it appends are
-    /// refused until space returns, so that the journal and the facts never meet a full disk.
+    /// refused until space returns, so that the journal and the facts never meet a full disk. Of a small disk at most an eighth.
     pub disk_free_bytes_min: u64,
     /// Bytes of the journal of one data directory (`journal.bytes.max`). Beyond it segments are synced to recycle
     /// journal space before the next append is staged.

@@ -17,7 +17,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::facts::memory::MemoryFacts;
+use crate::{
+    ballast::Ballast,
+    facts::{memory::MemoryFacts, tree::Tree},
+};
 
 pub mod checkpoint;
 pub mod epochs;
@@ -26,10 +29,8 @@ pub mod image;
 pub mod key;
 pub mod memory;
 pub mod producers;
+mod tree;
 pub mod value;
-
-/// Memory that sled may use for its cache. Facts are few and small, and most are read once, at start.
-const CACHE_BYTES: u64 = 4 << 20;
 
 /// Where the facts of a data directory are kept.
 #[derive(Clone, Debug)]
@@ -51,6 +52,9 @@ pub enum FactsError {
         /// What is wrong with the value.
         why: String,
     },
+    /// The disk has no room for them. Nothing is lost: what was put is kept, and ask again when space has returned.
+    #[error("there is no room for the facts of this data directory: {0}")]
+    Full(String),
     /// The store below failed. Nothing that was not flushed before can be trusted to be there.
     #[error("the facts of this data directory cannot be used: {0}")]
     Failed(String),
@@ -64,7 +68,7 @@ pub struct Facts {
 
 #[derive(Debug)]
 enum Kind {
-    Sled(sled::Db),
+    Sled(Tree),
     Memory(MemoryFacts),
 }
 
@@ -72,20 +76,12 @@ enum Kind {
 pub type Pair = (Vec<u8>, Vec<u8>);
 
 impl Facts {
-    /// Opens the facts in `dir` (created when missing), or those of the given memory.
-    pub fn open(kind: FactsKind, dir: &Path) -> Result<Self, FactsError> {
+    /// Opens the facts in `dir` (created when missing), or those of the given memory. The ballast is given away when the disk
+    /// has no room for them.
+    pub fn open(kind: FactsKind, dir: &Path, ballast: Option<Ballast>) -> Result<Self, FactsError> {
         let kind = match kind {
             FactsKind::Memory(memory) => Kind::Memory(memory),
-            FactsKind::Sled => Kind::Sled(
-                sled::Config::new()
-                    .path(dir)
-                    .cache_capacity(CACHE_BYTES)
-                    .mode(sled::Mode::LowSpace)
-                    // Our own flush says when a fact is safe; a timer would only hide a missing one.
-                    .flush_every_ms(None)
-                    .open()
-                    .map_err(failed)?,
-            ),
+            FactsKind::Sled => Kind::Sled(Tree::open(dir, ballast)?),
         };
         Ok(Self { kind: Arc::new(kind) })
     }
@@ -93,7 +89,7 @@ impl Facts {
     /// The value under `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, FactsError> {
         match &*self.kind {
-            Kind::Sled(db) => Ok(db.get(key).map_err(failed)?.map(|value| value.to_vec())),
+            Kind::Sled(tree) => tree.get(key),
             Kind::Memory(memory) => Ok(memory.get(key)),
         }
     }
@@ -101,7 +97,7 @@ impl Facts {
     /// Puts `value` under `key`, in place of what was there. Safe after the next [`Self::flush`].
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), FactsError> {
         match &*self.kind {
-            Kind::Sled(db) => db.insert(key, value).map(drop).map_err(failed),
+            Kind::Sled(tree) => tree.change(key, Some(value)),
             Kind::Memory(memory) => {
                 memory.put(key, value);
                 Ok(())
@@ -112,7 +108,7 @@ impl Facts {
     /// Forgets `key`; no error when it is not there. Safe after the next [`Self::flush`].
     pub fn remove(&self, key: &[u8]) -> Result<(), FactsError> {
         match &*self.kind {
-            Kind::Sled(db) => db.remove(key).map(drop).map_err(failed),
+            Kind::Sled(tree) => tree.change(key, None),
             Kind::Memory(memory) => {
                 memory.remove(key);
                 Ok(())
@@ -123,10 +119,7 @@ impl Facts {
     /// Every fact whose key begins with `prefix`, in the order of the keys.
     pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<Pair>, FactsError> {
         match &*self.kind {
-            Kind::Sled(db) => db
-                .scan_prefix(prefix)
-                .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed))
-                .collect(),
+            Kind::Sled(tree) => tree.scan_prefix(prefix),
             Kind::Memory(memory) => Ok(memory.scan_prefix(prefix)),
         }
     }
@@ -142,15 +135,11 @@ impl Facts {
     /// Returns once everything put or removed before is safe from a power cut.
     pub fn flush(&self) -> Result<(), FactsError> {
         match &*self.kind {
-            Kind::Sled(db) => db.flush().map(drop).map_err(failed),
+            Kind::Sled(tree) => tree.flush(),
             Kind::Memory(memory) => {
                 memory.flush();
                 Ok(())
             }
         }
     }
-}
-
-fn failed(error: sled::Error) -> FactsError {
-    FactsError::Failed(error.to_string())
 }

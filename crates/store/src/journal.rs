@@ -112,7 +112,7 @@ impl Job {
     pub fn run(self) -> JobDone {
         let end = match self.work {
             Work::Wipe(file) => JobEnd::Wiped(file::wipe(&file)),
-            Work::Grow { bytes } => JobEnd::Grown(file::make(&self.disk, &self.dir, self.number, bytes)),
+            Work::Grow { bytes } => JobEnd::Grown(file::grow(&self.disk, &self.dir, self.number, bytes)),
         };
         JobDone { number: self.number, end }
     }
@@ -285,7 +285,8 @@ impl Journal {
                 self.staging.grown(done.number);
             }
             JobEnd::Grown(Err(error)) => {
-                log::warn!(file = done.number, error:% = error; "journal file not made, the journal stays as it is");
+                // Often, while a small disk stays as full as it is.
+                log::debug!(file = done.number, error:% = error; "journal file not made, the journal stays as it is");
                 self.staging.not_grown(done.number);
             }
         }

@@ -5,6 +5,7 @@
 //! [`journal`] makes appends durable before their segments are synced; the [`facts`] say where and who. Nobody above
 //! knows which of them is in sled and which in a file.
 
+mod ballast;
 pub mod facts;
 mod files;
 pub mod journal;
@@ -12,6 +13,7 @@ pub mod layout;
 pub mod log;
 pub mod store;
 
+pub use ballast::Ballast;
 pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};
 pub use log::{
     Log, LogError, Place,

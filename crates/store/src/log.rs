@@ -91,6 +91,20 @@ pub enum LogError {
     Facts(#[from] FactsError),
 }
 
+impl LogError {
+    /// Whether it is only that the disk has no room: once there is some, the same may be tried again.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Facts(error) => matches!(error, FactsError::Full(_)),
+            Self::Damaged { .. } => false,
+        }
+    }
+}
+
 /// One partition's files. See the module.
 pub struct Log {
     pub(crate) store: Store,

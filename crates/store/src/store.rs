@@ -10,6 +10,7 @@ use ottla_host::{Chance, Disk, LockFile, OpenMode};
 use ottla_rules::ids::{NodeId, PartitionId, TopicId};
 
 use crate::{
+    ballast::Ballast,
     facts::{self, Facts, FactsError, FactsKind, identity::Identity},
     files::{Dir, Files},
     layout,
@@ -54,6 +55,14 @@ pub enum OpenError {
         /// Who wants it.
         claimed: NodeId,
     },
+    /// There is no room to open its facts.
+    #[error("the disk of the data directory {} is full, and not even its metadata can be opened: {error}; make room there", .dir.display())]
+    Full {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        error: FactsError,
+    },
     /// Its facts cannot be read.
     #[error("the data directory {} cannot be read: {error}; put its .ottla directory back from a copy", .dir.display())]
     Facts {
@@ -73,6 +82,8 @@ pub struct Store {
 struct Inner {
     dir: PathBuf,
     facts: Facts,
+    /// Only where the facts are on a disk too.
+    ballast: Option<Ballast>,
     files: Arc<Files>,
     chance: Chance,
     identity: Mutex<Identity>,
@@ -89,7 +100,7 @@ impl Store {
     /// One sentence for the person who starts the node: [`OpenError`].
     pub fn open(disk: Disk, dir: PathBuf, kind: FactsKind, chance: Chance) -> Result<Self, OpenError> {
         let unusable = |error| OpenError::NotUsable { dir: dir.clone(), error };
-        let unreadable = |error| OpenError::Facts { dir: dir.clone(), error };
+        let unreadable = |error| unreadable(&dir, error);
         disk.create_dir_all(dir.join(layout::OWN)).map_err(unusable)?;
         let lock = match disk.lock(layout::own(&dir, "lock")) {
             Ok(lock) => lock,
@@ -97,7 +108,9 @@ impl Store {
             Err(error) => return Err(unusable(error)),
         };
         check_format(&disk, &dir)?;
-        let facts = Facts::open(kind, &layout::own(&dir, "facts")).map_err(unreadable)?;
+        let on_disk = matches!(kind, FactsKind::Sled);
+        let ballast = on_disk.then(|| Ballast::new(disk.clone(), layout::own(&dir, "ballast")));
+        let facts = Facts::open(kind, &layout::own(&dir, "facts"), ballast.clone()).map_err(unreadable)?;
         let identity = match facts::identity::get(&facts).map_err(unreadable)? {
             Some(identity) => identity,
             None => {
@@ -116,6 +129,7 @@ impl Store {
             inner: Arc::new(Inner {
                 dir,
                 facts,
+                ballast,
                 files,
                 chance,
                 identity,
@@ -135,7 +149,7 @@ impl Store {
             None => identity.node = Some(node),
         }
         let put = facts::identity::put(self.facts(), &identity).and_then(|()| self.facts().flush());
-        put.map_err(|error| OpenError::Facts { dir: dir(), error })
+        put.map_err(|error| unreadable(&dir(), error))
     }
 
     /// Who this directory is.
@@ -160,6 +174,13 @@ impl Store {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.inner.facts
+    }
+
+    /// Sees to it that a full disk later on still has room for the facts. Blocks; does nothing when that is seen to.
+    pub fn take_on_ballast(&self) {
+        if let Some(ballast) = &self.inner.ballast {
+            ballast.take_on();
+        }
     }
 
     /// The disk it is on.
@@ -232,6 +253,14 @@ impl Store {
     /// 32 characters that were not used before.
     pub(crate) fn unique(&self) -> String {
         format!("{:016x}{:016x}", self.inner.chance.u64(), self.inner.chance.u64())
+    }
+}
+
+fn unreadable(dir: &Path, error: FactsError) -> OpenError {
+    let dir = dir.to_owned();
+    match error {
+        FactsError::Full(_) => OpenError::Full { dir, error },
+        FactsError::Damaged { .. } | FactsError::Failed(_) => OpenError::Facts { dir, error },
     }
 }
 

@@ -146,7 +146,7 @@ fn on_a_full_disk_a_burst_is_cut_back_whole() {
 fn a_failed_sync_moves_nothing() {
     let mut node = Node::new(1);
     node.log.append(&batches(0, 5, 40)).unwrap();
-    let point = node.log.sync_point().unwrap().unwrap();
+    let point = node.log.sync_point().unwrap();
     node.world.disk().break_below("/data/payments-3", Fault::FailNextSync);
     assert!(point.sync().is_err());
     assert_eq!(node.log.recovery_point(), Offset(0));

@@ -60,6 +60,11 @@ pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+pub(super) fn total_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 pub(super) fn lock(path: &Path) -> io::Result<fs::File> {
     let file = open(path, OpenMode::Create)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;

@@ -162,6 +162,11 @@ impl SimDisk {
         Ok(state.space(&names_of(dir)).map_or(free, |left| left.min(free)))
     }
 
+    /// Larger than any: how much of it is free is what [`SimDisk::set_free_bytes`] says.
+    pub(crate) fn total_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.lock_state().tree.find(dir).map(|_| u64::MAX)
+    }
+
     pub(crate) fn lock(&self, path: &Path) -> io::Result<SimLock> {
         let file = self.open(path, OpenMode::Create)?;
         let mut state = self.lock_state();

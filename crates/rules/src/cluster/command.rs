@@ -154,6 +154,28 @@ pub enum CommandError {
     /// All numbers are used up (UNKNOWN_SERVER_ERROR).
     #[error("there are no {0} left")]
     Exhausted(&'static str),
+    /// The disk does not take it now (KAFKA_STORAGE_ERROR): ask again when space has returned. What was decided before the
+    /// disk refused may still come about.
+    #[error("The metadata cannot be written: {0}.")]
+    Storage(String),
+}
+
+impl Command {
+    /// Whether more is on the disk afterwards: not while the disk is full. What frees space, or costs next to none, goes on.
+    #[must_use]
+    pub fn takes_space(&self) -> bool {
+        match self {
+            Self::CreateTopic { .. } | Self::AddPartitions { .. } => true,
+            Self::RegisterNode { .. }
+            | Self::DeleteTopic { .. }
+            | Self::AlterTopicConfigs { .. }
+            | Self::SetTopicConfigs { .. }
+            | Self::AlterBrokerConfigs { .. }
+            | Self::SetBrokerConfigs { .. }
+            | Self::LeadAgain { .. }
+            | Self::TakeProducerIds { .. } => false,
+        }
+    }
 }
 
 impl From<SettingError> for CommandError {

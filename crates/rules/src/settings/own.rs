@@ -28,7 +28,7 @@ pub(super) const TABLE: &[Definition] = &[
     row("producers.max", Kind::Int, "10000", Check::AtLeast(1),
         "Idempotent producers that one partition remembers. The one that was silent longest is forgotten first."),
     row("disk.free.bytes.min", Kind::Long, "67108864", Check::AtLeast(0),
-        "Free bytes of a data directory below which nothing is appended. It keeps room for what the broker must still write."),
+        "Free bytes of a data directory below which nothing is appended. It keeps room for what the broker must still write. Of a small disk an eighth is kept at most."),
     row("journal.bytes.max", Kind::Long, "1073741824", Check::AtLeast(1_048_576),
         "How large the journal of a data directory may grow. Beyond it segments are synced to make room."),
     row("segment.files.open.max", Kind::Int, "4000", Check::AtLeast(16),

@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_deleted_leaves_nothing_behind() {
-        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref()).unwrap();
+        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref(), None).unwrap();
         let id = TopicId([7; 16]);
         let made =
             Change::TopicCreated { id, name: "t".into(), partitions: vec![], configs: BTreeMap::new() };
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_damaged_change_is_named_and_not_guessed_at() {
-        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref()).unwrap();
+        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref(), None).unwrap();
         facts.put(b"m/n", &[VERSION, 0xff, 0xff, 0xff]).unwrap();
         assert!(matches!(load(&facts), Err(FactsError::Damaged { .. })));
     }

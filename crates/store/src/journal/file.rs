@@ -11,6 +11,9 @@ use ottla_rules::staging::FileNumber;
 /// What a wipe covers: more than an entry's header, so that none is found at the beginning of the file.
 const WIPED_BYTES: usize = 512;
 
+/// How many times the size of a new file must be free: on a small disk the journal leaves room for the records.
+const FREE_TIMES: u64 = 4;
+
 /// Where a journal file is.
 pub(crate) fn path(dir: &Path, number: FileNumber) -> PathBuf {
     dir.join(format!("{number:08}.journal"))
@@ -37,6 +40,14 @@ pub(crate) fn make(disk: &Disk, dir: &Path, number: FileNumber, bytes: u64) -> i
         let _ = disk.remove_file(&path);
     }
     made
+}
+
+/// As [`make`], of a file that one can do without: not where that would leave little room for records.
+pub(crate) fn grow(disk: &Disk, dir: &Path, number: FileNumber, bytes: u64) -> io::Result<File> {
+    if disk.free_bytes(dir)? < bytes.saturating_mul(FREE_TIMES) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    make(disk, dir, number, bytes)
 }
 
 /// Makes the lap in a file unreadable, for good.

@@ -29,13 +29,16 @@ pub struct SyncPoint {
 
 impl Log {
     /// What must be synced to move the recovery point to the end of the log; `None` when it is there already. Index
-    /// entries that were only in memory are written first. Whoever runs it says [`Log::synced`] afterwards.
-    pub fn sync_point(&mut self) -> Result<Option<SyncPoint>, LogError> {
-        if let Some(active) = &mut self.active {
-            active.flush_indexes().map_err(failed("write to", &active.segment.files, Part::Index))?;
+    /// entries that were only in memory are written first, if there is room. Whoever runs it says [`Log::synced`] afterwards.
+    pub fn sync_point(&mut self) -> Option<SyncPoint> {
+        if let Some(active) = &mut self.active
+            && let Err(error) = active.flush_indexes()
+        {
+            // A full disk, most likely. An index that lacks entries is slower, not wrong.
+            log::warn!(partition:% = self.place.dir_name(), error:% = error; "index entries not written");
         }
         if !self.dir_dirty && !self.all().any(|segment| segment.dirty) {
-            return Ok(None);
+            return None;
         }
         // What is written from now on is for the next sync point; a failure is for good (the directory is given up).
         let files = self.all().filter(|segment| segment.dirty).map(|segment| segment.files.clone()).collect();
@@ -43,14 +46,14 @@ impl Log {
             .iter_mut()
             .chain(self.active.as_mut().map(|active| &mut active.segment))
             .for_each(|s| s.dirty = false);
-        Ok(Some(SyncPoint {
+        Some(SyncPoint {
             facts: self.store.facts().clone(),
             partition: self.place.id,
             end: self.end,
             start: self.start,
             files,
             dir: std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone()),
-        }))
+        })
     }
 
     /// Takes note that everything below `end` is synced.

@@ -62,7 +62,7 @@ pub fn read_all(log: &Log, from: Offset, bytes_max: usize) -> Vec<u8> {
 
 /// Syncs the log and remembers it, as the pool does.
 pub fn sync(store: &Store, log: &mut Log) {
-    let Some(point) = log.sync_point().unwrap() else { return };
+    let Some(point) = log.sync_point() else { return };
     point.sync().unwrap();
     point.checkpoint(&[], &[(LeaderEpoch(0), Offset(0))]).unwrap();
     store.facts().flush().unwrap();

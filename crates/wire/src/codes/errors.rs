@@ -112,6 +112,7 @@ impl From<&CommandError> for Code {
             CommandError::Request(_) => Self::InvalidRequest,
             CommandError::TooManyPartitions => Self::PolicyViolation,
             CommandError::UnknownNode(_) => Self::BrokerIdNotRegistered,
+            CommandError::Storage(_) => Self::KafkaStorageError,
         }
     }
 }

@@ -1,0 +1,161 @@
+//! Facts in sled, over a disk that may be full for a while.
+//!
+//! sled takes nothing any more once a write has failed, and says so for good. A full disk is no reason for that: it is
+//! opened again, first when the [`Ballast`] has been given away, then whenever somebody asks. What was put and not yet flushed
+//! is kept in memory until a flush has returned, and is put again then. Any other failure is for good, as it is for a
+//! segment: after a failed fsync nobody knows what is on the disk.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, RwLock, RwLockReadGuard},
+};
+
+use super::{FactsError, Pair};
+use crate::{ballast::Ballast, files::lock};
+
+/// Memory that sled may use for its cache. Facts are few and small, and most are read once, at start.
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// The facts of one data directory, in sled.
+#[derive(Debug)]
+pub(super) struct Tree {
+    dir: PathBuf,
+    ballast: Option<Ballast>,
+    /// None while the disk has no room to open it.
+    db: RwLock<Option<sled::Db>>,
+    pending: Mutex<Pending>,
+}
+
+/// What was put or removed and is not known to be flushed.
+#[derive(Debug, Default)]
+struct Pending {
+    /// How many changes there have been.
+    count: u64,
+    /// Of each key its last change, as its number, and the value or the key's end.
+    last: BTreeMap<Vec<u8>, (u64, Option<Vec<u8>>)>,
+}
+
+impl Tree {
+    pub(super) fn open(dir: &Path, ballast: Option<Ballast>) -> Result<Self, FactsError> {
+        let tree = Self { dir: dir.to_owned(), ballast, db: RwLock::new(None), pending: Mutex::default() };
+        tree.reopen()?;
+        Ok(tree)
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, FactsError> {
+        Ok(self.ask(|db| db.get(key))?.map(|value| value.to_vec()))
+    }
+
+    pub(super) fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<Pair>, FactsError> {
+        self.ask(|db| {
+            db.scan_prefix(prefix)
+                .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
+                .collect()
+        })
+    }
+
+    /// Puts a value, or with none removes the key.
+    pub(super) fn change(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), FactsError> {
+        // Held over both, so that what is put again after a reopening is the last that was put.
+        let mut pending = lock(&self.pending);
+        let change = |db: &sled::Db| change(db, key, value);
+        let done = match self.try_once(change) {
+            Err(FactsError::Full(_)) => self.reopen_with(&pending).and_then(|()| self.try_once(change)),
+            done => done,
+        };
+        done?;
+        pending.count += 1;
+        let number = pending.count;
+        pending.last.insert(key.to_vec(), (number, value.map(<[u8]>::to_vec)));
+        Ok(())
+    }
+
+    pub(super) fn flush(&self) -> Result<(), FactsError> {
+        let upto = lock(&self.pending).count;
+        match self.try_once(|db| db.flush().map(drop)) {
+            // Opening it again flushes what is put again.
+            Err(FactsError::Full(_)) => self.reopen()?,
+            flushed => flushed?,
+        }
+        lock(&self.pending).last.retain(|_, (number, _)| *number > upto);
+        Ok(())
+    }
+
+    /// Asks for something that changes nothing; a second time when the disk had no room and has now.
+    fn ask<T>(&self, question: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T, FactsError> {
+        match self.try_once(&question) {
+            Err(FactsError::Full(_)) => {
+                self.reopen()?;
+                self.try_once(question)
+            }
+            answer => answer,
+        }
+    }
+
+    fn try_once<T>(&self, question: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T, FactsError> {
+        match &*self.held() {
+            Some(db) => question(db).map_err(failed),
+            None => Err(FactsError::Full("they are closed until space returns".to_owned())),
+        }
+    }
+
+    fn held(&self) -> RwLockReadGuard<'_, Option<sled::Db>> {
+        self.db.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn reopen(&self) -> Result<(), FactsError> {
+        self.reopen_with(&lock(&self.pending))
+    }
+
+    /// Opens sled anew and puts what was not flushed, with the ballast's room when there is none otherwise.
+    fn reopen_with(&self, pending: &Pending) -> Result<(), FactsError> {
+        let mut db = self.db.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let open = || {
+            let opened = open(&self.dir)?;
+            for (key, (_, value)) in &pending.last {
+                change(&opened, key, value.as_deref())?;
+            }
+            opened.flush()?;
+            Ok(opened)
+        };
+        // Closed first: two of them in one directory would not work.
+        drop(db.take());
+        let mut opened = open().map_err(failed);
+        if let (Err(FactsError::Full(_)), Some(ballast)) = (&opened, &self.ballast)
+            && ballast.give_away()
+        {
+            opened = open().map_err(failed);
+        }
+        *db = Some(opened?);
+        Ok(())
+    }
+}
+
+fn change(db: &sled::Db, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
+    match value {
+        Some(value) => db.insert(key, value).map(drop),
+        None => db.remove(key).map(drop),
+    }
+}
+
+fn open(dir: &Path) -> sled::Result<sled::Db> {
+    sled::Config::new()
+        .path(dir)
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::LowSpace)
+        // Our own flush says when a fact is safe; a timer would only hide a missing one.
+        .flush_every_ms(None)
+        .open()
+}
+
+fn failed(error: sled::Error) -> FactsError {
+    let kind = if let sled::Error::Io(error) = &error { Some(error.kind()) } else { None };
+    match kind {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            FactsError::Full(error.to_string())
+        }
+        _ => FactsError::Failed(error.to_string()),
+    }
+}
