@@ -28,9 +28,12 @@ pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
+pub(crate) mod list_config_resources;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
@@ -197,6 +200,13 @@ pub(crate) fn begin(
         ApiKey::CreatePartitions => later(request, |asked| create_partitions::create_partitions(call, asked)),
         ApiKey::DescribeCluster => {
             now(request, |asked| describe_cluster::describe_cluster(call, version, &asked))
+        }
+        ApiKey::DescribeLogDirs => later(request, |asked| describe_log_dirs::describe_log_dirs(call, &asked)),
+        ApiKey::ListConfigResources => {
+            now(request, |asked| list_config_resources::list_config_resources(call, version, &asked))
+        }
+        ApiKey::DescribeTopicPartitions => {
+            now(request, |asked| describe_topic_partitions::describe_topic_partitions(call, asked))
         }
         // Kafka has many more; `Request::read` has turned away what is not served.
         other => Err(Close::UnknownKey(other.number())),

@@ -121,8 +121,7 @@ impl Node {
     fn open(&mut self, config: &Config, told: Vec<Option<Endpoint>>) {
         let shards = self.crew.shards().all();
         for ((endpoint, told), gate) in config.listen.iter().zip(told).zip(&mut self.gates) {
-            let server =
-                Arc::new(Server::new(self.host.clone(), self.crew.directory().clone(), config, told));
+            let server = Arc::new(Server::new(self.crew.shared().clone(), config, told));
             let door = Door::new(server, self.hall.clone(), shards.to_vec(), &endpoint.name);
             if let Some(waiting) = gate.door.take() {
                 // The control shard ends after the gates are closed, so someone takes it.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ottla_actors::coordinator::{Submit, TakeProducerId};
+use ottla_actors::shared::Shared;
 use ottla_actors::stage::directory::Directory;
 use ottla_actors::stage::reply::Reply;
 use ottla_config::Endpoint;
@@ -17,6 +18,8 @@ use ottla_rules::time::Now;
 
 /// What every connection of a node shares.
 pub(crate) struct Server {
+    /// What its actors are given.
+    pub(crate) shared: Arc<Shared>,
     /// The outside world.
     pub(crate) host: Host,
     /// Where those are who know. What is told to somebody who is not there is dropped, and its `Reply` answers by
@@ -58,14 +61,14 @@ struct RulesOfTopics {
 impl Server {
     /// A node that is about to open its door.
     pub(crate) fn new(
-        host: Host,
-        directory: Directory,
+        shared: Arc<Shared>,
         config: &ottla_config::Config,
         advertise: Option<Endpoint>,
     ) -> Server {
         Server {
-            host,
-            directory,
+            host: shared.host.clone(),
+            directory: shared.directory.clone(),
+            shared,
             node: config.node_id,
             advertise,
             rack: config.rack.clone(),

@@ -111,6 +111,12 @@ impl Crew {
         self.shared.directory.set_coordinator(root);
     }
 
+    /// What everyone is given.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Who is where.
     #[must_use]
     pub fn directory(&self) -> &Directory {

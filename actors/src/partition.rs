@@ -41,7 +41,7 @@ use crate::{
 mod reads;
 mod upkeep;
 
-pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, Wanted};
+pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, Wanted, Weigh};
 pub use upkeep::{Checkpoint, Sweep};
 
 /// Appends a batch.

@@ -16,6 +16,7 @@ use ottla_rules::{
     time::Now,
 };
 use ottla_store::{Store, journal::entry::JournalEntry};
+use tokio::sync::oneshot;
 
 use crate::{partition::PersistFailed, stage::directory::Directory};
 
@@ -45,6 +46,15 @@ pub struct Shared {
 
 /// The share of a small disk that the reserve takes at most: `disk.free.bytes.min` is meant for a large one.
 const RESERVE_SHARE: u64 = 8;
+
+/// A volume.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// Its size.
+    pub total_bytes: u64,
+    /// What can still be written there.
+    pub free_bytes: u64,
+}
 
 impl Shared {
     pub(crate) fn new(
@@ -125,6 +135,18 @@ impl Shared {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let before = self.room.fetch_sub(bytes, Ordering::Relaxed);
         before >= 0 && before < bytes
+    }
+
+    /// How large the volume of the data directory is; nothing when it does not say.
+    pub async fn space(&self) -> Option<Space> {
+        let (tell, told) = oneshot::channel();
+        let store = self.store.clone();
+        self.on_pool(move || {
+            let (disk, dir) = (store.disk(), store.path());
+            let space = disk.total_bytes(dir).ok().zip(disk.free_bytes(dir).ok());
+            let _ = tell.send(space.map(|(total_bytes, free_bytes)| Space { total_bytes, free_bytes }));
+        });
+        told.await.ok().flatten()
     }
 
     /// Looks how much space there is. Blocks.

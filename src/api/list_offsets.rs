@@ -1,9 +1,10 @@
-//! ListOffsets (key 2), versions 1 to 10.
+//! ListOffsets (key 2), versions 1 to 11.
 //!
 //! Promises: a time is looked up record by record, inside compressed batches too; nothing found is offset -1 and
 //! no error.
 //! Versions: 2 isolation level. 4 leader epochs. 6 flexible. 7 time -3, the record with the largest timestamp. 8 time -4,
-//! the earliest on this disk. 9 time -5, the latest that was tiered (nothing is). 10 timeout.
+//! the earliest on this disk. 9 time -5, the latest that was tiered (nothing is). 10 timeout. 11 time -6, the
+//! earliest that is still to be tiered (nothing is).
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -27,6 +28,7 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 /// Offsets by time. Every partition is asked when this returns.
 pub(crate) fn list_offsets(
@@ -101,6 +103,7 @@ fn ask(
         MAX_TIMESTAMP if version >= 7 => Wanted::MaxTimestamp,
         EARLIEST_LOCAL if version >= 8 => Wanted::Earliest,
         LATEST_TIERED if version >= 9 => return Ok(None),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => return Ok(None),
         time if time >= 0 => Wanted::At(time),
         _ => return Err(Code::UnsupportedVersion),
     };

@@ -157,10 +157,21 @@ impl Client {
         partition: i32,
         timestamp: i64,
     ) -> ListOffsetsPartitionResponse {
+        self.offset_at_in(8, topic, partition, timestamp)
+    }
+
+    /// The same, in this version.
+    pub(crate) fn offset_at_in(
+        &mut self,
+        version: i16,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+    ) -> ListOffsetsPartitionResponse {
         let partition = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
         let topic = ListOffsetsTopic { name: topic.into(), partitions: vec![partition] };
         let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
-        let mut answer: ListOffsetsResponse = self.ask(8, &request);
+        let mut answer: ListOffsetsResponse = self.ask(version, &request);
         answer.topics.remove(0).partitions.remove(0)
     }
 

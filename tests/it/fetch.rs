@@ -119,6 +119,21 @@ fn times_are_looked_up() {
 }
 
 #[test]
+fn special_times_are_known_from_their_version_on() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = filled(&broker);
+    // Nothing is tiered here, and nothing waits to be.
+    for (timestamp, known_from, offset) in [(-3, 7, 0), (-4, 8, 0), (-5, 9, -1), (-6, 11, -1)] {
+        for version in 1..=11 {
+            let found = client.offset_at_in(version, "t", 0, timestamp);
+            let expected = if version < known_from { (UNSUPPORTED_VERSION, -1) } else { (0, offset) };
+            assert_eq!((found.error_code, found.offset), expected, "{timestamp} v{version}");
+        }
+    }
+}
+
+#[test]
 fn deleted_records_stay_deleted() {
     let (_around, dir) = data_dir();
     let broker = Broker::start(&dir, &[]);

@@ -7,6 +7,7 @@ mod broker;
 mod client;
 mod compatibility;
 mod connections;
+mod describe;
 mod fetch;
 mod frames;
 mod life;

@@ -226,11 +226,13 @@ def offsets_are_listed():
     yield "make", create(("o", 2, 1, [], {}))
     for n in range(3):
         yield f"fill {n}", produce("o", batch([b"a", b"b"], timestamp=NOW + 1000 * n))
-    for version in range(1, 11):
+    for version in range(1, 12):
         yield f"latest v{version}", offsets("o", -1, version)
-    for name, at in {"earliest": -2, "max timestamp": -3, "earliest local": -4, "latest tiered": -5, "unknown special": -9,
-                     "zero": 0, "the first": NOW, "between": NOW + 500, "the last": NOW + 2000, "beyond": NOW + 99999}.items():
-        yield name, offsets("o", at, 9 if at == -5 else 8)
+    for name, at in {"earliest": -2, "max timestamp": -3, "earliest local": -4, "latest tiered": -5, "earliest not tiered": -6,
+                     "unknown special": -9, "zero": 0, "the first": NOW, "between": NOW + 500, "the last": NOW + 2000,
+                     "beyond": NOW + 99999}.items():
+        for version in (8, 9, 10, 11):
+            yield f"{name} v{version}", offsets("o", at, version)
     yield "empty: latest", offsets("o", -1, partition=1)
     yield "empty: by time", offsets("o", NOW, partition=1)
     yield "empty: max timestamp", offsets("o", -3, partition=1)
@@ -304,6 +306,45 @@ def configs_are_read_and_changed():
     yield "still there", describe(2, "k", ["segment.bytes"])
 
 
+def topics_are_described_page_by_page():
+    yield "make", create(("pa", 3, 1, [], {}), ("pb", 2, 1, [], {}), ("pc", 1, 1, [], {}))
+    def pages(*names, limit=2000, cursor=None):
+        at = cursor and {"topic_name": cursor[0], "partition_index": cursor[1]}
+        return ("DescribeTopicPartitions", 0, {"topics": [{"name": n} for n in names], "response_partition_limit": limit, "cursor": at})
+    yield "all three", pages("pa", "pb", "pc")
+    yield "in any order", pages("pc", "pa", "pb", "pa")
+    for limit in range(-1, 8):
+        yield f"limit {limit}", pages("pa", "pb", "pc", limit=limit)
+    for cursor in (("pa", 0), ("pa", 2), ("pa", 3), ("pa", 9), ("pb", 1), ("pc", 0), ("pc", 1), ("pa", -1), ("pz", 0), ("", 0), ("", 5)):
+        yield f"cursor {cursor}", pages("pa", "pb", "pc", limit=2, cursor=cursor)
+    yield "everything from a cursor", pages(limit=2, cursor=("pb", 1))
+    yield "everything from between", pages(limit=1, cursor=("pbb", 5))
+    yield "everything from a bad cursor", pages(limit=2, cursor=("pb", -1))
+    yield "unknown", pages("nowhere", "pa")
+    yield "unknown on a full page", pages("pa", "pz", limit=3)
+    yield "illegal", pages("a b", "pa")
+    yield "no name", pages("", "pa")
+
+
+def log_dirs_are_described():
+    yield "make", create(("la", 1, 1, [], {}), ("lb", 2, 1, [], {}))
+    yield "fill", produce("la", batch([b"x" * 100], timestamp=NOW))
+    for version in range(1, 6):
+        yield f"v{version}", ("DescribeLogDirs", version, {"topics": [{"topic": "la", "partitions": [0]}, {"topic": "lb", "partitions": [1]}]})
+    yield "nothing", ("DescribeLogDirs", 5, {"topics": []})
+    yield "one of two partitions", ("DescribeLogDirs", 5, {"topics": [{"topic": "lb", "partitions": [1]}]})
+    yield "no partition", ("DescribeLogDirs", 5, {"topics": [{"topic": "la", "partitions": []}]})
+    yield "unknown partition", ("DescribeLogDirs", 5, {"topics": [{"topic": "lb", "partitions": [0, 7, -1]}]})
+    yield "unknown topic", ("DescribeLogDirs", 5, {"topics": [{"topic": "nowhere", "partitions": [0]}]})
+
+
+def config_resources_are_listed():
+    yield "make", create(("ra", 1, 1, [], {}), ("rb", 1, 1, [], {"retention.ms": "1"}))
+    yield "v0", ("ListConfigResources", 0, {})
+    for kinds in ([], [2], [4], [8], [16], [32], [4, 4, 2], [0], [3], [-1], [2, 99]):
+        yield f"kinds {kinds}", ("ListConfigResources", 1, {"resource_types": kinds})
+
+
 def producer_ids_are_given():
     for version in range(6):
         yield f"v{version}", ("InitProducerId", version, {"transactional_id": None, "transaction_timeout_ms": 1000, "producer_id": -1, "producer_epoch": -1})
@@ -312,4 +353,5 @@ def producer_ids_are_given():
 
 
 SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, producers_are_idempotent,
-          records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed, producer_ids_are_given]
+          records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed, producer_ids_are_given,
+          topics_are_described_page_by_page, log_dirs_are_described, config_resources_are_listed]

@@ -29,6 +29,8 @@ def _filled(struct, values, version):
         value = values[field.name]
         if field.is_struct_array() and value is not None:
             value = [field.data_class(version=version, **_filled(field.array_of, v, version)) for v in value]
+        elif field.is_struct() and value is not None:
+            value = field.data_class(version=version, **_filled(field, value, version))
         filled[field.name] = value
     return filled
 

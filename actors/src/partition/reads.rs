@@ -81,7 +81,14 @@ pub struct EpochEnd {
     pub reply: Reply<Result<(LeaderEpoch, Offset), ReadError>>,
 }
 
-messages!(PlanRead, LookUp, EpochEnd);
+/// Asks how much there is (DescribeLogDirs).
+#[derive(Debug)]
+pub struct Weigh {
+    /// Whom to answer, with the bytes of all segments.
+    pub reply: Reply<Result<u64, ReadError>>,
+}
+
+messages!(PlanRead, LookUp, EpochEnd, Weigh);
 
 impl Handler<PlanRead> for PartitionActor {
     type Result = ();
@@ -116,6 +123,18 @@ impl Handler<EpochEnd> for PartitionActor {
             State::Recovering => (),
             State::Offline => end.reply.send(Err(ReadError::Storage)),
             State::Leading { leader, .. } => end.reply.send(leader.epoch_end(end.epoch, end.current)),
+        }
+    }
+}
+
+impl Handler<Weigh> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, weigh: Weigh, _: &mut Context<Self>) {
+        match &self.state {
+            State::Recovering => (),
+            State::Offline => weigh.reply.send(Err(ReadError::Storage)),
+            State::Leading { log, .. } => weigh.reply.send(Ok(log.size_bytes())),
         }
     }
 }

@@ -105,9 +105,12 @@ pub const SERVED: &[Served] = {
         Served::of::<m::offset_for_leader_epoch::OffsetForLeaderEpochRequest>(),
         Served::of::<m::describe_configs::DescribeConfigsRequest>(),
         Served::of::<m::alter_configs::AlterConfigsRequest>(),
+        Served::of::<m::describe_log_dirs::DescribeLogDirsRequest>(),
         Served::of::<m::create_partitions::CreatePartitionsRequest>(),
         Served::of::<m::incremental_alter_configs::IncrementalAlterConfigsRequest>(),
         Served::of::<m::describe_cluster::DescribeClusterRequest>(),
+        Served::of::<m::list_config_resources::ListConfigResourcesRequest>(),
+        Served::of::<m::describe_topic_partitions::DescribeTopicPartitionsRequest>(),
     ]
 };
 

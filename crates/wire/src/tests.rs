@@ -52,7 +52,7 @@ impl Dice {
 mod differential;
 mod golden;
 mod hostile;
-mod later;
+mod java;
 
 use crate::{Field, Message, Reader, Shape, Writer};
 
@@ -106,7 +106,12 @@ macro_rules! every_message {
             offset_fetch::OffsetFetchRequest, offset_fetch::OffsetFetchResponse,
             offset_delete::OffsetDeleteRequest, offset_delete::OffsetDeleteResponse,
             consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, consumer_group_heartbeat::ConsumerGroupHeartbeatResponse,
-            consumer_group_describe::ConsumerGroupDescribeRequest, consumer_group_describe::ConsumerGroupDescribeResponse
+            consumer_group_describe::ConsumerGroupDescribeRequest, consumer_group_describe::ConsumerGroupDescribeResponse,
+            describe_log_dirs::DescribeLogDirsRequest,
+            describe_log_dirs::DescribeLogDirsResponse, list_config_resources::ListConfigResourcesRequest,
+            list_config_resources::ListConfigResourcesResponse,
+            describe_topic_partitions::DescribeTopicPartitionsRequest,
+            describe_topic_partitions::DescribeTopicPartitionsResponse
         }
     };
 }

@@ -212,7 +212,7 @@ pub(super) const TABLE: &[Definition] = &[
         "Record bytes in one fetch answer; less if the consumer asks for less."),
     fixed("max.incremental.fetch.session.cache.slots", Kind::Int, "1000", Check::AtLeast(0), Known,
         "How many fetch sessions are remembered."),
-    fixed("max.request.partition.size.limit", Kind::Int, "2000", Check::AtLeast(1), Known,
+    fixed("max.request.partition.size.limit", Kind::Int, "2000", Check::AtLeast(1), Honoured,
         "Partitions in one answer that describes topics page by page."),
     fixed("num.network.threads", Kind::Int, "3", Check::AtLeast(1), Known,
         "Kafka's threads for the network. Here `shard.threads` does that work."),

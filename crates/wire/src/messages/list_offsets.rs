@@ -1,11 +1,11 @@
-//! ListOffsets (key 2), versions 1 to 10.
+//! ListOffsets (key 2), versions 1 to 11.
 //!
-//! Versions: 2 isolation level. 4 leader epochs. 6 flexible. 7 time -3. 8 time -4. 9 time -5. 10 timeout.
+//! Versions: 2 isolation level. 4 leader epochs. 6 flexible. 7 time -3. 8 time -4. 9 time -5. 10 timeout. 11 time -6.
 
 use crate::message::message;
 
 message! {
-    ListOffsets request, versions 1-10, flexible 6+;
+    ListOffsets request, versions 1-11, flexible 6+;
     /// Asks for offsets by time.
     ListOffsetsRequest {
         /// The node that asks; -1 for a client that is not a node.
@@ -32,13 +32,14 @@ message! {
         partition_index: i32 [0+],
         /// The leader epoch that the client knows; -1 when it knows none.
         current_leader_epoch: i32 [4+, default -1],
-        /// The time in milliseconds, or -1 latest, -2 earliest, -3 the record with the highest time, -4 earliest local, -5 latest tiered.
+        /// The time in milliseconds, or -1 latest, -2 earliest, -3 the record with the highest time, -4 earliest local, -5 latest
+        /// tiered, -6 earliest that is not tiered yet.
         timestamp: i64 [0+],
     }
 }
 
 message! {
-    ListOffsets response, versions 1-10, flexible 6+;
+    ListOffsets response, versions 1-11, flexible 6+;
     /// The offsets that were found.
     ListOffsetsResponse {
         /// For how long the client should be quiet, in milliseconds, because it is over its quota.
