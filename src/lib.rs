@@ -21,6 +21,7 @@
 //! ```
 
 mod api;
+mod cold;
 mod door;
 mod drain;
 mod node;

@@ -34,6 +34,7 @@ use ottla_wire::messages::fetch::{
 use ottla_wire::{Decode, Reader, fetch};
 
 use super::{Call, Close, Response};
+use crate::cold;
 use crate::door::{Piece, Turn};
 use crate::server::Server;
 
@@ -204,10 +205,10 @@ impl Fetching {
     async fn run(self, first: impl Future<Output = Vec<Planned>>, correlation_id: i32) -> Vec<Piece> {
         let mut plans = first.await;
         loop {
-            let found = self.read(&plans);
+            let found = self.read(&plans).await;
             let is_over = self.deadline.is_due(self.server.now());
             if is_over || found.is_enough(self.bytes_min) {
-                return self.answer(plans, found, correlation_id);
+                return self.answer(plans, found, correlation_id).await;
             }
             tokio::select! {
                 () = self.bell.rung() => (),
@@ -218,7 +219,7 @@ impl Fetching {
     }
 
     /// Finds the whole batches of every plan, within the bytes of the request.
-    fn read(&self, plans: &[Planned]) -> Found {
+    async fn read(&self, plans: &[Planned]) -> Found {
         let mut found = Found { ranges: Vec::with_capacity(plans.len()), bytes: 0, is_urgent: false };
         for (plan, wanted) in plans.iter().zip(&self.wanted) {
             let Ok(plan) = plan else {
@@ -230,7 +231,8 @@ impl Fetching {
             let range = match &plan.slice {
                 Some(slice) if left > 0 || found.bytes == 0 => {
                     let bytes_max = left.min(wanted.bytes_max);
-                    let range = slice.clone().at_most(bytes_max).read(found.bytes == 0);
+                    let slice = slice.clone().at_most(bytes_max);
+                    let range = cold::find(&self.server.host.pool, slice, found.bytes == 0).await;
                     range.map(|range| Some(range).filter(|range| range.len > 0))
                 }
                 Some(_) | None => Ok(None),
@@ -247,13 +249,16 @@ impl Fetching {
         found
     }
 
-    fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
+    async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
+        let mut loaded = Vec::with_capacity(found.ranges.len());
+        for range in found.ranges {
+            loaded.push(self.load(range).await);
+        }
         let mut pieces = Vec::new();
         let mut endpoints = Vec::new();
         let wanted = std::mem::take(&mut self.wanted);
-        for ((wanted, plan), range) in wanted.iter().zip(plans).zip(found.ranges) {
+        for ((wanted, plan), piece) in wanted.iter().zip(plans).zip(loaded) {
             let mut data = match plan.and_then(|plan| {
-                let piece = range.and_then(|range| range.map(load).transpose());
                 piece.map(|piece| (plan, piece)).map_err(|_| Refusal::Code(Code::KafkaStorageError))
             }) {
                 Ok((plan, piece)) => self.data(&plan, piece, &mut pieces),
@@ -274,6 +279,17 @@ impl Fetching {
             Chunk::Records { index, .. } => pieces.get_mut(index).and_then(Option::take),
         });
         filled.collect()
+    }
+
+    /// Small ranges are read into memory, large ones stay where they are.
+    async fn load(&self, range: io::Result<Option<FileRange>>) -> io::Result<Option<Piece>> {
+        match range? {
+            None => Ok(None),
+            Some(range) if range.len >= SEND_FILE_BYTES => Ok(Some(Piece::File(range))),
+            Some(range) => {
+                cold::load(&self.server.host.pool, range).await.map(|bytes| Some(Piece::Bytes(bytes)))
+            }
+        }
     }
 
     fn data(&self, plan: &ReadPlan, piece: Option<Piece>, pieces: &mut Vec<Piece>) -> PartitionData {
@@ -350,14 +366,4 @@ impl Found {
 /// -1 stands for "not known" and checks nothing.
 fn epoch(number: i32) -> Option<LeaderEpoch> {
     (number >= 0).then_some(LeaderEpoch(number))
-}
-
-/// Small ranges are read into memory, large ones stay where they are.
-fn load(range: FileRange) -> io::Result<Piece> {
-    if range.len >= SEND_FILE_BYTES {
-        return Ok(Piece::File(range));
-    }
-    let mut bytes = BytesMut::zeroed(usize::try_from(range.len).unwrap_or(0));
-    range.file.read_exact_at(&mut bytes, range.at)?;
-    Ok(Piece::Bytes(bytes.freeze()))
 }

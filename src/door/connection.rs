@@ -87,6 +87,7 @@ impl Connection {
             last_moved_ms: call.server.host.clock.now().mono_ms,
             alarm: None,
         };
+        let pool = call.server.host.pool.clone();
         Connection {
             socket,
             guest,
@@ -94,7 +95,7 @@ impl Connection {
             call,
             line: Line::default(),
             held: None,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(pool),
             share,
             replies: Replies::new(),
             arrived: Vec::new(),

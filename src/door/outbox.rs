@@ -6,12 +6,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use ottla_host::Socket;
+use ottla_host::{Pool, Socket};
 use ottla_store::FileRange;
 use tokio::io::AsyncWrite;
 
+use crate::cold;
+
 /// Pieces up to this size are copied together; larger ones leave from where they are.
 const GATHER_BYTES: usize = 16 * 1024;
+
+/// So much of a file is warmed up at a time: what one call of `sendfile` takes.
+const WARM_BYTES: u64 = 1024 * 1024;
 
 /// One piece of an answer.
 #[derive(Clone, Debug)]
@@ -32,20 +37,32 @@ impl Piece {
     }
 }
 
-#[derive(Debug)]
 enum Item {
     Gathered(BytesMut),
     Whole(Bytes),
-    File(FileRange),
+    File(Sending),
+}
+
+/// A range of a file on its way: looked at, and warmed up where the disk would have to be waited for, piece by piece.
+struct Sending {
+    range: FileRange,
+    /// Up to here nobody has to wait for the disk.
+    warm_upto: u64,
+    warming: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
 }
 
 /// Answers that are complete and not written yet.
-#[derive(Debug, Default)]
 pub(crate) struct Outbox {
     items: VecDeque<Item>,
+    pool: Pool,
 }
 
 impl Outbox {
+    /// Nothing to write. What is cold is read by `pool`.
+    pub(crate) fn new(pool: Pool) -> Outbox {
+        Outbox { items: VecDeque::new(), pool }
+    }
+
     /// True when everything is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -57,7 +74,10 @@ impl Outbox {
             return;
         }
         match piece {
-            Piece::File(range) => self.items.push_back(Item::File(range)),
+            Piece::File(range) => {
+                let warm_upto = range.at;
+                self.items.push_back(Item::File(Sending { range, warm_upto, warming: None }));
+            }
             Piece::Bytes(bytes) if bytes.len() > GATHER_BYTES => self.items.push_back(Item::Whole(bytes)),
             Piece::Bytes(bytes) => self.gather(&bytes),
         }
@@ -83,7 +103,7 @@ impl Outbox {
         let (written, done) = match first {
             Item::Gathered(bytes) => ready!(write_some(socket, bytes, cx))?,
             Item::Whole(bytes) => ready!(write_some(socket, bytes, cx))?,
-            Item::File(range) => ready!(send_some(socket, range, cx))?,
+            Item::File(sending) => ready!(sending.send_some(socket, &self.pool, cx))?,
         };
         if done {
             self.items.pop_front();
@@ -105,17 +125,41 @@ fn write_some<B: Buf>(
     Poll::Ready(Ok((written, !bytes.has_remaining())))
 }
 
-fn send_some(
-    socket: &mut Socket,
-    range: &mut FileRange,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<(usize, bool)>> {
-    let sent = ready!(socket.poll_send_file(cx, &range.file, range.at, range.len))?;
-    // The length is on the wire already: a file that ends early leaves no way but to close.
-    if sent == 0 {
-        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+impl Sending {
+    fn send_some(
+        &mut self,
+        socket: &mut Socket,
+        pool: &Pool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(usize, bool)>> {
+        if self.range.at >= self.warm_upto {
+            ready!(self.warm(pool, cx))?;
+        }
+        let range = &mut self.range;
+        let len = range.len.min(self.warm_upto - range.at);
+        let sent = ready!(socket.poll_send_file(cx, &range.file, range.at, len))?;
+        // The length is on the wire already: a file that ends early leaves no way but to close.
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        range.at += sent as u64;
+        range.len -= sent as u64;
+        Poll::Ready(Ok((sent, range.len == 0)))
     }
-    range.at += sent as u64;
-    range.len -= sent as u64;
-    Poll::Ready(Ok((sent, range.len == 0)))
+
+    /// Sees to it that the next piece is in the page cache.
+    fn warm(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let piece = FileRange { len: self.range.len.min(WARM_BYTES), ..self.range.clone() };
+        let upto = piece.at + piece.len;
+        if self.warming.is_none() && !piece.file.is_warm(piece.at..upto) {
+            self.warming = Some(Box::pin(cold::warm_up(pool, piece)));
+        }
+        if let Some(warming) = &mut self.warming {
+            let warmed = ready!(warming.as_mut().poll(cx));
+            self.warming = None;
+            warmed?;
+        }
+        self.warm_upto = upto;
+        Poll::Ready(Ok(()))
+    }
 }

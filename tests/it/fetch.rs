@@ -1,11 +1,14 @@
 //! Reading: offsets that are there and offsets that are not, epochs, limits, times.
 
+use std::time::Instant;
+
+use ottla_rules::batch::build::BatchBuilder;
 use ottla_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
 use ottla_wire::messages::fetch::FetchResponse;
 
-use crate::broker::{Broker, data_dir};
+use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, FETCH, TIME, batch, fetch_request, records_in};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -101,6 +104,44 @@ fn a_large_answer_arrives_whole() {
     let values = client.values("big", 0, 0);
     assert_eq!(values.len(), 6);
     assert!(values.iter().all(|found| *found == value));
+}
+
+#[test]
+fn what_has_left_the_page_cache_is_fetched_too() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["log.segment.bytes=1048576"]);
+    let mut client = broker.client();
+    client.create("cold", 1, &[]);
+    // Small ones are read into memory, large ones leave by `sendfile`.
+    let values = ["0123456789".repeat(50_000), "0123456789".repeat(500)];
+    for _ in 0..6 {
+        for value in &values {
+            assert_eq!(client.produce("cold", 0, batch(&[value])).error_code, 0);
+        }
+    }
+    let disk = ottla_host::Disk::machine();
+    for entry in disk.list(dir.join("cold-0")).unwrap() {
+        let file = disk.open(dir.join("cold-0").join(entry.name), ottla_host::OpenMode::Write).unwrap();
+        file.sync_data().unwrap();
+        file.forget(0..u64::MAX);
+    }
+    let found = client.values("cold", 0, 0);
+    assert_eq!(found.len(), 12);
+    assert!(found.iter().zip(values.iter().cycle()).all(|(found, value)| found == value));
+}
+
+#[test]
+fn records_without_timestamps_grow_old_too() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["log.retention.check.interval.ms=20"]);
+    let mut client = broker.client();
+    client.create("untimed", 1, &[("retention.ms", "1")]);
+    let untimed = BatchBuilder::new().value("x", -1).build();
+    assert_eq!(client.produce("untimed", 0, untimed).error_code, 0);
+    let deadline = Instant::now() + PATIENCE;
+    while client.offset_at("untimed", 0, -2).offset != 1 {
+        assert!(Instant::now() < deadline, "they stay");
+    }
 }
 
 #[test]

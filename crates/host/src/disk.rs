@@ -7,11 +7,12 @@
 
 mod file;
 mod machine;
+mod warm;
 
 use std::io;
 use std::path::Path;
 
-pub use file::{File, WriteError};
+pub use file::{File, WriteError, is_cold};
 
 #[cfg(feature = "sim")]
 use crate::sim::SimDisk;

@@ -39,9 +39,10 @@ impl SimWorld {
     pub fn new(seed: u64) -> Self {
         let chance = SimChance::new(seed);
         // Each draws from a stream of its own: a new draw in one changes nothing in the others.
-        let disk = SimDisk::new(chance.u64());
+        let clock = SimClock::default();
+        let disk = SimDisk::new(chance.u64(), clock.clone());
         let pool = SimPool { chance: SimChance::new(chance.u64()) };
-        Self { clock: SimClock::default(), chance, pool, disk }
+        Self { clock, chance, pool, disk }
     }
 
     /// The node's disk, to break it.
@@ -84,6 +85,15 @@ impl SimClock {
             .saturating_add_unsigned(mono_ms)
             .saturating_add(self.wall_offset_ms.load(Ordering::Relaxed));
         Instant { mono_ms, wall_ms }
+    }
+}
+
+impl SimClock {
+    /// What a file system would note as the time of a write. Does not begin the count where nobody has looked yet.
+    pub(crate) fn file_time_ms(&self) -> i64 {
+        let since_first_look = || self.origin.get().map(tokio::time::Instant::elapsed);
+        let elapsed = turmoil::sim_elapsed().or_else(since_first_look).unwrap_or_default();
+        WALL_MS_AT_START.saturating_add_unsigned(whole_ms(elapsed))
     }
 }
 

@@ -244,6 +244,38 @@ on_both_hosts!(chance_fills_everything_and_does_not_repeat_itself, |host, _dir| 
     assert_eq!(host.chance.below(0), 0);
 });
 
+on_both_hosts!(who_must_not_wait_reads_what_the_page_cache_has, |host, dir| {
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let len = bytes.len() as u64;
+    let file = host.disk.open(dir.join("log"), OpenMode::CreateNew).unwrap();
+    file.pwrite_all(&bytes, 0).unwrap();
+    // What has just been written is there.
+    assert!(file.is_warm(0..len));
+    let mut read = vec![0; bytes.len()];
+    assert_eq!(file.only_warm().pread(&mut read, 0).unwrap(), bytes.len());
+    assert!(read == bytes);
+    // Beyond the end there is nothing to wait for.
+    assert_eq!(file.only_warm().pread(&mut read, len).unwrap(), 0);
+    // Whatever the page cache does meanwhile, after this it has been read.
+    file.sync_data().unwrap();
+    file.forget(0..len);
+    file.only_warm().warm_up(0..len + 1).unwrap();
+    assert!(file.is_warm(0..len));
+    assert_eq!(file.only_warm().pread(&mut read, 0).unwrap(), bytes.len());
+    assert!(read == bytes);
+});
+
+on_both_hosts!(a_file_says_when_it_was_written, |host, dir| {
+    let now_ms = host.clock.now().wall_ms;
+    let file = host.disk.open(dir.join("log"), OpenMode::CreateNew).unwrap();
+    file.pwrite_all(b"x", 0).unwrap();
+    let written_ms = file.modified_ms().unwrap();
+    // A kernel's clock for files ticks a few milliseconds behind.
+    assert!((now_ms - 100..now_ms + 60_000).contains(&written_ms), "{written_ms}, it is {now_ms}");
+    file.pread(&mut [0], 0).unwrap();
+    assert_eq!(file.modified_ms().unwrap(), written_ms);
+});
+
 /// Says back the five bytes it is told, then sends a file's middle.
 async fn echo(listener: Listener, file: File) {
     let (mut socket, peer) = listener.accept().await.unwrap();

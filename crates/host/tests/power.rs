@@ -308,3 +308,27 @@ fn a_write_after_the_question_is_not_covered_by_the_answer() {
     }
     assert!(lost > 0);
 }
+
+#[test]
+fn after_a_power_cut_whoever_must_not_wait_reads_nothing_until_somebody_has_waited() {
+    let world = SimWorld::new(7);
+    let disk = Host::simulated(&world).disk;
+    let file = disk.open("/log", OpenMode::CreateNew).unwrap();
+    file.pwrite_all(&[7; 10_000], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir("/").unwrap();
+    world.disk().crash();
+
+    let file = Host::simulated(&world).disk.open("/log", OpenMode::Read).unwrap();
+    let mut some = [0; 100];
+    assert!(!file.is_warm(9_000..10_000));
+    assert!(ottla_host::is_cold(&file.only_warm().pread(&mut some, 9_000).unwrap_err()));
+    // The page that was waited for is there, another is not.
+    assert_eq!(file.pread(&mut some, 9_000).unwrap(), 100);
+    assert_eq!(file.only_warm().pread(&mut some, 8_200).unwrap(), 100);
+    assert!(!file.is_warm(0..10_000));
+    file.warm_up(0..10_000).unwrap();
+    assert!(file.is_warm(0..10_000));
+    world.disk().chill();
+    assert!(!file.is_warm(0..1));
+}

@@ -97,6 +97,17 @@ impl SegmentFiles {
         self.obtain(part, OpenMode::Write)
     }
 
+    /// The file for a thread that must not wait for a disk (`only_warm`), else as [`Self::open`]. A file that is not open
+    /// is cold: who knows where its name has to be looked up.
+    pub(crate) fn open_for(self: &Arc<Self>, part: Part, only_warm: bool) -> io::Result<File> {
+        if !only_warm {
+            return self.open(part);
+        }
+        let mut slots = lock(&self.slots);
+        slots.used[part as usize] = true;
+        slots.files[part as usize].as_ref().map(File::only_warm).ok_or(io::ErrorKind::WouldBlock.into())
+    }
+
     /// The file, created when it is not there.
     pub(crate) fn create(self: &Arc<Self>, part: Part) -> io::Result<File> {
         self.obtain(part, OpenMode::Create)

@@ -275,8 +275,7 @@ impl Log {
             end,
             bytes: segment.size,
             max_timestamp: segment.newest.timestamp,
-            // Records without timestamps are not too old at any time: only size makes them go.
-            modified_ms: i64::MAX,
+            modified_ms: segment.written_ms(),
         });
         facts.collect()
     }
@@ -414,7 +413,7 @@ impl Log {
 
 /// Where in the segment the batch with offset `to` begins.
 fn find_end(segment: &Segment, to: Offset) -> io::Result<u64> {
-    let at = segment.files.position_before(to, segment.offsets, segment.size)?;
+    let at = segment.files.position_before(to, segment.offsets, segment.size, false)?;
     let mut scan = scan::Scan::new(segment.files.open(Part::Log)?, at, segment.size, slice::LOOK_BYTES);
     while let Some(found) = scan.next_header()? {
         if found.header.end() > to {

@@ -2,7 +2,11 @@
 
 mod common;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use common::{NOTHING, batch, batches, bytes_of, config, open, place, read_all, sync};
 use ottla_rules::{
@@ -77,6 +81,29 @@ fn journaled(kind: EntryKind) -> JournalEntry {
 
 fn append_of(batch: &Stamped) -> JournalEntry {
     journaled(EntryKind::Append { base: batch.base, bytes: batch.bytes.clone() })
+}
+
+#[test]
+fn records_without_timestamps_are_as_old_as_their_file() {
+    let untimed: Vec<_> = (0..60).map(|base| batch(base, 1, 100, -1)).collect();
+    let world = World::with(&untimed);
+    let bases: Vec<_> = world.log.segments().iter().map(|segment| segment.base).collect();
+    assert!(bases.len() > 2, "{bases:?}");
+    for (age, base) in bases.iter().enumerate() {
+        let file = fs::File::options().write(true).open(world.file(&format!("{:020}.log", base.0))).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000 + age as u64)).unwrap();
+    }
+
+    let (mut world, _) = world.restart();
+    let expected: Vec<_> = (0..bases.len() as i64).map(|age| 1_000_000 + age * 1_000).collect();
+    let modified = |world: &World| world.log.segments().iter().map(|s| s.modified_ms).collect::<Vec<_>>();
+    assert_eq!(modified(&world), expected);
+
+    // The segment that is written to becomes young again, the others stay as old as they are.
+    world.log.append(&[batch(60, 1, 10, -1)]).unwrap();
+    let after = modified(&world);
+    assert_eq!(after[..bases.len() - 1], expected[..bases.len() - 1]);
+    assert!(after.last().unwrap() > expected.last().unwrap());
 }
 
 #[test]

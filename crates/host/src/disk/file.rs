@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::machine;
+use super::{machine, warm};
 #[cfg(feature = "sim")]
 use crate::sim::SimFile;
 
 /// An open file. Cloning shares it; the last clone closes it. Any thread may use it, at any place, at any time: who
 /// writes where is for the callers to agree on.
 #[derive(Clone, Debug)]
-pub struct File(Kind);
+pub struct File {
+    kind: Kind,
+    /// Reads that would wait for the disk fail instead.
+    only_warm: bool,
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -38,6 +42,15 @@ impl From<WriteError> for io::Error {
     }
 }
 
+/// Whether a read failed because it would have waited for the disk: ask again on the pool.
+#[must_use]
+pub fn is_cold(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Read at once to bring a range into the page cache.
+const WARM_UP_BYTES: usize = 256 * 1024;
+
 /// Zeros, to write from.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -45,33 +58,95 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 #[allow(clippy::len_without_is_empty)]
 impl File {
     pub(super) fn machine(file: std::fs::File) -> Self {
-        Self(Kind::Machine(Arc::new(file)))
+        Self { kind: Kind::Machine(Arc::new(file)), only_warm: false }
     }
 
     #[cfg(feature = "sim")]
     pub(super) fn simulated(file: SimFile) -> Self {
-        Self(Kind::Simulated(file))
+        Self { kind: Kind::Simulated(file), only_warm: false }
     }
 
     /// The kernel's handle, for `sendfile`.
     #[cfg_attr(not(feature = "sim"), allow(clippy::unnecessary_wraps))]
     pub(crate) fn machine_fd(&self) -> Option<&std::fs::File> {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => Some(file),
             #[cfg(feature = "sim")]
             Kind::Simulated(_) => None,
         }
     }
 
+    /// The same file for a thread that must not wait for a disk: its reads fail with `WouldBlock` where the page cache
+    /// does not have all that was asked for (see [`is_cold`]). The kernel is asked by the read itself (`RWF_NOWAIT`), so a
+    /// warm read costs nothing more. A file system that cannot say is taken for warm.
+    #[must_use]
+    pub fn only_warm(&self) -> Self {
+        Self { only_warm: true, ..self.clone() }
+    }
+
+    /// The same file, whose reads wait for the disk.
+    #[must_use]
+    pub fn may_wait(&self) -> Self {
+        Self { only_warm: false, ..self.clone() }
+    }
+
+    /// Whether all of a range can be read, or sent, without waiting for the disk. A guess, for ranges that are sent: pages
+    /// may come and go meanwhile.
+    #[must_use]
+    pub fn is_warm(&self, range: Range<u64>) -> bool {
+        match &self.kind {
+            Kind::Machine(file) => warm::is_warm(file, range),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.is_warm(range),
+        }
+    }
+
+    /// Brings a range into the page cache. Waits for the disk, so it belongs on the pool.
+    ///
+    /// # Errors
+    /// As the file system gives them; a file that ends before the range does is none.
+    pub fn warm_up(&self, range: Range<u64>) -> io::Result<()> {
+        let file = self.may_wait();
+        let mut buffer = vec![0; WARM_UP_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            // The cast loses nothing: the minimum is small.
+            #[allow(clippy::cast_possible_truncation)]
+            let step = (range.end - at).min(WARM_UP_BYTES as u64) as usize;
+            match file.pread(&mut buffer[..step], at)? {
+                0 => break,
+                read => at += read as u64,
+            }
+        }
+        Ok(())
+    }
+
     /// Reads from a place until the buffer is full or the file ends. Answers how much was read.
     ///
     /// # Errors
-    /// As the file system gives them.
+    /// As the file system gives them; `WouldBlock` on an [`File::only_warm`] one.
     pub fn pread(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        match &self.0 {
+        match &self.kind {
+            Kind::Machine(file) if self.only_warm => warm::pread(file, into, at),
             Kind::Machine(file) => machine::pread(file, into, at),
             #[cfg(feature = "sim")]
+            Kind::Simulated(file) if self.only_warm && !file.is_warm(at..at + into.len() as u64) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.pread(into, at),
+        }
+    }
+
+    /// When it was last written, Unix milliseconds: what the file system keeps (`mtime`), whoever wrote it.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    pub fn modified_ms(&self) -> io::Result<i64> {
+        match &self.kind {
+            Kind::Machine(file) => machine::modified_ms(file),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(file) => file.modified_ms(),
         }
     }
 
@@ -89,7 +164,7 @@ impl File {
     /// # Errors
     /// Says how far it got.
     pub fn pwrite_all(&self, bytes: &[u8], at: u64) -> Result<(), WriteError> {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => machine::pwrite_all(file, bytes, at),
             #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.pwrite_all(bytes, at),
@@ -101,7 +176,7 @@ impl File {
     /// # Errors
     /// Says how far it got.
     pub fn pwritev_all(&self, parts: &[Bytes], at: u64) -> Result<(), WriteError> {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => machine::pwritev_all(file, parts, at),
             #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.pwritev_all(parts, at),
@@ -113,7 +188,7 @@ impl File {
     /// # Errors
     /// As the file system gives them.
     pub fn len(&self) -> io::Result<u64> {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => file.metadata().map(|data| data.len()),
             #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.len(),
@@ -125,7 +200,7 @@ impl File {
     /// # Errors
     /// As the file system gives them.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => file.set_len(len),
             #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.set_len(len),
@@ -138,7 +213,7 @@ impl File {
     /// Then nothing written since the last good sync is certain, and asking again proves nothing: the kernel has
     /// marked the pages clean. Give the directory up.
     pub fn sync_data(&self) -> io::Result<()> {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => file.sync_data(),
             #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.sync_data(),
@@ -152,7 +227,7 @@ impl File {
     /// # Panics
     /// In a simulation, outside of a tokio `LocalSet`.
     pub fn sync_then(&self, then: Box<dyn FnOnce(io::Result<()>) + Send>) {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => then(file.sync_data()),
             #[cfg(feature = "sim")]
             Kind::Simulated(file) => file.sync_then(then),
@@ -180,7 +255,7 @@ impl File {
     /// Begins writing a range out in the background, so that dirty pages do not pile up until a sync. Waits for
     /// nothing and promises nothing.
     pub fn writeback(&self, range: Range<u64>) {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => {
                 machine::writeback(file, range.start, range.end.saturating_sub(range.start))
             }
@@ -191,7 +266,7 @@ impl File {
 
     /// Tells the kernel that a range will not be read again soon and may leave the page cache. A hint.
     pub fn forget(&self, range: Range<u64>) {
-        match &self.0 {
+        match &self.kind {
             Kind::Machine(file) => {
                 let len = std::num::NonZero::new(range.end.saturating_sub(range.start));
                 // A hint: whether the kernel took it changes nothing.

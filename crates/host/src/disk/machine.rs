@@ -84,6 +84,12 @@ pub(super) fn pread(file: &fs::File, into: &mut [u8], at: u64) -> io::Result<usi
     Ok(done)
 }
 
+pub(super) fn modified_ms(file: &fs::File) -> io::Result<i64> {
+    let stat = rustix::fs::fstat(file)?;
+    let ms = i128::from(stat.st_mtime) * 1000 + i128::from(stat.st_mtime_nsec) / 1_000_000;
+    Ok(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
 pub(super) fn pwrite_all(file: &fs::File, bytes: &[u8], at: u64) -> Result<(), WriteError> {
     let mut done = 0;
     while done < bytes.len() {

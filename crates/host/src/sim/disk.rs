@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::disk::{Entry, OpenMode, WriteError};
-use crate::sim::SimChance;
 use crate::sim::pages::{Pages, Snapshot};
 use crate::sim::tree::{Tree, names_of};
+use crate::sim::{SimChance, SimClock};
 
 /// Bytes that are free unless a test says otherwise.
 const FREE_BYTES: u64 = 1 << 40;
@@ -22,6 +22,7 @@ const FREE_BYTES: u64 = 1 << 40;
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
     chance: SimChance,
+    clock: SimClock,
 }
 
 /// What can be wrong with the files below a path.
@@ -48,7 +49,7 @@ struct State {
 }
 
 impl SimDisk {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, clock: SimClock) -> Self {
         let state = State {
             tree: Tree::new(),
             locks: BTreeSet::new(),
@@ -57,7 +58,7 @@ impl SimDisk {
             free_bytes: FREE_BYTES,
             life: 0,
         };
-        Self { state: Arc::new(Mutex::new(state)), chance: SimChance::new(seed) }
+        Self { state: Arc::new(Mutex::new(state)), chance: SimChance::new(seed), clock }
     }
 
     /// The power goes and comes back. What was synced is there; of the rest each sector, each file's length and each
@@ -69,6 +70,12 @@ impl SimDisk {
         state.life += 1;
         state.locks.clear();
         state.tree.crash(&self.chance);
+    }
+
+    /// The page cache lets go of what it may: reads that must not wait for the disk fail until somebody has read it. So
+    /// it is after a crash, too.
+    pub fn chill(&self) {
+        self.lock_state().tree.chill();
     }
 
     /// Breaks the files whose path begins with `prefix` (whole names; `/` for all of them).
@@ -250,14 +257,27 @@ impl SimFile {
         self.with(|pages, _| pages.read(into, place(at)))
     }
 
+    pub(crate) fn is_warm(&self, range: Range<u64>) -> bool {
+        // A file that is useless waits for nothing: the read will say what is wrong.
+        self.with(|pages, _| pages.is_warm(place(range.start)..place(range.end))).unwrap_or(true)
+    }
+
+    pub(crate) fn modified_ms(&self) -> io::Result<i64> {
+        self.with(|pages, _| pages.modified_ms())
+    }
+
     pub(crate) fn pwrite_all(&self, bytes: &[u8], at: u64) -> Result<(), WriteError> {
         let failed = |written, source| WriteError { written, source };
         self.check_writable().map_err(|error| failed(0, error))?;
         let len = self.len().map_err(|error| failed(0, error))?;
         let granted = self.grant(len, at, bytes.len());
         if granted > 0 {
-            self.with(|pages, chance| pages.write(&bytes[..granted], place(at), chance))
-                .map_err(|error| failed(0, error))?;
+            let now_ms = self.0.disk.clock.file_time_ms();
+            let write = |pages: &mut Pages, chance: &SimChance| {
+                pages.write(&bytes[..granted], place(at), chance);
+                pages.touch(now_ms);
+            };
+            self.with(write).map_err(|error| failed(0, error))?;
         }
         if granted < bytes.len() {
             return Err(failed(granted as u64, no_space()));
@@ -291,7 +311,11 @@ impl SimFile {
 
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
-        self.with(|pages, _| pages.set_len(place(len)))
+        let now_ms = self.0.disk.clock.file_time_ms();
+        self.with(|pages, _| {
+            pages.set_len(place(len));
+            pages.touch(now_ms);
+        })
     }
 
     pub(crate) fn sync_data(&self) -> io::Result<()> {

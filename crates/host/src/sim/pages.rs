@@ -1,6 +1,7 @@
 //! One simulated file: what the page cache holds, what the platter holds, and what a power cut makes of the difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::sim::SimChance;
 
@@ -27,6 +28,10 @@ pub(crate) struct Pages {
     step: u64,
     /// The youngest sync that has come to its end.
     synced: u64,
+    /// Pages that the page cache does not have: nobody has read or written them since the power came back.
+    cold: BTreeSet<u64>,
+    /// When it was last written, Unix milliseconds.
+    modified_ms: i64,
 }
 
 /// What one sync makes durable: the state at the time it was asked for.
@@ -43,7 +48,36 @@ impl Pages {
         self.cache.len()
     }
 
-    pub(crate) fn read(&self, into: &mut [u8], at: usize) -> usize {
+    /// When it was last written, Unix milliseconds.
+    pub(crate) fn modified_ms(&self) -> i64 {
+        self.modified_ms
+    }
+
+    /// It is written, or cut, now.
+    pub(crate) fn touch(&mut self, now_ms: i64) {
+        self.modified_ms = now_ms;
+    }
+
+    /// Whether the page cache has all of a range.
+    pub(crate) fn is_warm(&self, range: Range<usize>) -> bool {
+        let range = range.start..range.end.min(self.cache.len());
+        range.is_empty() || self.cold.range(pages(range.start, range.end)).next().is_none()
+    }
+
+    /// The page cache lets go of everything that it may.
+    pub(crate) fn chill(&mut self) {
+        if self.cache.is_empty() {
+            return;
+        }
+        let dirty = self.dirty_pages();
+        self.cold = pages(0, self.cache.len()).filter(|page| !dirty.contains(page)).collect();
+    }
+
+    pub(crate) fn read(&mut self, into: &mut [u8], at: usize) -> usize {
+        if !into.is_empty() && !self.cold.is_empty() {
+            let end = at.saturating_add(into.len());
+            self.cold.retain(|page| !pages(at, end).contains(page));
+        }
         let from = self.cache.get(at..).unwrap_or_default();
         let read = from.len().min(into.len());
         into[..read].copy_from_slice(&from[..read]);
@@ -63,6 +97,7 @@ impl Pages {
         self.cache[at..end].copy_from_slice(bytes);
         for sector in sectors(at, end) {
             self.dirty.insert(sector, self.step);
+            self.cold.remove(&(sector / SECTORS_PER_PAGE));
         }
         // The kernel writes out what it likes when it likes: an older version of a page may be what a crash leaves.
         if chance.one_in(8) {
@@ -160,8 +195,10 @@ impl Pages {
             platter: left,
             step: self.step,
             synced: self.step,
+            modified_ms: self.modified_ms,
             ..Self::default()
         };
+        self.chill();
     }
 
     fn surviving_len(&self, old: usize, limit: usize, chance: &SimChance) -> usize {
@@ -229,6 +266,11 @@ fn byte(sector: u64) -> usize {
 
 fn sectors(at: usize, end: usize) -> std::ops::RangeInclusive<u64> {
     (at / SECTOR) as u64..=((end - 1) / SECTOR) as u64
+}
+
+fn pages(at: usize, end: usize) -> std::ops::RangeInclusive<u64> {
+    let sectors = sectors(at, end);
+    sectors.start() / SECTORS_PER_PAGE..=sectors.end() / SECTORS_PER_PAGE
 }
 
 fn put(into: &mut Vec<u8>, at: usize, bytes: &[u8]) {

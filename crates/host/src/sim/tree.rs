@@ -144,6 +144,16 @@ impl Tree {
         }
     }
 
+    /// Every file leaves the page cache.
+    pub(crate) fn chill(&mut self) {
+        for node in self.nodes.values_mut() {
+            match node {
+                Node::File(pages) => pages.chill(),
+                Node::Dir { .. } => (),
+            }
+        }
+    }
+
     pub(crate) fn is_dir(&self, id: u64) -> bool {
         matches!(self.nodes.get(&id), Some(Node::Dir { .. }))
     }

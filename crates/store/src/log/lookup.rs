@@ -188,13 +188,13 @@ impl TimeLookup {
 
 impl Searched {
     fn new(segment: &Segment) -> Self {
-        let Segment { files, size, offsets, times, newest, dirty: _ } = segment.clone();
+        let Segment { files, size, offsets, times, newest, modified_ms: _, dirty: _ } = segment.clone();
         Self { files, size, offsets, times, newest }
     }
 
     /// Batches from the one on that holds `offset`.
     fn scan_from(&self, offset: Offset) -> io::Result<Scan> {
-        let at = self.files.position_before(offset, self.offsets, self.size)?;
+        let at = self.files.position_before(offset, self.offsets, self.size, false)?;
         let mut scan = Scan::new(self.files.open(Part::Log)?, at, self.size, LOOK_BYTES);
         while let Some(found) = scan.next_header()? {
             if found.header.end() > offset {

@@ -52,6 +52,7 @@ impl Log {
             end: if is_all { End::At(segment.size) } else { End::Before(segment.size) },
             entries: segment.offsets,
             bytes_max,
+            only_warm: false,
             next: None,
         })
     }
@@ -74,7 +75,7 @@ impl Log {
             }
         };
         let (files, entries) = (segment.files.clone(), segment.offsets);
-        Slice { files, from, upto, begin, end, entries, bytes_max, next: None }
+        Slice { files, from, upto, begin, end, entries, bytes_max, only_warm: false, next: None }
     }
 
     /// Where to look for an offset that is not remembered: index entries not yet written are known here only.

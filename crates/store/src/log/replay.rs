@@ -125,7 +125,7 @@ impl Recovery {
         };
         let (files, size, entries) = (segment.files.clone(), segment.size, segment.offsets);
         let read = |what: &'static str| failed(what, &files, Part::Log);
-        let at = files.position_before(offset, entries, size).map_err(read("read"))?;
+        let at = files.position_before(offset, entries, size, false).map_err(read("read"))?;
         let file = files.open(Part::Log).map_err(read("open"))?;
         let mut scan = Scan::new(file, at, size, super::slice::LOOK_BYTES);
         while let Some(found) = scan.next_header().map_err(read("read"))? {

@@ -29,6 +29,8 @@ pub(crate) struct Segment {
     pub(crate) times: u32,
     /// The largest timestamp, and the last offset of the first batch that has it.
     pub(crate) newest: TimeEntry,
+    /// When its file was last written, Unix milliseconds: its age where no record has a timestamp. Known of closed ones.
+    pub(crate) modified_ms: Option<i64>,
     /// Whether it may hold bytes, or be a name, that a power cut would take.
     pub(crate) dirty: bool,
 }
@@ -36,11 +38,21 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn new(files: Arc<SegmentFiles>) -> Self {
         let newest = TimeEntry { timestamp: NO_TIMESTAMP, last: files.base };
-        Self { files, size: 0, offsets: 0, times: 0, newest, dirty: true }
+        Self { files, size: 0, offsets: 0, times: 0, newest, modified_ms: None, dirty: true }
     }
 
     pub(crate) fn base(&self) -> Offset {
         self.files.base
+    }
+
+    /// When the file was last written, where that is its age, as Kafka's `LogSegment.largestTimestamp` has it: no record has
+    /// a timestamp. Not at any time when nobody can say: such a segment goes only by size.
+    pub(crate) fn written_ms(&self) -> i64 {
+        if self.newest.timestamp > NO_TIMESTAMP {
+            return i64::MAX;
+        }
+        let ask = || self.files.open(Part::Log).and_then(|log| log.modified_ms()).ok();
+        self.modified_ms.or_else(ask).unwrap_or(i64::MAX)
     }
 }
 
@@ -150,6 +162,8 @@ impl Active {
 
     /// No more batches will follow: the time index ends with the largest timestamp, and both files end with an entry.
     pub(crate) fn close(&mut self) -> io::Result<()> {
+        // Asked now, while the file is open: retention must not open a thousand files to learn their age.
+        self.segment.modified_ms = Some(self.segment.written_ms());
         self.push_newest();
         self.flush_indexes()?;
         trim(&self.segment.files.create(Part::Index)?, u64::from(self.offsets.written()) * 8)?;

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use ottla_host::File;
+use ottla_host::{File, is_cold};
 use ottla_rules::ids::Offset;
 
 use super::{
@@ -26,6 +26,8 @@ pub struct Slice {
     /// Entries to be found in the file of the offset index.
     pub(crate) entries: u32,
     pub(crate) bytes_max: usize,
+    /// Reads must not wait for a disk.
+    pub(crate) only_warm: bool,
     /// The next segment, read when this one has nothing from `from` on (compaction leaves gaps).
     pub(crate) next: Option<Box<Slice>>,
 }
@@ -62,6 +64,12 @@ pub struct FileRange {
 }
 
 impl FileRange {
+    /// The same for a thread that must not wait for a disk: reading fails where it would (`ottla_host::is_cold`).
+    #[must_use]
+    pub fn only_warm(&self) -> Self {
+        Self { file: self.file.only_warm(), ..self.clone() }
+    }
+
     /// Reads the bytes.
     ///
     /// # Errors
@@ -92,6 +100,15 @@ impl Slice {
         self
     }
 
+    /// The same for a thread that must not wait for a disk: reading fails where it would (`ottla_host::is_cold`), and the
+    /// slice is to be read again, without this, where waiting is allowed.
+    #[must_use]
+    pub fn only_warm(mut self) -> Self {
+        self.only_warm = true;
+        self.next = self.next.map(|next| Box::new(next.only_warm()));
+        self
+    }
+
     /// Finds the batches: from the one that holds the first offset (or the next one, in a gap), whole, none of them
     /// reaching beyond the upper bound, together no longer than asked for; but one batch, whatever its size, if
     /// `at_least_one`. Reads a few headers, so it belongs where a cold disk may be waited for.
@@ -99,7 +116,7 @@ impl Slice {
     /// # Errors
     /// `NotFound` when the segment was deleted longer ago than `file.delete.delay.ms`.
     pub fn read(self, at_least_one: bool) -> io::Result<FileRange> {
-        let file = self.files.open(Part::Log)?;
+        let file = self.files.open_for(Part::Log, self.only_warm)?;
         let limit = match self.end {
             End::At(at) | End::Before(at) => at,
         };
@@ -107,14 +124,14 @@ impl Slice {
         let Some(begin) = self.find_begin(&mut scan, limit)? else {
             return match self.next {
                 Some(next) => next.read(at_least_one),
-                None => Ok(FileRange { file, at: 0, len: 0 }),
+                None => Ok(FileRange { file: file.may_wait(), at: 0, len: 0 }),
             };
         };
         let end = match self.end {
             End::At(at) if at - begin <= self.bytes_max as u64 => at,
             End::At(_) | End::Before(_) => self.find_end(&mut scan, begin, limit, at_least_one)?,
         };
-        Ok(FileRange { file, at: begin, len: end - begin })
+        Ok(FileRange { file: file.may_wait(), at: begin, len: end - begin })
     }
 
     /// Where the batch begins that holds `from`, or the first one after it.
@@ -122,7 +139,7 @@ impl Slice {
         let mut at = match self.begin {
             Begin::At(at) => return Ok((at < limit).then_some(at)),
             Begin::After(at) => at,
-            Begin::Indexed => self.files.position_before(self.from, self.entries, limit)?,
+            Begin::Indexed => self.files.position_before(self.from, self.entries, limit, self.only_warm)?,
         };
         scan.seek(at);
         while let Some(found) = scan.next_header()? {
@@ -138,8 +155,8 @@ impl Slice {
     fn find_end(&self, scan: &mut Scan, begin: u64, limit: u64, at_least_one: bool) -> io::Result<u64> {
         let target = limit.min(begin + self.bytes_max as u64);
         let upto = self.upto;
-        let near =
-            self.files.indexed(self.entries, limit, |entry| entry.position <= target && entry.last < upto)?;
+        let is_near = |entry: &OffsetEntry| entry.position <= target && entry.last < upto;
+        let near = self.files.indexed(self.entries, limit, self.only_warm, is_near)?;
         let mut end = near.map_or(begin, |entry| entry.position).max(begin);
         scan.seek(end);
         while end < target {
@@ -169,8 +186,9 @@ impl SegmentFiles {
         offset: Offset,
         entries: u32,
         limit: u64,
+        only_warm: bool,
     ) -> io::Result<u64> {
-        let entry = self.indexed(entries, limit, |entry| entry.last <= offset)?;
+        let entry = self.indexed(entries, limit, only_warm, |entry| entry.last <= offset)?;
         Ok(entry.map_or(0, |entry| entry.position))
     }
 
@@ -179,18 +197,21 @@ impl SegmentFiles {
         self: &Arc<Self>,
         entries: u32,
         limit: u64,
+        only_warm: bool,
         is_before: impl Fn(&OffsetEntry) -> bool,
     ) -> io::Result<Option<OffsetEntry>> {
         if entries == 0 {
             return Ok(None);
         }
         // A lost or damaged index makes reading slow, not wrong; it is made anew when the log is next recovered.
-        let Ok(index) = self.open(Part::Index) else { return Ok(None) };
-        let Ok(Some((_, entry))) = index::search(&index, self.base, entries, is_before) else {
-            return Ok(None);
+        let index = self.open_for(Part::Index, only_warm);
+        let entry = match index.and_then(|index| index::search(&index, self.base, entries, is_before)) {
+            Ok(Some((_, entry))) => entry,
+            Err(error) if is_cold(&error) => return Err(error),
+            Ok(None) | Err(_) => return Ok(None),
         };
-        let mut scan =
-            Scan::new(self.open(Part::Log)?, entry.position, limit, ottla_rules::batch::HEADER_BYTES);
+        let log = self.open_for(Part::Log, only_warm)?;
+        let mut scan = Scan::new(log, entry.position, limit, ottla_rules::batch::HEADER_BYTES);
         Ok(scan.next_header()?.filter(|found| last_of(found) == entry.last).map(|_| entry))
     }
 }
