@@ -66,6 +66,8 @@ async fn run(host: Host, config: Config) -> Result<(), String> {
         node.cluster_id(),
         node.id(),
     ));
+    #[cfg(feature = "provoke")]
+    node.provoke_on_signal().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let signal = drain.asked().await;
     leave(node, &mut drain, signal).await
 }

@@ -204,6 +204,26 @@ impl Node {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
+    /// From now on SIGUSR2 makes the actor of partition 0 of the topic `ledger` panic. For tests of what happens then.
+    ///
+    /// # Errors
+    /// When the kernel has no file descriptor left for it.
+    #[cfg(feature = "provoke")]
+    pub fn provoke_on_signal(&self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut asked = signal(SignalKind::user_defined2())?;
+        let directory = self.crew.directory().clone();
+        actix_rt::spawn(async move {
+            while asked.recv().await.is_some() {
+                let Some(topic) = directory.image().topic_named("ledger").map(|topic| topic.id) else {
+                    continue;
+                };
+                directory.tell(PartitionId { topic, index: 0 }, ottla_actors::partition::Provoke);
+            }
+        });
+        Ok(())
+    }
+
     /// Leaves in order: no new connections, the answers in flight, the partitions synced, the store marked clean.
     /// Takes less than five seconds. False when something could not be finished; nothing acknowledged is lost then.
     pub async fn stop(self) -> bool {

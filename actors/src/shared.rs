@@ -124,6 +124,8 @@ impl Shared {
             return;
         }
         log::error!(error:% = why; "a sync failed, the data directory is lost: appends are refused until the node is restarted");
+        // The next process must not believe what this one has seen fail.
+        self.store.mark_suspect();
         for partition in self.directory.partitions() {
             self.directory.tell(partition, PersistFailed);
         }

@@ -123,8 +123,12 @@ impl Node {
     }
 
     async fn read(&self, from: PartitionId) -> Result<(Vec<u8>, Offset), ReadError> {
+        self.read_from(from, Offset(0)).await
+    }
+
+    async fn read_from(&self, from: PartitionId, offset: Offset) -> Result<(Vec<u8>, Offset), ReadError> {
         let ask =
-            ReadAsk { from: Offset(0), current_epoch: None, last_fetched_epoch: None, committed_only: false };
+            ReadAsk { from: offset, current_epoch: None, last_fetched_epoch: None, committed_only: false };
         let (reply, answer) = Reply::once();
         self.crew().directory().tell(from, PlanRead { ask, bytes_max: 1 << 20, bell: None, reply });
         let plan = answer.await?;
@@ -408,6 +412,103 @@ fn one_failed_sync_ends_the_whole_directory_and_no_stop_is_clean_after_it() {
 
         assert!(!node.stop().await, "what a failed sync left is not clean");
     });
+}
+
+#[test]
+fn what_a_failed_sync_left_is_written_again_before_anybody_counts_on_it() {
+    // On pages of its own: what comes later must not save it by being written beside it.
+    let large = format!("{}safe in the journal", "x".repeat(10_000));
+    for seed in 0..20 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            node.append_for_sure(partition(0), &large).await;
+            // The segments cannot be synced, and their pages are clean from then on.
+            let segment = "/data/payments-0/00000000000000000000.log";
+            home.world.disk().break_below(segment, Fault::FailNextSync);
+            assert!(!node.stop().await, "what a failed sync left is not clean");
+        });
+        // The process starts again, the machine has not: all of it can still be read.
+        home.live(async |node| {
+            node.append_for_sure(partition(0), "second").await;
+            assert!(node.stop().await, "seed {seed}");
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            assert_eq!(node.append_for_sure(partition(0), "third").await, Offset(2), "seed {seed}");
+            let (bytes, _) = node.read(partition(0)).await.unwrap();
+            assert!(holds(&bytes, &large) && holds(&bytes, "second"), "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn what_a_reader_saw_of_a_failed_sync_of_the_journal_stays() {
+    for seed in 0..20 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            node.append_for_sure(partition(0), "first").await;
+            home.world.disk().break_below("/data/.ottla/journal", Fault::FailNextSync);
+            assert_eq!(node.append(partition(0), "never promised").await, Err(AppendError::Storage));
+        });
+        let seen = home.live(async |node| {
+            let end = node.append_for_sure(partition(0), "second").await;
+            (end, holds(&node.read(partition(0)).await.unwrap().0, "never promised"))
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            let end = node.append_for_sure(partition(0), "third").await;
+            assert_eq!(end.0, seen.0.0 + 1, "seed {seed}");
+            let (bytes, _) = node.read(partition(0)).await.unwrap();
+            assert!(holds(&bytes, "first") && holds(&bytes, "second"), "seed {seed}");
+            assert!(!seen.1 || holds(&bytes, "never promised"), "seed {seed}: it was read, and is gone");
+        });
+    }
+}
+
+const NUMBERS: [&str; 5] = ["zero.", "one.", "two.", "three.", "four."];
+
+#[test]
+fn a_power_cut_around_a_move_of_the_log_start_leaves_one_start_or_the_other_and_all_behind_it() {
+    for seed in 0..60 {
+        let home = Home::new(seed);
+        // All that is there is deleted, or the first half; before the cut nothing more comes, or a record.
+        let (upto, more) = (if seed % 2 == 0 { 4 } else { 2 }, seed % 4 < 2);
+        let answered = home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            for value in &NUMBERS[..4] {
+                node.append_for_sure(partition(0), value).await;
+            }
+            let (reply, mut answer) = {
+                let (reply, answer) = Reply::once();
+                (reply, Box::pin(answer))
+            };
+            node.crew().directory().tell(partition(0), DeleteBefore { upto: Some(Offset(upto)), reply });
+            if more {
+                node.append_for_sure(partition(0), NUMBERS[4]).await;
+            }
+            let cut = tokio::time::sleep(Duration::from_millis(seed % 25));
+            tokio::select! {
+                told = &mut answer => { assert_eq!(told, Ok(Offset(upto))); true }
+                () = cut => false,
+            }
+        });
+        home.lose_power(seed);
+        home.live(async |node| {
+            let end = node.append_for_sure(partition(0), "last").await;
+            assert_eq!(end, Offset(if more { 5 } else { 4 }), "seed {seed}: the end moved");
+            let (reply, answer) = Reply::once();
+            let look = LookUp { wanted: Wanted::Earliest, committed_only: false, current_epoch: None, reply };
+            node.crew().directory().tell(partition(0), look);
+            let start = answer.await.unwrap().unwrap().offset.0;
+            assert!(start == upto || (start == 0 && !answered), "seed {seed}: it begins at {start}");
+            let (bytes, _) = node.read_from(partition(0), Offset(start)).await.unwrap();
+            for value in NUMBERS[start as usize..end.0 as usize].iter().chain(&["last"]) {
+                assert!(holds(&bytes, value), "seed {seed}: {value} is lost");
+            }
+        });
+    }
 }
 
 #[cfg(feature = "provoke")]

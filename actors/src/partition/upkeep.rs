@@ -86,6 +86,7 @@ impl PartitionActor {
                 ottla_store::facts::checkpoint::advance(facts, id, checkpoint).and_then(|()| facts.flush());
             if let Err(error) = &kept {
                 log::error!(partition:% = id, error:% = error; "the log start is not kept");
+                shared.lose(error);
             }
             me.do_send(StartMoved { to, safe: kept.is_ok() });
         });
@@ -261,6 +262,9 @@ impl PartitionActor {
             let done = if delete { remove(log) } else { rest(&mut log, &shared, &snapshot.0, &snapshot.1) };
             if let Err(error) = &done {
                 log::error!(partition:% = name, error:% = error; "the partition could not leave in order");
+                if !delete {
+                    shared.lose(error);
+                }
             }
             reply.send(done.map_err(|_| ReadError::Storage));
         });

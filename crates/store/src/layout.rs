@@ -6,6 +6,7 @@
 //!   .ottla/format          the version of everything below
 //!   .ottla/facts/          sled
 //!   .ottla/journal/        the journal
+//!   .ottla/suspect         a sync failed: pages that look clean may not be on the disk
 //!   <topic>-<partition>/   one partition, as in Kafka:
 //!     partition.metadata     which topic id the files belong to
 //!     00000000000000000000.log  .index  .timeindex
@@ -18,6 +19,9 @@ use ottla_rules::ids::Offset;
 
 /// The directory of our own files within a data directory.
 pub const OWN: &str = ".ottla";
+
+/// The mark that a sync has failed.
+pub(crate) const SUSPECT: &str = "suspect";
 /// The end of a partition directory that is to be deleted.
 pub const DELETED_DIR: &str = "-delete";
 /// The end of a segment file that is to be deleted.

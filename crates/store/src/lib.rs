@@ -12,6 +12,7 @@ pub mod journal;
 pub mod layout;
 pub mod log;
 pub mod store;
+mod suspect;
 
 pub use ballast::Ballast;
 pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};

@@ -15,6 +15,7 @@ use crate::{
     files::{Dir, Files},
     layout,
     log::{LogError, Place},
+    suspect,
 };
 
 /// The version of everything in a data directory; an older process refuses a newer one.
@@ -88,6 +89,7 @@ struct Inner {
     chance: Chance,
     identity: Mutex<Identity>,
     was_clean: bool,
+    is_suspect: bool,
     /// Held as long as anyone has the store, or until it is released.
     lock: Mutex<Option<LockFile>>,
 }
@@ -110,6 +112,13 @@ impl Store {
         check_format(&disk, &dir)?;
         let on_disk = matches!(kind, FactsKind::Sled);
         let ballast = on_disk.then(|| Ballast::new(disk.clone(), layout::own(&dir, "ballast")));
+        let is_suspect = suspect::is_marked(&disk, &dir);
+        if is_suspect {
+            log::warn!(dir:% = dir.display(); "a sync failed before: what is not known to be synced is written again");
+            for own in ["facts", "journal"] {
+                suspect::write_dir_again(&disk, &layout::own(&dir, own)).map_err(unusable)?;
+            }
+        }
         let facts = Facts::open(kind, &layout::own(&dir, "facts"), ballast.clone()).map_err(unreadable)?;
         let identity = match facts::identity::get(&facts).map_err(unreadable)? {
             Some(identity) => identity,
@@ -134,6 +143,7 @@ impl Store {
                 chance,
                 identity,
                 was_clean,
+                is_suspect,
                 lock: Mutex::new(Some(lock)),
             }),
         })
@@ -204,7 +214,27 @@ impl Store {
     /// Everything is written and synced: the last act of a clean stop.
     pub fn mark_clean(&self) -> Result<(), FactsError> {
         facts::identity::set_clean(self.facts(), true)?;
-        self.facts().flush()
+        self.facts().flush()?;
+        // Left behind it costs the next start time and nothing else.
+        if let Err(error) = suspect::clear(self.disk(), self.path()) {
+            log::warn!(error:% = error; "the mark of a failed sync is not taken away");
+        }
+        Ok(())
+    }
+
+    /// A sync failed: the next start must not believe pages that look clean. Until then nothing here is to be synced.
+    pub fn mark_suspect(&self) {
+        if let Err(error) = suspect::mark(self.disk(), self.path()) {
+            log::error!(
+                error:% = error;
+                "a failed sync cannot be noted: start the machine again before this process, or records may be lost at the next power cut"
+            );
+        }
+    }
+
+    /// Whether a sync failed in the life before: what is above a recovery point is written again before it counts.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.inner.is_suspect
     }
 
     /// Lets another process have the directory, whoever still holds this value: the very last act of a stop.

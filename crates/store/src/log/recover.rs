@@ -35,6 +35,7 @@ use crate::{
     files::SegmentFiles,
     layout::{self, Part},
     store::Store,
+    suspect,
 };
 
 /// Bytes read at once.
@@ -229,7 +230,8 @@ impl Recovery {
         let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
         let len = log.len().map_err(failed("read", &files, Part::Log))?;
         let mut active = resume(Segment::new(files.clone()), trusted, len);
-        let mut scan = Scan::new(log.clone(), active.segment.size, len, CHUNK_BYTES);
+        let from = active.segment.size;
+        let mut scan = Scan::new(log.clone(), from, len, CHUNK_BYTES);
         let mut end = if active.segment.size == 0 { Some(files.base) } else { None };
         let why = loop {
             if scan.position() == len {
@@ -252,6 +254,11 @@ impl Recovery {
             log.sync_data().map_err(failed("sync", &files, Part::Log))?;
         }
         active.segment.dirty = end > self.log.recovery_point || self.cut.is_some();
+        if active.segment.dirty && self.log.store.is_suspect() {
+            let again = suspect::write_again(&log, from..scan.position());
+            again.map_err(failed("write again", &files, Part::Log))?;
+            active.renew_indexes().map_err(failed("write again", &files, Part::Index))?;
+        }
         self.close_active()?;
         self.log.active = Some(active);
         Ok(end)

@@ -13,7 +13,7 @@ use super::{
     config::LogConfig,
     index::{Entry, Growing, OffsetEntry, TimeEntry},
 };
-use crate::{files::SegmentFiles, layout::Part};
+use crate::{files::SegmentFiles, layout::Part, suspect};
 
 /// The largest timestamp of a segment that has no record yet, as Kafka's `RecordBatch.NO_TIMESTAMP`.
 pub(crate) const NO_TIMESTAMP: i64 = -1;
@@ -156,6 +156,15 @@ impl Active {
             let flushed = self.times.flush(base, &self.segment.files.create(Part::TimeIndex)?);
             self.segment.times = self.times.written();
             flushed?;
+        }
+        Ok(())
+    }
+
+    /// Writes the files of the indexes again, as they are.
+    pub(crate) fn renew_indexes(&self) -> io::Result<()> {
+        for part in [Part::Index, Part::TimeIndex] {
+            let file = self.segment.files.create(part)?;
+            suspect::write_again(&file, 0..file.len()?)?;
         }
         Ok(())
     }
