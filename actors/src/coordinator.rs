@@ -191,6 +191,8 @@ impl CoordinatorActor {
                 ctx.notify_later(KeepAgain(decided), FULL_PAUSE);
             }
             FactsError::Damaged { .. } | FactsError::Failed(_) => {
+                // A later sync of the same file would succeed and prove nothing.
+                self.shared.lose(error);
                 // What was decided on top of it cannot stand either: back to what is known to be safe.
                 self.changes.clear();
                 let safe = self.applying.last_key_value().map(|(_, (image, _))| image.clone());

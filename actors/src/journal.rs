@@ -215,6 +215,7 @@ impl Handler<SyncDone> for JournalActor {
             log::error!(error:% = error; "the journal cannot be synced");
             return self.lose(&JournalError::Lost);
         }
+        self.journal.synced();
         // One message a partition: a later end covers the earlier ones, which come in order.
         let mut ends = BTreeMap::new();
         for (partition, to, end) in mem::take(&mut self.in_flight).unwrap_or_default() {

@@ -30,10 +30,11 @@ class Broker:
         self.log = open(log_path, "ab")
         self.process = None
 
-    def start(self, patience_s=60):
-        """Starts the process and returns the seconds until it answered a request (ApiVersions)."""
+    def start(self, patience_s=60, env=None):
+        """Starts the process, with more in its environment, and returns the seconds until it answered a request (ApiVersions)."""
         began = time.monotonic()
-        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env={**os.environ, **(env or {})})
         while True:
             if self.process.poll() is not None:
                 raise SystemExit(f"the broker ended with {self.process.returncode} at start; its log: {self.log.name}")

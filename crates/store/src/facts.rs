@@ -17,6 +17,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use ottla_host::Disk;
+
 use crate::{
     ballast::Ballast,
     facts::{memory::MemoryFacts, tree::Tree},
@@ -68,7 +70,7 @@ pub struct Facts {
 
 #[derive(Debug)]
 enum Kind {
-    Sled(Tree),
+    Sled(Box<Tree>),
     Memory(MemoryFacts),
 }
 
@@ -78,10 +80,15 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 impl Facts {
     /// Opens the facts in `dir` (created when missing), or those of the given memory. The ballast is given away when the disk
     /// has no room for them.
-    pub fn open(kind: FactsKind, dir: &Path, ballast: Option<Ballast>) -> Result<Self, FactsError> {
+    pub fn open(
+        kind: FactsKind,
+        disk: &Disk,
+        dir: &Path,
+        ballast: Option<Ballast>,
+    ) -> Result<Self, FactsError> {
         let kind = match kind {
             FactsKind::Memory(memory) => Kind::Memory(memory),
-            FactsKind::Sled => Kind::Sled(Tree::open(dir, ballast)?),
+            FactsKind::Sled => Kind::Sled(Box::new(Tree::open(disk.clone(), dir, ballast)?)),
         };
         Ok(Self { kind: Arc::new(kind) })
     }

@@ -140,6 +140,8 @@ pub struct Journal {
     staging: Staging,
     files: BTreeMap<FileNumber, File>,
     current: Option<FileNumber>,
+    /// Something was written to the current file since it was last synced.
+    dirty: bool,
     lost: bool,
 }
 
@@ -176,7 +178,8 @@ impl Journal {
             found.sizes.insert(number, bytes);
         }
         let staging = Staging::new(limits, &found.sizes, found.laps);
-        let journal = Self { disk, dir, salt, staging, files: found.files, current: None, lost: false };
+        let journal =
+            Self { disk, dir, salt, staging, files: found.files, current: None, dirty: false, lost: false };
         Ok((journal, found.entries))
     }
 
@@ -217,6 +220,7 @@ impl Journal {
             return Ok(());
         }
         if let Some(before) = self.current.replace(number)
+            && std::mem::take(&mut self.dirty)
             && let Some(file) = self.files.get(&before)
         {
             file.sync_data()
@@ -226,7 +230,7 @@ impl Journal {
     }
 
     fn write(
-        &self,
+        &mut self,
         entries: &[Entry],
         number: FileNumber,
         at: u64,
@@ -244,6 +248,7 @@ impl Journal {
         }
         let failed = |error| JournalError::io("write to", &file::path(&self.dir, number), error);
         let file = self.files.get(&number).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        self.dirty = true;
         file.pwritev_all(&parts, at).map_err(|error| failed(error.into()))
     }
 
@@ -292,6 +297,12 @@ impl Journal {
         }
         self.hand_out(chores, needs);
         Ok(())
+    }
+
+    /// The sync of the file given out by [`Journal::append`] is over, and nothing was appended since it was asked for: the
+    /// next lap need not wait for another one.
+    pub fn synced(&mut self) {
+        self.dirty = false;
     }
 
     /// A sync of a file given out by [`Journal::append`] failed: nothing is taken any more, and nothing is tried again.

@@ -119,7 +119,8 @@ impl Store {
                 suspect::write_dir_again(&disk, &layout::own(&dir, own)).map_err(unusable)?;
             }
         }
-        let facts = Facts::open(kind, &layout::own(&dir, "facts"), ballast.clone()).map_err(unreadable)?;
+        let facts =
+            Facts::open(kind, &disk, &layout::own(&dir, "facts"), ballast.clone()).map_err(unreadable)?;
         let identity = match facts::identity::get(&facts).map_err(unreadable)? {
             Some(identity) => identity,
             None => {

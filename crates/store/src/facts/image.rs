@@ -55,6 +55,7 @@ fn decode(name: &[u8], bytes: &[u8]) -> Result<Change, FactsError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use ottla_host::Disk;
     use ottla_rules::{cluster::Image, ids::TopicId};
 
     use super::*;
@@ -62,7 +63,9 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_deleted_leaves_nothing_behind() {
-        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref(), None).unwrap();
+        let facts =
+            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref(), None)
+                .unwrap();
         let id = TopicId([7; 16]);
         let made =
             Change::TopicCreated { id, name: "t".into(), partitions: vec![], configs: BTreeMap::new() };
@@ -80,7 +83,9 @@ mod tests {
 
     #[test]
     fn a_damaged_change_is_named_and_not_guessed_at() {
-        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), "unused".as_ref(), None).unwrap();
+        let facts =
+            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref(), None)
+                .unwrap();
         facts.put(b"m/n", &[VERSION, 0xff, 0xff, 0xff]).unwrap();
         assert!(matches!(load(&facts), Err(FactsError::Damaged { .. })));
     }

@@ -4,24 +4,37 @@
 //! opened again, first when the [`Ballast`] has been given away, then whenever somebody asks. What was put and not yet flushed
 //! is kept in memory until a flush has returned, and is put again then. Any other failure is for good, as it is for a
 //! segment: after a failed fsync nobody knows what is on the disk.
+//!
+//! sled's own flush asks the kernel to write its pages out (`sync_file_range`), which covers neither the file's size nor the
+//! disk's cache: an fsync of ours follows each.
 
 use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, RwLock, RwLockReadGuard},
+    sync::{
+        Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use ottla_host::{Disk, OpenMode};
 
 use super::{FactsError, Pair};
 use crate::{ballast::Ballast, files::lock};
 
 /// Memory that sled may use for its cache. Facts are few and small, and most are read once, at start.
 const CACHE_BYTES: u64 = 4 << 20;
+/// sled's name for the file that everything is in.
+const DB_FILE: &str = "db";
 
 /// The facts of one data directory, in sled.
 #[derive(Debug)]
 pub(super) struct Tree {
+    disk: Disk,
     dir: PathBuf,
+    /// A failed fsync: no later one is believed.
+    lost: AtomicBool,
     ballast: Option<Ballast>,
     /// None while the disk has no room to open it.
     db: RwLock<Option<sled::Db>>,
@@ -38,9 +51,19 @@ struct Pending {
 }
 
 impl Tree {
-    pub(super) fn open(dir: &Path, ballast: Option<Ballast>) -> Result<Self, FactsError> {
-        let tree = Self { dir: dir.to_owned(), ballast, db: RwLock::new(None), pending: Mutex::default() };
+    pub(super) fn open(disk: Disk, dir: &Path, ballast: Option<Ballast>) -> Result<Self, FactsError> {
+        let tree = Self {
+            disk,
+            dir: dir.to_owned(),
+            lost: AtomicBool::new(false),
+            ballast,
+            db: RwLock::new(None),
+            pending: Mutex::default(),
+        };
         tree.reopen()?;
+        // The names of a new directory, and of the file in it.
+        let mut names = [Some(dir), dir.parent()].into_iter().flatten();
+        names.try_for_each(|dir| tree.disk.sync_dir(dir)).map_err(|error| refused(&error))?;
         Ok(tree)
     }
 
@@ -79,8 +102,21 @@ impl Tree {
             Err(FactsError::Full(_)) => self.reopen()?,
             flushed => flushed?,
         }
+        self.sync()?;
         lock(&self.pending).last.retain(|_, (number, _)| *number > upto);
         Ok(())
+    }
+
+    /// Makes what sled has written survive a power cut.
+    fn sync(&self) -> Result<(), FactsError> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(FactsError::Failed("an earlier sync of them failed".to_owned()));
+        }
+        let synced = self.disk.open(self.dir.join(DB_FILE), OpenMode::Read).and_then(|file| file.sync_data());
+        synced.map_err(|error| {
+            self.lost.store(true, Ordering::Relaxed);
+            refused(&error)
+        })
     }
 
     /// Asks for something that changes nothing; a second time when the disk had no room and has now.
@@ -102,7 +138,7 @@ impl Tree {
     }
 
     fn held(&self) -> RwLockReadGuard<'_, Option<sled::Db>> {
-        self.db.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reopen(&self) -> Result<(), FactsError> {
@@ -111,7 +147,7 @@ impl Tree {
 
     /// Opens sled anew and puts what was not flushed, with the ballast's room when there is none otherwise.
     fn reopen_with(&self, pending: &Pending) -> Result<(), FactsError> {
-        let mut db = self.db.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         let open = || {
             let opened = open(&self.dir)?;
             for (key, (_, value)) in &pending.last {
@@ -148,6 +184,10 @@ fn open(dir: &Path) -> sled::Result<sled::Db> {
         // Our own flush says when a fact is safe; a timer would only hide a missing one.
         .flush_every_ms(None)
         .open()
+}
+
+fn refused(error: &io::Error) -> FactsError {
+    FactsError::Failed(error.to_string())
 }
 
 fn failed(error: sled::Error) -> FactsError {
