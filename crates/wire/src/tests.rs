@@ -49,10 +49,18 @@ impl Dice {
     }
 }
 
+/// How often a test rolls the dice: as said in the environment (for a long run), else `unless_said`, which is what every
+/// run can afford. CONTRIBUTING.md has the long run.
+fn rolls(variable: &str, unless_said: u64) -> u64 {
+    let Ok(said) = std::env::var(variable) else { return unless_said };
+    said.parse().unwrap_or_else(|_| panic!("{variable}={said:?} is no count"))
+}
+
 mod differential;
 mod golden;
 mod hostile;
 mod java;
+mod spoiled;
 
 use crate::{Field, Message, Reader, Shape, Writer};
 

@@ -7,7 +7,7 @@ use kafka_protocol::{
 };
 use ottla_rules::ids::TopicId;
 
-use super::{Dice, arbitrary, decoded, encoded, every_message, java};
+use super::{Dice, arbitrary, decoded, encoded, every_message, java, rolls};
 use crate::{
     Field, Message, Shape,
     fetch::{self, Chunk, Records},
@@ -18,7 +18,10 @@ use crate::{
     reader::Reader,
 };
 
-const SEEDS: u64 = 150;
+/// Random instances of each message in each version.
+fn seeds() -> u64 {
+    rolls("OTTLA_INSTANCES", 150)
+}
 
 fn their_bytes<T: Encodable>(message: &T, version: i16) -> Bytes {
     let mut bytes = BytesMut::new();
@@ -50,7 +53,7 @@ where
             "nobody vouches for {} v{version}",
             O::NAME
         );
-        for seed in 0..SEEDS {
+        for seed in 0..seeds() {
             let message: O = arbitrary(seed, version);
             let bytes = if theirs_has_it {
                 agree::<O, T>(&message, version, seed)
@@ -109,7 +112,7 @@ fn produce_request(seed: u64, version: i16) -> ProduceRequest {
 #[test]
 fn produce_requests_are_what_the_others_read_and_write() {
     for version in ProduceRequest::MIN_VERSION..=ProduceRequest::MAX_VERSION {
-        for seed in 0..4 * SEEDS {
+        for seed in 0..seeds() {
             let request = produce_request(seed, version);
             let bytes = agree::<_, theirs::ProduceRequest>(&request, version, seed);
             let read = ProduceRequest::decode(BytesMut::from(bytes), version);
@@ -154,7 +157,7 @@ fn hollow(mut response: ours::fetch::FetchResponse) -> (ours::fetch::FetchRespon
 fn a_fetch_response_with_its_gaps_filled_is_the_response_with_its_records() {
     type FetchResponse = ours::fetch::FetchResponse;
     for version in FetchResponse::MIN_VERSION..=FetchResponse::MAX_VERSION {
-        for seed in 0..SEEDS {
+        for seed in 0..seeds() {
             let whole: FetchResponse = arbitrary(seed, version);
             let (response, records) = hollow(whole.clone());
 
