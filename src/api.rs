@@ -138,26 +138,23 @@ fn first_fields(frame: &BytesMut) -> Result<(i16, i16, i32), DecodeError> {
 pub(crate) struct Response {
     head: Bytes,
     rest: Vec<Piece>,
-    bytes: usize,
 }
 
 impl Response {
     /// An answer that is all in memory.
     pub(crate) fn of(header: &RequestHeader, body: &impl Message) -> Response {
         let head = frame::response(header.version, header.correlation_id, body);
-        let bytes = head.len();
-        Response { head, rest: Vec::new(), bytes }
+        Response { head, rest: Vec::new() }
     }
 
     /// An answer in pieces, which begin with its length.
     pub(crate) fn in_pieces(rest: Vec<Piece>) -> Response {
-        let bytes = rest.iter().map(Piece::len).sum();
-        Response { head: Bytes::new(), rest, bytes }
+        Response { head: Bytes::new(), rest }
     }
 
-    /// How many bytes it puts on the wire.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes
+    /// How many bytes it holds in memory. Ranges of files hold none, however long they are.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.head.len() + self.rest.iter().map(Piece::bytes_in_memory).sum::<usize>()
     }
 
     /// What is to be written, in order.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use ottla_actors::stage::reply::Replies;
 use ottla_host::Socket;
+use ottla_rules::limits::{CONNECTION_BYTES_ALWAYS, REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX};
 use ottla_wire::frame::FrameError;
 use tokio::time::Sleep;
 
@@ -45,6 +46,9 @@ pub(crate) enum Ending {
     /// Silent for `connections.max.idle.ms`.
     #[error("idle for too long")]
     Idle,
+    /// Half a request, which kept others waiting.
+    #[error("the rest of a request did not come in time, and the room it takes is needed")]
+    Stalled,
     /// The node is stopping and everything is answered.
     #[error("the node is stopping")]
     Leaving,
@@ -69,6 +73,8 @@ pub(crate) struct Connection {
     /// Tells of the client's end while we are blind and something is waited for.
     hung_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
     idle: Idle,
+    /// Rings while a large request is arriving; `None` as soon as it is here.
+    arriving: Option<Pin<Box<Sleep>>>,
 }
 
 /// The idle clock: armed once, and looked at again only when it rings.
@@ -104,6 +110,7 @@ impl Connection {
             is_blind: false,
             hung_up: None,
             idle,
+            arriving: None,
         }
     }
 
@@ -155,7 +162,7 @@ impl Connection {
             };
             self.share.give(finished.request_bytes);
             let Some(response) = finished.response else { continue };
-            self.share.take(response.len());
+            self.share.take(response.bytes_in_memory());
             for piece in response.into_pieces() {
                 self.outbox.push(piece);
             }
@@ -174,16 +181,21 @@ impl Connection {
         let mut moved = false;
         while !self.outbox.is_empty() {
             let Poll::Ready(written) = self.outbox.poll_write(&mut self.socket, cx)? else { break };
-            self.share.give(written);
+            self.share.give(written.from_memory);
             moved = true;
         }
         Ok(moved)
     }
 
+    /// True when the client should take the answers it has before it is served further.
+    fn is_untaken(&self) -> bool {
+        self.outbox.len() > UNTAKEN_BYTES_MAX
+    }
+
     /// Begins the requests that are here and whose turn it is.
     fn begin(&mut self) -> Result<bool, Ending> {
         let mut moved = false;
-        loop {
+        while !self.is_untaken() {
             let (request, bytes) = match self.held.take() {
                 Some(held) => held,
                 None => match self.intake.next_frame()? {
@@ -205,6 +217,7 @@ impl Connection {
             self.line.push(turn, bytes);
             moved = true;
         }
+        Ok(moved)
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
@@ -214,7 +227,7 @@ impl Connection {
         // Behind a request that waits for its turn only so much is read that its client's end is seen.
         let is_ahead = self.held.is_some() && self.intake.len() >= AHEAD_BYTES;
         let frame_begun = self.held.is_none() && self.intake.has_begun();
-        self.is_blind = is_ahead || !self.share.may_read(frame_begun, cx);
+        self.is_blind = is_ahead || self.is_untaken() || !self.share.may_read(frame_begun, cx);
         if self.is_blind {
             return Ok(false);
         }
@@ -240,6 +253,9 @@ impl Connection {
                 return Poll::Ready(if self.ended { Ending::Client } else { Ending::Leaving });
             }
         }
+        if self.is_stalled(cx) {
+            return Poll::Ready(Ending::Stalled);
+        }
         let clock = &self.call.server.host.clock;
         if moved_at_all {
             self.idle.last_moved_ms = clock.now().mono_ms;
@@ -261,6 +277,23 @@ impl Connection {
                 return Poll::Ready(Ending::Idle);
             }
         }
+    }
+
+    /// Whether a large request has been arriving for too long while the node is short of room.
+    fn is_stalled(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.held.is_some() || self.intake.len() <= CONNECTION_BYTES_ALWAYS {
+            self.arriving = None;
+            return false;
+        }
+        let clock = &self.call.server.host.clock;
+        let rings = || Box::pin(clock.sleep_until(clock.now().mono_ms + REQUEST_ARRIVES_MS_MAX));
+        while self.arriving.get_or_insert_with(rings).as_mut().poll(cx).is_ready() {
+            if self.share.is_short() {
+                return true;
+            }
+            self.arriving = None;
+        }
+        false
     }
 
     /// A long poll is nothing to a client that is gone, and what it holds others may use: its end is noticed also where

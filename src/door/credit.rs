@@ -3,12 +3,14 @@
 //! What is counted: bytes that have arrived and are not dispatched, requests that are not answered,
 //! answers that are not written. So a client that sends and never reads stops being read, and a crowd
 //! of such clients does not grow the node without bound. Nothing is counted by the length a client
-//! claims, only by what has come.
+//! claims, only by what has come; ranges of files are not counted, since they are not in memory.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
+
+use ottla_rules::limits::CONNECTION_BYTES_ALWAYS;
 
 /// The credit of a whole node, shared by its connections.
 ///
@@ -36,6 +38,11 @@ impl Credit {
     /// Bytes in use now.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// True while no new frame may begin.
+    fn is_short(&self) -> bool {
+        self.used() >= self.bound(false)
     }
 
     fn bound(&self, frame_begun: bool) -> usize {
@@ -86,12 +93,21 @@ impl Share {
     }
 
     /// True when this connection may read now. A frame that has begun may always go on as far as this
-    /// connection is concerned: its length has a bound of its own.
+    /// connection is concerned: its length has a bound of its own. Who holds next to nothing may always read, so that
+    /// small requests pass by a crowd of large ones.
     pub(crate) fn may_read(&self, frame_begun: bool, cx: &Context<'_>) -> bool {
+        if self.held < CONNECTION_BYTES_ALWAYS.min(self.held_max) {
+            return true;
+        }
         if self.held >= self.held_max && !frame_begun {
             return false;
         }
         self.credit.may_read(self.id, frame_begun, cx)
+    }
+
+    /// True while the node is short of room: who fills it with half a frame should not do so for long.
+    pub(crate) fn is_short(&self) -> bool {
+        self.credit.is_short()
     }
 
     /// Counts `bytes` more.
@@ -144,22 +160,39 @@ mod tests {
 
     #[test]
     fn a_full_node_finishes_begun_frames_first_and_wakes_the_others_later() {
-        let credit = Credit::new(1000);
+        let credit = Credit::new(1_000_000);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let cx = Context::from_waker(&waker);
-        let mut greedy = Share::new(Arc::clone(&credit), 5000);
-        let modest = Share::new(Arc::clone(&credit), 5000);
+        let mut greedy = Share::new(Arc::clone(&credit), 5_000_000);
+        let mut modest = Share::new(Arc::clone(&credit), 5_000_000);
 
-        greedy.take(800);
+        modest.take(CONNECTION_BYTES_ALWAYS);
+        greedy.take(800_000);
         assert!(!modest.may_read(false, &cx));
         assert!(greedy.may_read(true, &cx));
-        greedy.take(200);
+        greedy.take(200_000);
         assert!(!greedy.may_read(true, &cx));
 
         drop(greedy);
         assert_eq!(woken.0.load(Ordering::Relaxed), 2);
         assert!(modest.may_read(false, &cx));
+        drop(modest);
         assert_eq!(credit.used(), 0);
+    }
+
+    #[test]
+    fn who_holds_next_to_nothing_is_read_also_when_the_node_is_full() {
+        let credit = Credit::new(1_000_000);
+        let cx = Context::from_waker(Waker::noop());
+        let mut greedy = Share::new(Arc::clone(&credit), 5_000_000);
+        let mut modest = Share::new(Arc::clone(&credit), 5_000_000);
+
+        greedy.take(2_000_000);
+
+        assert!(greedy.is_short());
+        assert!(modest.may_read(false, &cx));
+        modest.take(CONNECTION_BYTES_ALWAYS);
+        assert!(!modest.may_read(false, &cx));
     }
 }

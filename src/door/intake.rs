@@ -2,7 +2,8 @@
 //!
 //! Small frames are read many at a time, a large one to its exact end so that there is no tail to copy;
 //! an idle connection owns no buffer. Measured against a plainly growing buffer this halves the cost of a
-//! small request. A claimed length allocates nothing beyond one step: the buffer grows as bytes come.
+//! small request. A claimed length allocates nothing beyond one step: the buffer grows as bytes come, and where they
+//! stay away it is given back.
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Trust a claimed length up to here; beyond, the buffer grows with what has come.
 const TRUST_BYTES: usize = 1024 * 1024;
+/// A buffer that waits for bytes is at most so many times as large as what it holds, or it is made smaller. Large enough
+/// that a client who sends steadily never pays for it.
+const ROOM_FACTOR_MAX: usize = 8;
+
 /// The reading side of one connection.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -71,10 +76,19 @@ impl Intake {
         let want = self.want();
         self.buffer.reserve(want);
         let read = poll_read_into(socket, &mut self.buffer, want, cx);
-        if read.is_pending() && self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+        if read.is_pending() {
+            self.rest();
         }
         read
+    }
+
+    /// Nothing more is here: what was reserved for it goes back, unless it is about to be filled.
+    fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        } else if self.buffer.capacity() / ROOM_FACTOR_MAX > self.buffer.len() {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
     }
 }
 
@@ -138,5 +152,20 @@ mod tests {
         let mut intake = Intake::new(100 * 1024 * 1024);
         intake.buffer.extend_from_slice(&(100_000_i32).to_be_bytes());
         assert_eq!(intake.want(), 100_000, "to the exact end");
+    }
+
+    #[test]
+    fn room_for_bytes_that_stay_away_is_given_back() {
+        let mut intake = intake(b"\0\x01\0\0what has come");
+        intake.buffer.reserve(TRUST_BYTES);
+        intake.rest();
+        assert!(intake.buffer.capacity() < 1024, "{}", intake.buffer.capacity());
+        assert_eq!(intake.buffer, &b"\0\x01\0\0what has come"[..]);
+
+        // A frame of which a good part has come keeps its place.
+        intake.buffer.extend_from_slice(&[7; 10_000]);
+        intake.buffer.reserve(50_000);
+        intake.rest();
+        assert!(intake.buffer.capacity() >= 60_000);
     }
 }

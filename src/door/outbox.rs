@@ -35,6 +35,23 @@ impl Piece {
             Piece::File(range) => usize::try_from(range.len).unwrap_or(usize::MAX),
         }
     }
+
+    /// How many bytes of it are in memory.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::File(_) => 0,
+        }
+    }
+}
+
+/// What one write has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Bytes that have left.
+    pub(crate) bytes: usize,
+    /// So many of them were in memory.
+    pub(crate) from_memory: usize,
 }
 
 enum Item {
@@ -55,12 +72,13 @@ struct Sending {
 pub(crate) struct Outbox {
     items: VecDeque<Item>,
     pool: Pool,
+    bytes: usize,
 }
 
 impl Outbox {
     /// Nothing to write. What is cold is read by `pool`.
     pub(crate) fn new(pool: Pool) -> Outbox {
-        Outbox { items: VecDeque::new(), pool }
+        Outbox { items: VecDeque::new(), bytes: 0, pool }
     }
 
     /// True when everything is written.
@@ -68,11 +86,17 @@ impl Outbox {
         self.items.is_empty()
     }
 
+    /// Bytes that are not written yet, those in files included.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
     /// Adds one piece behind what is there.
     pub(crate) fn push(&mut self, piece: Piece) {
         if piece.len() == 0 {
             return;
         }
+        self.bytes += piece.len();
         match piece {
             Piece::File(range) => {
                 let warm_upto = range.at;
@@ -93,22 +117,24 @@ impl Outbox {
         self.items.push_back(Item::Gathered(BytesMut::from(bytes)));
     }
 
-    /// One write. `Ready(n)`: `n` bytes have left (0 only when there was nothing to write).
+    /// One write; of nothing only when there was nothing to write.
     pub(crate) fn poll_write(
         &mut self,
         socket: &mut Socket,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let Some(first) = self.items.front_mut() else { return Poll::Ready(Ok(0)) };
-        let (written, done) = match first {
+    ) -> Poll<io::Result<Written>> {
+        let Some(first) = self.items.front_mut() else { return Poll::Ready(Ok(Written::default())) };
+        let (bytes, done) = match first {
             Item::Gathered(bytes) => ready!(write_some(socket, bytes, cx))?,
             Item::Whole(bytes) => ready!(write_some(socket, bytes, cx))?,
             Item::File(sending) => ready!(sending.send_some(socket, &self.pool, cx))?,
         };
+        let from_memory = if matches!(first, Item::File(_)) { 0 } else { bytes };
         if done {
             self.items.pop_front();
         }
-        Poll::Ready(Ok(written))
+        self.bytes -= bytes;
+        Poll::Ready(Ok(Written { bytes, from_memory }))
     }
 }
 

@@ -11,5 +11,6 @@ mod describe;
 mod fetch;
 mod frames;
 mod life;
+mod neighbours;
 mod produce;
 mod topics;

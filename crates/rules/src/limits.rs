@@ -58,6 +58,19 @@ pub const PARTITIONS_PER_COMMAND_MAX: usize = 10_000;
 /// Producer ids that a broker takes from the cluster at a time (Kafka's `ProducerIdsBlock`).
 pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 
+/// Answers of one connection that its client has not taken. Beyond it the connection's next request is neither begun nor
+/// read: a client that sends and never reads costs this, one answer and one chunk of requests.
+pub const UNTAKEN_BYTES_MAX: usize = 64 * 1024;
+
+/// What every connection may hold however much the node holds: when others have taken all of `queued_bytes_max`, small
+/// requests are served still. So the true bound of a node is `queued_bytes_max` and this for each connection.
+pub const CONNECTION_BYTES_ALWAYS: usize = 16 * 1024;
+
+/// How long the rest of a request may take while the node is short of room (three quarters of `queued_bytes_max` are
+/// held), milliseconds. Then its connection is closed: half a request that never ends must not stop others for ever.
+/// While there is room, nobody is hurried.
+pub const REQUEST_ARRIVES_MS_MAX: u64 = 5_000;
+
 /// What `queued.max.request.bytes=-1` stands for here. Kafka has no bound then; we always have one.
 const QUEUED_BYTES_DEFAULT: usize = 512 * 1024 * 1024;
 

@@ -1,0 +1,64 @@
+//! Clients that do not take what they asked for, or do not end what they began: others are served on.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
+
+use crate::broker::{Broker, data_dir};
+use crate::client::{FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
+
+const ROOM: &str = "queued.max.request.bytes=1048576";
+
+#[test]
+fn answers_that_nobody_takes_are_not_held_in_memory() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[ROOM]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    let long = "y".repeat(200_000);
+    for _ in 0..30 {
+        assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
+    }
+
+    // Each asks, many times over, for more than the node has room for, and takes none of it.
+    let mut greedy: Vec<_> = (0..8).map(|_| broker.client()).collect();
+    let mut fetch = fetch_request("t", 0, 0, 0);
+    fetch.max_bytes = 20_000_000;
+    fetch.topics[0].partitions[0].partition_max_bytes = 20_000_000;
+    for client in &mut greedy {
+        for id in 0..20 {
+            client.send_bytes(&encode(id, FETCH, &fetch));
+        }
+    }
+
+    for _ in 0..10 {
+        assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
+    }
+    // And what they asked for is there when they take it after all.
+    for client in &mut greedy {
+        for id in 0..20 {
+            assert_eq!(client.fetched(id).error_code, 0);
+        }
+    }
+}
+
+#[test]
+fn requests_that_never_end_give_their_room_back() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[ROOM]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    let long = "y".repeat(400_000);
+    let whole = encode(1, PRODUCE, &produce_request("t", 0, -1, Some(batch(&[&long]))));
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let stream = TcpStream::connect(broker.address).unwrap();
+        (&stream).write_all(&whole[..whole.len() - 1]).unwrap();
+        stalled.push(stream);
+    }
+
+    // Small requests pass at once, a large one as soon as the others are given up.
+    let _: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
+    assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
+}
