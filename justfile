@@ -27,6 +27,11 @@ kill SECONDS="300" KILLS="60":
     cargo build --release
     python3 tests/faults/kill_restart.py --seconds {{SECONDS}} --kills {{KILLS}} --up-max 4.5
 
+# Verified load while a partition's actor panics again and again (needs Python with confluent-kafka).
+panic:
+    cargo build --release --features provoke --target-dir target/provoke
+    python3 tests/faults/panic_partition.py --command "target/provoke/release/ottla serve --data-dir {dir} --listen 127.0.0.1:{port}"
+
 # The same requests to this broker and to another one; prints what differs (needs kafka-python and crc32c).
 answers OURS PEER:
     python3 tests/peer/answers.py {{OURS}} {{PEER}}

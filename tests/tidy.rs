@@ -242,3 +242,55 @@ fn every_api_file_tells_its_versions() {
         .collect();
     complain("an API file begins with its name, key and versions:", &offences);
 }
+
+/// Statements that name something of `of`, as a whole word and outside of comments, in files that are not its home.
+fn away_from_home(under: &[&str], of: &str, name: &str, homes: &[&str]) -> Vec<String> {
+    let mut offences = Vec::new();
+    for (file, text) in under.iter().flat_map(|folder| sources(folder)) {
+        if homes.iter().any(|home| file.starts_with(home)) {
+            continue;
+        }
+        let code: String =
+            text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+        for statement in code.split(';').filter(|statement| statement.contains(of)) {
+            let mut words = statement.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            if words.any(|word| word == name) {
+                offences.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    offences
+}
+
+/// Invariant 5. A log and a journal are values with one owner, changed by `&mut self`: whoever cannot name them cannot
+/// write their files. What leaves them for readers is a range of a file, and nobody outside of `store` writes to a file.
+#[test]
+fn a_partitions_files_and_a_journal_have_one_writer() {
+    let partition = ["actors/src/partition.rs", "actors/src/partition"];
+    let mut offences = away_from_home(&["actors/src", "src"], "ottla_store", "Log", &partition);
+    let journal = ["actors/src/journal.rs", "actors/src/crew.rs"];
+    offences.extend(away_from_home(&["actors/src", "src"], "ottla_store", "Journal", &journal));
+    offences.extend(ban(&["actors/src", "src"], &[".pwrite", "write_all_at"]));
+    for (file, owned) in [
+        ("crates/store/src/log.rs", "pub struct Log {"),
+        ("crates/store/src/journal.rs", "pub struct Journal {"),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let before = text.split(owned).next().filter(|before| before.len() < text.len());
+        let attributes = before.unwrap_or_else(|| panic!("{file} has no {owned}")).rsplit("\n\n").next();
+        if attributes.unwrap_or_default().contains("Clone") {
+            offences.push(format!("{file}: two owners of one {owned}"));
+        }
+    }
+    complain("files have one writer:", &offences);
+}
+
+/// Invariant 8. The journal keeps whom to tell with each batch until its sync is over: that is an answer on its way, meant
+/// for the one life that asked.
+#[test]
+fn addresses_of_actors_that_restart_are_not_kept() {
+    let homes = ["actors/src/stage", "actors/src/partition.rs", "actors/src/journal.rs"];
+    let mut offences = away_from_home(&["actors/src", "src"], "Addr", "Addr", &homes);
+    offences.extend(away_from_home(&["actors/src", "src"], "PartitionAddr", "PartitionAddr", &homes));
+    complain("find these in the directory when they are needed:", &offences);
+}

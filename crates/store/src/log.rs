@@ -289,12 +289,22 @@ impl Log {
                 return Ok(());
             }
             active.close().map_err(failed("close", &active.segment.files, Part::Index))?;
+            if self.config.preallocate
+                && let Ok(log) = active.segment.files.open(Part::Log)
+            {
+                // Left behind they are only taken for longer: until the segment goes.
+                let _ = log.set_len(active.segment.size);
+            }
         }
         let files = SegmentFiles::new(self.dir.clone(), base);
         for part in Part::ALL {
             let file = files.create(part).map_err(failed("create", &files, part))?;
             // Left by a deletion or a crash: a new segment begins empty.
             segment::trim(&file, 0).map_err(failed("cut", &files, part))?;
+            if self.config.preallocate && part == Part::Log {
+                // Blocks only, not the length, which Kafka sets too: so nothing but records is ever in the file.
+                file.reserve(self.config.segment_bytes);
+            }
         }
         self.dir_dirty = true;
         self.recent.clear();

@@ -15,7 +15,7 @@ use ottla_rules::{
     planted,
 };
 use ottla_store::{
-    Log, LogError, MemoryFacts, Place, Store,
+    Log, LogConfig, LogError, MemoryFacts, Place, Store,
     journal::entry::{EntryKind, JournalEntry},
 };
 use tempfile::TempDir;
@@ -104,6 +104,28 @@ fn records_without_timestamps_are_as_old_as_their_file() {
     let after = modified(&world);
     assert_eq!(after[..bases.len() - 1], expected[..bases.len() - 1]);
     assert!(after.last().unwrap() > expected.last().unwrap());
+}
+
+#[test]
+fn a_preallocated_segment_has_its_blocks_from_the_start_and_nothing_else_in_it() {
+    use std::os::unix::fs::MetadataExt;
+    let mut world = World::new();
+    let segment_bytes = 200_000;
+    world.log.configure(LogConfig { preallocate: true, segment_bytes, ..config() });
+    world.log.append(&[batch(0, 1, 100, 5)]).unwrap();
+    let taken = |world: &World, name: &str| {
+        let metadata = fs::metadata(world.file(name)).unwrap();
+        (metadata.len() < 1_000, metadata.blocks() * 512 >= segment_bytes)
+    };
+    let first = format!("{:020}.log", 0);
+    assert_eq!(taken(&world, &first), (true, true));
+    // What it does not need it gives back when the next one begins.
+    world.log.roll(Offset(1)).unwrap();
+    assert_eq!(taken(&world, &first), (true, false));
+    assert_eq!(taken(&world, &format!("{:020}.log", 1)), (true, true));
+    let (world, recovered) = world.restart();
+    assert_eq!((recovered.end, recovered.cut), (Offset(1), None));
+    drop(world);
 }
 
 #[test]

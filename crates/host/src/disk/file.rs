@@ -252,6 +252,16 @@ impl File {
         Ok(())
     }
 
+    /// Takes blocks for a file up to a length without changing its own, so that what is appended lies together and finds
+    /// room; [`File::set_len`] gives back what lies behind the end. A hint: a file system that cannot does nothing.
+    pub fn reserve(&self, len: u64) {
+        match &self.kind {
+            Kind::Machine(file) => machine::reserve(file, len),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => (),
+        }
+    }
+
     /// Begins writing a range out in the background, so that dirty pages do not pile up until a sync. Waits for
     /// nothing and promises nothing.
     pub fn writeback(&self, range: Range<u64>) {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use bytes::Bytes;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::{Entry, OpenMode, WriteError};
 
@@ -142,4 +142,10 @@ pub(super) fn writeback(file: &fs::File, at: u64, len: u64) {
     // SAFETY: the call takes a file descriptor, which `file` keeps open, and three numbers; it touches no memory of ours.
     // Its error is not looked at: this is a hint.
     let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), at, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Takes blocks without changing the length.
+pub(super) fn reserve(file: &fs::File, len: u64) {
+    // A hint: on a file system that cannot, or a full one, the writes will say what is wrong.
+    let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, len);
 }

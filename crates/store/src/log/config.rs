@@ -15,6 +15,8 @@ pub struct LogConfig {
     pub segment_index_bytes: u64,
     /// `index.interval.bytes`: at most one index entry per so many bytes of batches.
     pub index_interval_bytes: u64,
+    /// `preallocate`: a segment takes its blocks when it begins.
+    pub preallocate: bool,
     /// How many idempotent producers are remembered ([`Limits::producers_max`]).
     pub producers_max: usize,
 }
@@ -29,6 +31,7 @@ impl LogConfig {
             segment_jitter_ms: config.segment_jitter_ms,
             segment_index_bytes: config.segment_index_bytes,
             index_interval_bytes: config.index_interval_bytes,
+            preallocate: config.preallocate,
             producers_max: limits.producers_max,
         }
     }

@@ -25,6 +25,7 @@ pub fn config() -> LogConfig {
         segment_jitter_ms: 0,
         segment_index_bytes: 10_000,
         index_interval_bytes: 150,
+        preallocate: false,
         producers_max: 100,
     }
 }
