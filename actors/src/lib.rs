@@ -10,4 +10,6 @@ pub mod housekeeper;
 pub mod journal;
 pub mod partition;
 pub mod shared;
+#[cfg(test)]
+mod shells;
 pub mod stage;
