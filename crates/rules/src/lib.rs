@@ -5,11 +5,13 @@
 
 pub mod batch;
 pub mod cluster;
+pub mod group;
 pub mod ids;
 pub mod limits;
 pub mod partition;
 pub mod planted;
 pub mod producers;
+pub mod records;
 pub mod retention;
 pub mod rights;
 pub mod roll;

@@ -1,0 +1,384 @@
+//! One group of consumers, as its coordinator sees it.
+//!
+//! ```text
+//!   ask --> checks, members, timers --> Write records --(in the log, safe)--> written --> the answer
+//!                                   \-> Answer at once (refusals, heartbeats, reads)
+//! ```
+//!
+//! A [`Group`] holds what the group committed ([`offsets::Offsets`]) and who is in it ([`classic`]). What is to outlive
+//! the node is a record first: the machine hands records out, parks the answer beside them, and gives it once
+//! the records are safe. Taking over is feeding the same records to [`Group::replay`] and then calling [`Group::loaded`].
+
+pub mod ask;
+pub mod classic;
+mod commit;
+#[cfg(test)]
+mod model;
+pub mod offsets;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    records::GroupRecord,
+    settings::BrokerSettings,
+    time::{Deadline, Now},
+};
+
+pub use ask::{Answer, Ask, GroupError, Outcome, Summary};
+use classic::Classic;
+use offsets::Offsets;
+
+/// What a group wants done. Effects are carried out in the order in which they are given.
+#[derive(Debug, PartialEq)]
+pub enum Effect<R> {
+    /// Append these records to the group's partition of `__consumer_offsets`, all or none of them, behind those of
+    /// earlier tickets. Reported by [`Group::written`], in the order of tickets.
+    Write {
+        /// What the report names.
+        ticket: u64,
+        /// The records.
+        records: Vec<GroupRecord>,
+    },
+    /// Answer somebody.
+    Answer {
+        /// Whom.
+        to: R,
+        /// With what.
+        with: Outcome,
+    },
+}
+
+/// Why records are not known to be safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// Not now: too few replicas, or too slow.
+    NotAvailable,
+    /// Not here: the partition is led elsewhere, or its disk is gone.
+    NotHere,
+    /// They do not fit into a batch.
+    TooLarge,
+}
+
+/// The settings that groups follow. Times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// The shortest session timeout a member may ask for (`group.min.session.timeout.ms`).
+    pub session_ms_min: i32,
+    /// The longest (`group.max.session.timeout.ms`).
+    pub session_ms_max: i32,
+    /// How long a new group waits for further members (`group.initial.rebalance.delay.ms`).
+    pub initial_delay_ms: u64,
+    /// How many members a group may have (`group.max.size`). A further one is refused with GROUP_MAX_SIZE_REACHED.
+    pub members_max: usize,
+    /// How much text may go with an offset, in bytes (`offset.metadata.max.bytes`). More is refused for that partition.
+    pub metadata_bytes_max: usize,
+    /// How long offsets are kept that nobody uses (`offsets.retention.minutes`).
+    pub retention_ms: i64,
+}
+
+impl GroupConfig {
+    /// The settings of a broker.
+    #[must_use]
+    pub fn of(settings: &BrokerSettings) -> Self {
+        let int = |name| i32::try_from(settings.int(name)).unwrap_or(i32::MAX);
+        let size = |name| usize::try_from(settings.int(name)).unwrap_or(usize::MAX);
+        Self {
+            session_ms_min: int("group.min.session.timeout.ms"),
+            session_ms_max: int("group.max.session.timeout.ms"),
+            initial_delay_ms: u64::try_from(settings.int("group.initial.rebalance.delay.ms")).unwrap_or(0),
+            members_max: size("group.max.size"),
+            metadata_bytes_max: size("offset.metadata.max.bytes"),
+            retention_ms: settings.int("offsets.retention.minutes").saturating_mul(60_000),
+        }
+    }
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self::of(&BrokerSettings::default())
+    }
+}
+
+/// The partition of `__consumer_offsets` that a group lives in, of `partitions` that there are: Kafka's
+/// `abs(group.hashCode()) % partitions`, where Java's hash runs over UTF-16.
+#[must_use]
+pub fn partition_of(group: &str, partitions: i32) -> i32 {
+    let hash =
+        group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // Kafka's `Utils.abs`: the one number without a positive twin counts as 0.
+    let hash = if hash == i32::MIN { 0 } else { hash.abs() };
+    hash % partitions.max(1)
+}
+
+/// One group. `R` is whom to answer.
+pub struct Group<R> {
+    id: String,
+    config: Arc<GroupConfig>,
+    offsets: Offsets,
+    classic: Classic<R>,
+    /// Written and not yet known to be safe, in the order of tickets.
+    parked: VecDeque<(u64, Parked<R>)>,
+    next_ticket: u64,
+}
+
+/// What follows when records are safe, or are not.
+enum Parked<R> {
+    Commit {
+        to: R,
+        commits: Vec<commit::Commit>,
+        answer: Vec<Option<GroupError>>,
+    },
+    DeleteOffsets {
+        to: R,
+        doomed: Vec<(String, i32)>,
+        answer: Vec<Option<GroupError>>,
+    },
+    /// The group itself goes, for this reason.
+    Delete {
+        to: Option<R>,
+    },
+    Expire {
+        doomed: Vec<(String, i32)>,
+    },
+    Classic(classic::Parked<R>),
+}
+
+impl<R> Group<R> {
+    /// A group that nobody has heard of.
+    #[must_use]
+    pub fn new(id: &str, config: Arc<GroupConfig>) -> Self {
+        Self {
+            id: id.to_owned(),
+            config,
+            offsets: Offsets::default(),
+            classic: Classic::new(),
+            parked: VecDeque::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Takes in a record of this group, in the order of the log.
+    pub fn replay(&mut self, record: GroupRecord) {
+        match record {
+            GroupRecord::Offset { topic, partition, value: Some(value), .. } => {
+                self.offsets.put(&topic, partition, value);
+            }
+            GroupRecord::Offset { topic, partition, value: None, .. } => {
+                self.offsets.remove(&topic, partition)
+            }
+            GroupRecord::Group { value, .. } => self.classic.replay(value),
+            // The consumer protocol is not served yet.
+            GroupRecord::ConsumerGroup { .. }
+            | GroupRecord::ConsumerMember { .. }
+            | GroupRecord::TargetEpoch { .. }
+            | GroupRecord::TargetMember { .. }
+            | GroupRecord::CurrentMember { .. }
+            | GroupRecord::Regex { .. } => (),
+        }
+    }
+
+    /// The log has been read to its end: members have their session timeouts from now on.
+    pub fn loaded(&mut self, now: Now) {
+        self.classic.loaded(now);
+    }
+
+    /// A request, and whom to answer.
+    pub fn ask(&mut self, ask: Ask, to: R, now: Now, out: &mut Vec<Effect<R>>) {
+        self.tick(now, out);
+        match ask {
+            Ask::Join(join) => self.in_classic(now, out, |classic, desk| classic.join(join, to, desk)),
+            Ask::Sync(sync) => self.in_classic(now, out, |classic, desk| classic.sync(sync, to, desk)),
+            Ask::Heartbeat(beat) => {
+                let with = self.classic.heartbeat(&beat, now);
+                out.push(Effect::Answer { to, with });
+            }
+            Ask::Leave(members) => self.in_classic(now, out, |classic, desk| {
+                let left = members.iter().map(|member| classic.leave(member, desk)).collect();
+                classic.after_departures(desk);
+                desk.answer(to, Ok(Answer::Left(left)));
+            }),
+            Ask::Commit(commit) => self.commit(commit, to, now, out),
+            Ask::FetchOffsets { topics } => {
+                out.push(Effect::Answer { to, with: Ok(Answer::Offsets(self.offsets.fetch(topics))) });
+            }
+            Ask::DeleteOffsets { topics } => self.delete_offsets(topics, to, out),
+            Ask::Describe => {
+                let is_there = self.summary().ok_or(GroupError::NotFound);
+                let with = is_there.map(|_| Answer::Described(self.classic.describe()));
+                out.push(Effect::Answer { to, with });
+            }
+            Ask::Delete => self.delete(to, out),
+        }
+    }
+
+    /// What a group that does not exist answers; none when the request is what makes it exist.
+    #[must_use]
+    pub fn absent(ask: &Ask) -> Option<Outcome> {
+        match ask {
+            Ask::Join(join) if join.member_id.is_empty() => None,
+            Ask::Join(_) | Ask::Sync(_) | Ask::Heartbeat(_) => Some(Err(GroupError::UnknownMember)),
+            Ask::Leave(members) => {
+                Some(Ok(Answer::Left(members.iter().map(|_| Err(GroupError::UnknownMember)).collect())))
+            }
+            Ask::Commit(commit) if commit.generation < 0 => None,
+            Ask::Commit(commit) if commit.knows_group_errors => Some(Err(GroupError::NotFound)),
+            Ask::Commit(_) => Some(Err(GroupError::IllegalGeneration)),
+            Ask::FetchOffsets { topics } => {
+                Some(Ok(Answer::Offsets(Offsets::default().fetch(topics.clone()))))
+            }
+            Ask::Describe | Ask::Delete | Ask::DeleteOffsets { .. } => Some(Err(GroupError::NotFound)),
+        }
+    }
+
+    /// The records of a ticket are safe, or are not.
+    ///
+    /// # Panics
+    /// When tickets are reported out of order.
+    pub fn written(
+        &mut self,
+        ticket: u64,
+        result: Result<(), WriteError>,
+        now: Now,
+        out: &mut Vec<Effect<R>>,
+    ) {
+        let (expected, parked) = self.parked.pop_front().expect("only what was written is reported");
+        assert_eq!(ticket, expected, "records are reported in the order in which they were written");
+        match parked {
+            Parked::Commit { to, commits, answer } => self.committed(to, commits, answer, result, out),
+            Parked::DeleteOffsets { to, doomed, answer } => {
+                let with = result.map_err(GroupError::of_commit).map(|()| {
+                    doomed.iter().for_each(|(topic, partition)| self.offsets.remove(topic, *partition));
+                    Answer::OffsetsDeleted(answer)
+                });
+                out.push(Effect::Answer { to, with });
+            }
+            Parked::Delete { to } => {
+                if result.is_ok() {
+                    self.offsets = Offsets::default();
+                    self.classic.forget();
+                }
+                let with = result.map_err(GroupError::of_metadata).map(|()| Answer::Deleted);
+                out.extend(to.map(|to| Effect::Answer { to, with }));
+            }
+            Parked::Expire { doomed } => {
+                if result.is_ok() {
+                    doomed.iter().for_each(|(topic, partition)| self.offsets.remove(topic, *partition));
+                }
+            }
+            Parked::Classic(parked) => {
+                self.in_classic(now, out, |classic, desk| classic.written(parked, result, desk));
+            }
+        }
+    }
+
+    /// What is overdue happens.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
+        if self.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
+            self.in_classic(now, out, Classic::tick);
+        }
+    }
+
+    /// When [`Group::tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.classic.next_deadline()
+    }
+
+    /// Old offsets go, and with the last of them a group without members. Called from time to time.
+    pub fn expire(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
+        // A tombstone would also take back what is on its way: next time.
+        if !self.parked.is_empty() {
+            return;
+        }
+        let Some(clock) = self.classic.expiry_clock() else { return };
+        let doomed = self.offsets.expired(&clock, self.config.retention_ms, now.wall_ms);
+        let all = doomed.len() == self.offsets.len();
+        if all && self.classic.is_vacant() && !self.is_blank() {
+            let records = self.tombstones();
+            return self.write(records, Parked::Delete { to: None }, out);
+        }
+        if !doomed.is_empty() {
+            let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
+            self.write(records, Parked::Expire { doomed }, out);
+        }
+    }
+
+    /// Topics are gone: so is what was committed for them.
+    pub fn topics_deleted(&mut self, topics: &[Arc<str>], out: &mut Vec<Effect<R>>) {
+        let doomed: Vec<_> = topics.iter().flat_map(|topic| self.offsets.of_topic(topic)).collect();
+        if !doomed.is_empty() {
+            let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
+            self.write(records, Parked::Expire { doomed }, out);
+        }
+    }
+
+    /// Other settings count from now on.
+    pub fn configure(&mut self, config: Arc<GroupConfig>) {
+        self.config = config;
+    }
+
+    /// What lists say about it; none for a group that is not there.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        (!self.is_blank()).then(|| self.classic.summary())
+    }
+
+    /// Whether nothing would be lost by forgetting it: no members, no offsets, nothing on its way.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.offsets.is_empty() && self.parked.is_empty() && self.classic.is_blank()
+    }
+
+    fn delete(&mut self, to: R, out: &mut Vec<Effect<R>>) {
+        if !self.classic.is_vacant() {
+            return out.push(Effect::Answer { to, with: Err(GroupError::NonEmpty) });
+        }
+        if self.is_blank() {
+            return out.push(Effect::Answer { to, with: Err(GroupError::NotFound) });
+        }
+        let records = self.tombstones();
+        self.write(records, Parked::Delete { to: Some(to) }, out);
+    }
+
+    /// All that is known, taken back.
+    fn tombstones(&self) -> Vec<GroupRecord> {
+        let offsets = self.offsets.iter().map(|(topic, partition)| self.tombstone(topic, partition));
+        // What is parked may become an offset before this is written: it goes too.
+        let parked = self.parked.iter().flat_map(|(_, parked)| match parked {
+            Parked::Commit { commits, .. } => commits.as_slice(),
+            _ => &[],
+        });
+        let parked = parked.map(|commit| self.tombstone(&commit.topic, commit.partition));
+        let group = GroupRecord::Group { group: self.id.clone(), value: None };
+        offsets.chain(parked).chain([group]).collect()
+    }
+
+    fn tombstone(&self, topic: &str, partition: i32) -> GroupRecord {
+        GroupRecord::Offset { group: self.id.clone(), topic: topic.to_owned(), partition, value: None }
+    }
+
+    fn write(&mut self, records: Vec<GroupRecord>, parked: Parked<R>, out: &mut Vec<Effect<R>>) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.parked.push_back((ticket, parked));
+        out.push(Effect::Write { ticket, records });
+    }
+
+    /// Steps the members, and parks what they have written.
+    fn in_classic(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Effect<R>>,
+        step: impl FnOnce(&mut Classic<R>, &mut classic::Desk<'_, R>),
+    ) {
+        let mut written = Vec::new();
+        let mut desk =
+            classic::Desk { group: &self.id, config: &self.config, now, out, written: &mut written };
+        step(&mut self.classic, &mut desk);
+        for (record, parked) in written {
+            self.write(vec![record], Parked::Classic(parked), out);
+        }
+    }
+}

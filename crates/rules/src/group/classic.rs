@@ -1,0 +1,399 @@
+//! Members of a group that speak the classic protocol, and the rebalance between them.
+//!
+//! ```text
+//!                 +--------- a member joins, leaves, is lost, or the leader comes again <-----------+
+//!                 v                                                                                |
+//!   Empty --> Preparing --(all have joined, or time is over)--> Completing --(leader's word safe)--> Stable
+//!     ^           |
+//!     +-----------+ nobody has joined
+//! ```
+//!
+//! What members say to each other are opaque bytes. Only for protocol type `consumer` the subscriptions are read, to know
+//! which topics the group uses. Behaviour and errors are those of Kafka's `GroupMetadataManager` and `ClassicGroup`.
+
+mod join;
+mod rebalance;
+mod stay;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::{
+    group::{Answer, Effect, GroupConfig, GroupError, Outcome, Summary, offsets::ExpiryClock},
+    records::{GroupRecord, GroupValue, MemberValue, protocol::subscribed_topics},
+    time::{Deadline, Now},
+};
+
+/// The protocol type of Kafka's consumers.
+const CONSUMER: &str = "consumer";
+
+/// All about a group (DescribeGroups).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// Its state, by Kafka's name.
+    pub state: &'static str,
+    /// What it is for.
+    pub protocol_type: String,
+    /// The way of assigning.
+    pub protocol: String,
+    /// The members. Their metadata and assignments only while the group is stable.
+    pub members: Vec<MemberValue>,
+}
+
+/// Who is in the group and what they are about.
+pub(super) struct Classic<R> {
+    protocol_type: Option<String>,
+    generation: i32,
+    protocol: Option<String>,
+    leader: Option<String>,
+    phase: Phase,
+    /// Since when it is in its phase, Unix milliseconds; -1 when nobody knows.
+    since_ms: i64,
+    members: BTreeMap<String, Member<R>>,
+    /// Static names, and whose they are.
+    instances: BTreeMap<String, String>,
+    /// Ids that were given out and whose members have not come with them yet.
+    pending: BTreeMap<String, Deadline>,
+    /// A member has left since the others last heard of it.
+    somebody_left: bool,
+}
+
+struct Member<R> {
+    instance_id: Option<String>,
+    client_id: String,
+    client_host: String,
+    rebalance_timeout_ms: i32,
+    session_timeout_ms: i32,
+    protocols: Vec<(String, Bytes)>,
+    assignment: Bytes,
+    /// Waits for the rebalance.
+    joining: Option<R>,
+    /// Waits for its assignment.
+    syncing: Option<R>,
+    /// Has joined this generation and has not asked for its assignment.
+    owes_sync: bool,
+    /// Has never been part of a generation: it is expelled even while it waits.
+    is_new: bool,
+    can_skip: bool,
+    session: Option<Deadline>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Empty,
+    Preparing {
+        /// The group was empty before: more members may be about to come.
+        initial: Option<Initial>,
+        deadline: Deadline,
+    },
+    Completing {
+        /// Until then all must have asked for their assignment.
+        deadline: Deadline,
+    },
+    Stable {
+        /// The same, as long as some have not.
+        deadline: Option<Deadline>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Initial {
+    left_ms: u64,
+    somebody_came: bool,
+}
+
+/// What follows when a record of the members is safe, or is not.
+pub(super) enum Parked<R> {
+    /// The assignments of a generation.
+    Assigned { generation: i32 },
+    /// A static member that was replaced: it is answered.
+    Replaced { to: R, member_id: String, leader_before: String },
+    /// A generation without members.
+    Emptied,
+}
+
+/// What a step has at hand.
+pub(super) struct Desk<'a, R> {
+    pub(super) group: &'a str,
+    pub(super) config: &'a GroupConfig,
+    pub(super) now: Now,
+    pub(super) out: &'a mut Vec<Effect<R>>,
+    pub(super) written: &'a mut Vec<(GroupRecord, Parked<R>)>,
+}
+
+impl<R> Desk<'_, R> {
+    pub(super) fn answer(&mut self, to: R, with: Outcome) {
+        self.out.push(Effect::Answer { to, with });
+    }
+}
+
+impl<R> Member<R> {
+    fn metadata(&self, protocol: Option<&str>) -> Bytes {
+        let named = self.protocols.iter().find(|(name, _)| Some(name.as_str()) == protocol);
+        named.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+    }
+
+    /// It waits for us, so it is not silent.
+    fn is_waiting(&self) -> bool {
+        !self.is_new && (self.joining.is_some() || self.syncing.is_some())
+    }
+
+    fn heard(&mut self, now: Now) {
+        self.session = Some(now.after(u64::try_from(self.session_timeout_ms).unwrap_or(0)));
+    }
+
+    fn value(&self, id: &str, protocol: Option<&str>) -> MemberValue {
+        MemberValue {
+            member_id: id.to_owned(),
+            instance_id: self.instance_id.clone(),
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            rebalance_timeout_ms: self.rebalance_timeout_ms,
+            session_timeout_ms: self.session_timeout_ms,
+            subscription: self.metadata(protocol),
+            assignment: self.assignment.clone(),
+        }
+    }
+}
+
+impl<R> Classic<R> {
+    pub(super) fn new() -> Self {
+        Self {
+            protocol_type: None,
+            generation: 0,
+            protocol: None,
+            leader: None,
+            phase: Phase::Empty,
+            since_ms: -1,
+            members: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            somebody_left: false,
+        }
+    }
+
+    pub(super) fn replay(&mut self, value: Option<GroupValue>) {
+        *self = Self::new();
+        let Some(value) = value else { return };
+        self.protocol_type = Some(value.protocol_type).filter(|kind| !kind.is_empty());
+        self.generation = value.generation;
+        self.since_ms = value.state_timestamp;
+        if value.members.is_empty() {
+            return;
+        }
+        let protocol = value.protocol.unwrap_or_default();
+        for member in value.members {
+            if let Some(instance) = &member.instance_id {
+                self.instances.insert(instance.clone(), member.member_id.clone());
+            }
+            let loaded = Member {
+                instance_id: member.instance_id,
+                client_id: member.client_id,
+                client_host: member.client_host,
+                rebalance_timeout_ms: member.rebalance_timeout_ms,
+                session_timeout_ms: member.session_timeout_ms,
+                protocols: vec![(protocol.clone(), member.subscription)],
+                assignment: member.assignment,
+                joining: None,
+                syncing: None,
+                owes_sync: false,
+                is_new: false,
+                can_skip: false,
+                session: None,
+            };
+            self.members.insert(member.member_id, loaded);
+        }
+        self.leader = value.leader;
+        self.protocol = Some(protocol);
+        self.phase = Phase::Stable { deadline: None };
+    }
+
+    pub(super) fn loaded(&mut self, now: Now) {
+        self.members.values_mut().for_each(|member| member.heard(now));
+    }
+
+    /// The group was deleted.
+    pub(super) fn forget(&mut self) {
+        // Who has come since the deletion was decided stays.
+        if self.is_vacant() {
+            self.protocol_type = None;
+            self.generation = 0;
+            self.since_ms = -1;
+        }
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        Summary {
+            state: self.state(),
+            kind: "classic",
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn describe(&self) -> Description {
+        let stable = matches!(self.phase, Phase::Stable { .. });
+        let members = self.members.iter().map(|(id, member)| {
+            let value = member.value(id, self.protocol.as_deref());
+            if stable {
+                value
+            } else {
+                MemberValue { subscription: Bytes::new(), assignment: Bytes::new(), ..value }
+            }
+        });
+        Description {
+            state: self.state(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            protocol: if stable { self.protocol.clone().unwrap_or_default() } else { String::new() },
+            members: members.collect(),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match self.phase {
+            Phase::Empty => "Empty",
+            Phase::Preparing { .. } => "PreparingRebalance",
+            Phase::Completing { .. } => "CompletingRebalance",
+            Phase::Stable { .. } => "Stable",
+        }
+    }
+
+    /// Whether there are no members, and none on their way.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.members.is_empty() && matches!(self.phase, Phase::Empty)
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_blank(&self) -> bool {
+        self.is_vacant() && self.pending.is_empty() && self.generation == 0
+    }
+
+    /// From when on its offsets are unused; none while no offset can be.
+    pub(super) fn expiry_clock(&self) -> Option<ExpiryClock> {
+        if self.protocol_type.is_none() {
+            return Some(ExpiryClock::Committed);
+        }
+        match self.phase {
+            Phase::Empty if self.since_ms >= 0 => Some(ExpiryClock::Empty(self.since_ms)),
+            Phase::Empty => Some(ExpiryClock::Committed),
+            Phase::Stable { .. } => self.subscribed().map(ExpiryClock::Unsubscribed),
+            Phase::Preparing { .. } | Phase::Completing { .. } => None,
+        }
+    }
+
+    /// The topics that the members read; none when that cannot be known.
+    fn subscribed(&self) -> Option<Vec<String>> {
+        if self.protocol_type.as_deref() != Some(CONSUMER) {
+            return None;
+        }
+        let mut topics = Vec::new();
+        for member in self.members.values() {
+            topics.extend(subscribed_topics(&member.metadata(self.protocol.as_deref()))?);
+        }
+        topics.sort_unstable();
+        topics.dedup();
+        Some(topics)
+    }
+
+    /// Whether offsets may be forgotten: which topics may not.
+    pub(super) fn check_delete_offsets(&self, has_none: bool) -> Result<Vec<String>, GroupError> {
+        match self.phase {
+            Phase::Empty if has_none && self.is_blank() => Err(GroupError::NotFound),
+            Phase::Empty => Ok(Vec::new()),
+            _ if self.protocol_type.as_deref() != Some(CONSUMER) => Err(GroupError::NonEmpty),
+            // Before there is a generation every member's subscription counts.
+            _ => Ok(self.subscribed().unwrap_or_default()),
+        }
+    }
+
+    /// Whether a member, or somebody who is none, may commit.
+    pub(super) fn check_commit(
+        &mut self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+        now: Now,
+    ) -> Result<(), GroupError> {
+        if generation < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        let is_nobody = generation < 0 && member_id.is_empty() && instance_id.is_none();
+        if is_nobody {
+            return Err(GroupError::UnknownMember);
+        }
+        self.check_member(member_id, instance_id)?;
+        if generation != self.generation {
+            return Err(GroupError::IllegalGeneration);
+        }
+        match self.phase {
+            Phase::Completing { .. } => return Err(GroupError::RebalanceInProgress),
+            Phase::Empty | Phase::Preparing { .. } | Phase::Stable { .. } => (),
+        }
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.heard(now);
+        }
+        Ok(())
+    }
+
+    /// Whether such a member is in the group, under its own static name if it has one.
+    fn check_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), GroupError> {
+        match instance_id {
+            Some(instance) => match self.instances.get(instance) {
+                None => Err(GroupError::UnknownMember),
+                Some(current) if current != member_id => Err(GroupError::FencedInstance),
+                Some(_) => Ok(()),
+            },
+            None if self.members.contains_key(member_id) => Ok(()),
+            None => Err(GroupError::UnknownMember),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let phase = match self.phase {
+            Phase::Empty => None,
+            Phase::Preparing { deadline, .. } | Phase::Completing { deadline } => Some(deadline),
+            Phase::Stable { deadline } => deadline,
+        };
+        let sessions = self.members.values().filter_map(|member| member.session);
+        phase.into_iter().chain(sessions).chain(self.pending.values().copied()).min()
+    }
+
+    /// The group as a record.
+    fn record(&self, desk: &Desk<'_, R>) -> GroupRecord {
+        let protocol = self.protocol.as_deref();
+        let value = GroupValue {
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            generation: self.generation,
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone(),
+            state_timestamp: self.since_ms,
+            members: self.members.iter().map(|(id, member)| member.value(id, protocol)).collect(),
+        };
+        GroupRecord::Group { group: desk.group.to_owned(), value: Some(value) }
+    }
+
+    pub(super) fn written(
+        &mut self,
+        parked: Parked<R>,
+        result: Result<(), crate::group::WriteError>,
+        desk: &mut Desk<'_, R>,
+    ) {
+        match parked {
+            Parked::Assigned { generation } => self.assigned(generation, result, desk),
+            Parked::Replaced { to, member_id, leader_before } => {
+                let with = result.map_err(GroupError::of_metadata).and_then(|()| {
+                    self.joined_again(&member_id, leader_before).ok_or(GroupError::UnknownMember)
+                });
+                desk.answer(to, with.map(Answer::Joined));
+            }
+            Parked::Emptied => (),
+        }
+    }
+}
+
+#[cfg(test)]
+impl<R> Classic<R> {
+    pub(super) fn generation(&self) -> i32 {
+        self.generation
+    }
+}

@@ -1,0 +1,240 @@
+//! From one generation to the next.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Classic, Desk, Initial, Member, Parked, Phase};
+use crate::{
+    group::{Answer, GroupError, WriteError},
+    time::Now,
+};
+
+impl<R> Classic<R> {
+    /// Something has changed: a rebalance begins, or goes on.
+    pub(super) fn rebalance_or_complete(&mut self, desk: &mut Desk<'_, R>) {
+        match self.phase {
+            Phase::Empty | Phase::Completing { .. } | Phase::Stable { .. } => self.prepare(desk),
+            Phase::Preparing { .. } => self.complete_if_all_here(desk),
+        }
+    }
+
+    fn prepare(&mut self, desk: &mut Desk<'_, R>) {
+        self.drop_assignments(GroupError::RebalanceInProgress, desk);
+        self.somebody_left = false;
+        let rebalance_ms = self.rebalance_ms();
+        let was_empty = matches!(self.phase, Phase::Empty);
+        self.since_ms = desk.now.wall_ms;
+        if !was_empty {
+            self.phase = Phase::Preparing { initial: None, deadline: desk.now.after(rebalance_ms) };
+            return self.complete_if_all_here(desk);
+        }
+        let delay_ms = desk.config.initial_delay_ms.min(rebalance_ms);
+        let initial = Initial { left_ms: rebalance_ms - delay_ms, somebody_came: false };
+        self.phase = Phase::Preparing { initial: Some(initial), deadline: desk.now.after(delay_ms) };
+        if delay_ms == 0 {
+            self.complete(desk);
+        }
+    }
+
+    /// How long a rebalance waits: as long as the most patient member.
+    fn rebalance_ms(&self) -> u64 {
+        let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max();
+        u64::try_from(longest.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Whoever waits for an assignment of the generation that is over hears of it.
+    fn drop_assignments(&mut self, error: GroupError, desk: &mut Desk<'_, R>) {
+        if !matches!(self.phase, Phase::Completing { .. }) {
+            return;
+        }
+        for member in self.members.values_mut() {
+            member.assignment = Bytes::new();
+            if let Some(to) = member.syncing.take() {
+                member.heard(desk.now);
+                desk.answer(to, Err(error.clone()));
+            }
+        }
+    }
+
+    pub(super) fn complete_if_all_here(&mut self, desk: &mut Desk<'_, R>) {
+        let Phase::Preparing { initial: None, .. } = self.phase else { return };
+        if self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some()) {
+            self.complete(desk);
+        }
+    }
+
+    /// The delay of a new group is over: it waits on if somebody came meanwhile, within what is left.
+    fn look_for_more(&mut self, initial: Initial, now: Now, delay_ms: u64) -> bool {
+        if !initial.somebody_came || initial.left_ms == 0 {
+            return false;
+        }
+        let delay_ms = delay_ms.min(initial.left_ms);
+        let initial = Initial { left_ms: initial.left_ms - delay_ms, somebody_came: false };
+        self.phase = Phase::Preparing { initial: Some(initial), deadline: now.after(delay_ms) };
+        true
+    }
+
+    /// The join phase is over: who has come is the next generation.
+    fn complete(&mut self, desk: &mut Desk<'_, R>) {
+        let gone =
+            |_: &String, member: &mut Member<R>| member.joining.is_none() && member.instance_id.is_none();
+        let gone: Vec<_> = self.members.extract_if(.., gone).map(|(id, _)| id).collect();
+        if self.leader.as_ref().is_some_and(|leader| gone.contains(leader)) {
+            self.leader = None;
+        }
+        if !self.elect() && !self.members.is_empty() {
+            // Static members that are all away: they may be back.
+            let deadline = desk.now.after(self.rebalance_ms().max(1));
+            self.phase = Phase::Preparing { initial: None, deadline };
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1).max(1);
+        self.since_ms = desk.now.wall_ms;
+        if self.members.is_empty() {
+            self.protocol = None;
+            self.leader = None;
+            self.phase = Phase::Empty;
+            let record = self.record(desk);
+            return desk.written.push((record, Parked::Emptied));
+        }
+        self.protocol = self.select_protocol();
+        self.phase = Phase::Completing { deadline: desk.now.after(self.rebalance_ms()) };
+        let ids: Vec<_> = self.members.keys().cloned().collect();
+        for id in ids {
+            let joined = self.joined(&id);
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            member.is_new = false;
+            member.heard(desk.now);
+            member.owes_sync = true;
+            if let (Some(to), Some(joined)) = (member.joining.take(), joined) {
+                desk.answer(to, Ok(Answer::Joined(joined)));
+            }
+        }
+    }
+
+    /// The leader stays if it has come, else one that has; false when nobody has.
+    fn elect(&mut self) -> bool {
+        let here = |member: &Member<R>| member.joining.is_some();
+        let stays = self.leader.as_ref().and_then(|leader| self.members.get(leader)).is_some_and(here);
+        if stays {
+            return true;
+        }
+        let next = self.members.iter().find(|(_, member)| here(member)).map(|(id, _)| id.clone());
+        if next.is_some() {
+            self.leader = next;
+            return true;
+        }
+        false
+    }
+
+    /// The way of assigning that most members like best, of those that all support.
+    pub(super) fn select_protocol(&self) -> Option<String> {
+        let supports =
+            |member: &Member<R>, name: &str| member.protocols.iter().any(|(known, _)| known == name);
+        let by_all = |name: &str| self.members.values().all(|member| supports(member, name));
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in self.members.values() {
+            let choice = member.protocols.iter().map(|(name, _)| name.as_str()).find(|name| by_all(name));
+            *votes.entry(choice?).or_default() += 1;
+        }
+        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned())
+    }
+
+    /// The leader has said who gets what: safe first, then given out.
+    pub(super) fn assign(&mut self, assignments: Vec<(String, Bytes)>, desk: &mut Desk<'_, R>) {
+        let mut assignments: BTreeMap<_, _> = assignments.into_iter().collect();
+        for (id, member) in &mut self.members {
+            // Whom the leader has forgotten gets nothing, which is a value of no bytes.
+            member.assignment = assignments.remove(id).unwrap_or_default();
+        }
+        let record = self.record(desk);
+        desk.written.push((record, Parked::Assigned { generation: self.generation }));
+    }
+
+    pub(super) fn assigned(
+        &mut self,
+        generation: i32,
+        result: Result<(), WriteError>,
+        desk: &mut Desk<'_, R>,
+    ) {
+        let Phase::Completing { deadline } = self.phase else { return };
+        if generation != self.generation {
+            return;
+        }
+        if let Err(error) = result {
+            self.drop_assignments(GroupError::of_metadata(error), desk);
+            return self.prepare(desk);
+        }
+        let owes = self.members.values().any(|member| member.owes_sync);
+        self.phase = Phase::Stable { deadline: owes.then_some(deadline) };
+        self.since_ms = desk.now.wall_ms;
+        let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
+        for member in self.members.values_mut() {
+            if let Some(to) = member.syncing.take() {
+                member.heard(desk.now);
+                let (protocol_type, protocol) = (protocol_type.clone(), protocol.clone());
+                let assignment = member.assignment.clone();
+                desk.answer(to, Ok(Answer::Synced { protocol_type, protocol, assignment }));
+            }
+        }
+    }
+
+    /// What is overdue: sessions, ids nobody came with, the phase.
+    pub(in crate::group) fn tick(&mut self, desk: &mut Desk<'_, R>) {
+        let now = desk.now;
+        self.pending.retain(|_, deadline| !deadline.is_due(now));
+        let lost = |member: &&mut Member<R>| member.session.is_some_and(|deadline| deadline.is_due(now));
+        let mut silent = Vec::new();
+        for (id, member) in self.members.iter_mut().filter(|(_, member)| lost(member)) {
+            if member.is_waiting() {
+                member.session = None;
+            } else {
+                silent.push(id.clone());
+            }
+        }
+        for id in &silent {
+            self.remove(id, GroupError::UnknownMember, desk);
+        }
+        if silent.is_empty() {
+            self.complete_if_all_here(desk);
+        } else {
+            self.after_departures(desk);
+        }
+        self.tick_phase(desk);
+    }
+
+    fn tick_phase(&mut self, desk: &mut Desk<'_, R>) {
+        let now = desk.now;
+        match self.phase {
+            Phase::Preparing { initial, deadline } if deadline.is_due(now) => {
+                let delay_ms = desk.config.initial_delay_ms;
+                if !initial.is_some_and(|initial| self.look_for_more(initial, now, delay_ms)) {
+                    self.complete(desk);
+                }
+            }
+            Phase::Completing { deadline } | Phase::Stable { deadline: Some(deadline) }
+                if deadline.is_due(now) =>
+            {
+                let late: Vec<_> = self
+                    .members
+                    .iter()
+                    .filter(|(_, member)| member.owes_sync)
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                late.iter().for_each(|id| self.remove(id, GroupError::UnknownMember, desk));
+                self.settle_sync(now, late.is_empty(), desk);
+            }
+            Phase::Empty | Phase::Preparing { .. } | Phase::Completing { .. } | Phase::Stable { .. } => (),
+        }
+    }
+
+    fn settle_sync(&mut self, now: Now, all_here: bool, desk: &mut Desk<'_, R>) {
+        match (&mut self.phase, all_here) {
+            // All have asked and the leader's word is on its way into the log.
+            (Phase::Completing { deadline }, true) => *deadline = now.after(60_000),
+            (Phase::Stable { deadline }, true) => *deadline = None,
+            _ => self.prepare(desk),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Committing offsets, and forgetting them.
+
+use crate::{
+    group::{
+        Answer, Effect, Group, GroupError, Parked, WriteError,
+        ask::{CommitOffset, CommitOffsets},
+    },
+    records::{GroupRecord, OffsetValue},
+    time::Now,
+};
+
+/// One offset on its way into the log.
+pub(super) struct Commit {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    value: OffsetValue,
+}
+
+impl<R> Group<R> {
+    pub(super) fn commit(&mut self, asked: CommitOffsets, to: R, now: Now, out: &mut Vec<Effect<R>>) {
+        let allowed =
+            self.classic.check_commit(&asked.member_id, asked.instance_id.as_deref(), asked.generation, now);
+        if let Err(error) = allowed {
+            return out.push(Effect::Answer { to, with: Err(error) });
+        }
+        let expire_timestamp = match asked.retention_ms {
+            keep if keep >= 0 => now.wall_ms.saturating_add(keep),
+            _ => -1,
+        };
+        let mut answer = Vec::with_capacity(asked.offsets.len());
+        let mut commits = Vec::with_capacity(asked.offsets.len());
+        for offset in asked.offsets {
+            if offset.metadata.len() > self.config.metadata_bytes_max {
+                answer.push(Some(GroupError::MetadataTooLarge));
+                continue;
+            }
+            answer.push(None);
+            commits.push(commit_of(offset, now, expire_timestamp));
+        }
+        if commits.is_empty() {
+            return out.push(Effect::Answer { to, with: Ok(Answer::Committed(answer)) });
+        }
+        let record = |commit: &Commit| GroupRecord::Offset {
+            group: self.id.clone(),
+            topic: commit.topic.clone(),
+            partition: commit.partition,
+            value: Some(commit.value.clone()),
+        };
+        let records = commits.iter().map(record).collect();
+        self.write(records, Parked::Commit { to, commits, answer }, out);
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        to: R,
+        commits: Vec<Commit>,
+        answer: Vec<Option<GroupError>>,
+        result: Result<(), WriteError>,
+        out: &mut Vec<Effect<R>>,
+    ) {
+        let with = result.map_err(GroupError::of_commit).map(|()| {
+            for Commit { topic, partition, value } in commits {
+                self.offsets.put(&topic, partition, value);
+            }
+            Answer::Committed(answer)
+        });
+        out.push(Effect::Answer { to, with });
+    }
+
+    pub(super) fn delete_offsets(&mut self, topics: Vec<(String, i32)>, to: R, out: &mut Vec<Effect<R>>) {
+        let subscribed = match self.classic.check_delete_offsets(self.offsets.is_empty()) {
+            Ok(subscribed) => subscribed,
+            Err(error) => return out.push(Effect::Answer { to, with: Err(error) }),
+        };
+        let mut answer = Vec::with_capacity(topics.len());
+        let mut doomed = Vec::new();
+        for (topic, partition) in topics {
+            if subscribed.contains(&topic) {
+                answer.push(Some(GroupError::SubscribedToTopic));
+                continue;
+            }
+            answer.push(None);
+            if self.offsets.get(&topic, partition).is_some() {
+                doomed.push((topic, partition));
+            }
+        }
+        if doomed.is_empty() {
+            return out.push(Effect::Answer { to, with: Ok(Answer::OffsetsDeleted(answer)) });
+        }
+        let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
+        self.write(records, Parked::DeleteOffsets { to, doomed, answer }, out);
+    }
+}
+
+fn commit_of(offset: CommitOffset, now: Now, expire_timestamp: i64) -> Commit {
+    let CommitOffset { topic, topic_id, partition, offset, leader_epoch, metadata } = offset;
+    let commit_timestamp = now.wall_ms;
+    let value = OffsetValue { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id };
+    Commit { topic, partition, value }
+}

@@ -1,0 +1,155 @@
+//! What a group has committed.
+
+use std::collections::BTreeMap;
+
+use crate::{ids::TopicId, records::OffsetValue};
+
+/// The committed offsets of one group, by topic and partition.
+///
+/// Groups are many and may have committed for many partitions, so an offset takes little: see
+/// [`Committed`], and text only where there is some.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    topics: BTreeMap<Box<str>, BTreeMap<i32, Committed>>,
+    len: usize,
+}
+
+/// One committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The leader epoch of the last record that was read; -1 when the client did not know.
+    pub leader_epoch: i32,
+    /// What the client wanted to remember with it.
+    pub metadata: Box<str>,
+    commit_timestamp: i64,
+    /// -1: as the broker's retention says.
+    expire_timestamp: i64,
+    topic_id: TopicId,
+}
+
+/// What was committed for one topic: the partition's number, and the offset if there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetched {
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's id when offsets were committed; zero when that is not known.
+    pub topic_id: TopicId,
+    /// The partitions.
+    pub partitions: Vec<(i32, Option<Committed>)>,
+}
+
+/// From when on an offset is unused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpiryClock {
+    /// Since it was committed.
+    Committed,
+    /// Since the group is empty, Unix milliseconds.
+    Empty(i64),
+    /// Since it was committed, unless the group reads the topic.
+    Unsubscribed(Vec<String>),
+}
+
+impl Offsets {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A committed offset takes the place of the one before.
+    pub fn put(&mut self, topic: &str, partition: i32, value: OffsetValue) {
+        let OffsetValue { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id } =
+            value;
+        let metadata = metadata.into_boxed_str();
+        let committed =
+            Committed { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id };
+        let partitions = match self.topics.get_mut(topic) {
+            Some(partitions) => partitions,
+            None => self.topics.entry(topic.into()).or_default(),
+        };
+        self.len += usize::from(partitions.insert(partition, committed).is_none());
+    }
+
+    /// Forgets one.
+    pub fn remove(&mut self, topic: &str, partition: i32) {
+        let Some(partitions) = self.topics.get_mut(topic) else { return };
+        self.len -= usize::from(partitions.remove(&partition).is_some());
+        if partitions.is_empty() {
+            self.topics.remove(topic);
+        }
+    }
+
+    /// One committed offset.
+    #[must_use]
+    pub fn get(&self, topic: &str, partition: i32) -> Option<&Committed> {
+        self.topics.get(topic)?.get(&partition)
+    }
+
+    /// Every partition that has one.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.topics
+            .iter()
+            .flat_map(|(topic, partitions)| partitions.keys().map(move |index| (&**topic, *index)))
+    }
+
+    /// The partitions of one topic that have one.
+    #[must_use]
+    pub fn of_topic(&self, topic: &str) -> Vec<(String, i32)> {
+        let partitions = self.topics.get(topic).into_iter().flat_map(BTreeMap::keys);
+        partitions.map(|index| (topic.to_owned(), *index)).collect()
+    }
+
+    /// What was committed for these partitions, or all there is.
+    #[must_use]
+    pub fn fetch(&self, asked: Option<Vec<(String, Vec<i32>)>>) -> Vec<Fetched> {
+        let id = |topic: &str| {
+            let last = self.topics.get(topic).and_then(|partitions| partitions.values().next_back());
+            last.map_or(TopicId::ZERO, |committed| committed.topic_id)
+        };
+        let Some(asked) = asked else {
+            let all = self.topics.iter().map(|(topic, partitions)| Fetched {
+                topic: (**topic).to_owned(),
+                topic_id: id(topic),
+                partitions: partitions.iter().map(|(index, it)| (*index, Some(it.clone()))).collect(),
+            });
+            return all.collect();
+        };
+        let fetched = asked.into_iter().map(|(topic, indexes)| Fetched {
+            topic_id: id(&topic),
+            partitions: indexes.into_iter().map(|index| (index, self.get(&topic, index).cloned())).collect(),
+            topic,
+        });
+        fetched.collect()
+    }
+
+    /// Those that nobody has used for `retention_ms`.
+    #[must_use]
+    pub fn expired(&self, clock: &ExpiryClock, retention_ms: i64, now_ms: i64) -> Vec<(String, i32)> {
+        let is_old = |topic: &str, committed: &Committed| {
+            let since = match clock {
+                // An offset that was set while the group was empty counts from then: Kafka would drop it early.
+                ExpiryClock::Empty(since) => committed.commit_timestamp.max(*since),
+                ExpiryClock::Unsubscribed(read) if read.iter().any(|name| name == topic) => return false,
+                ExpiryClock::Committed | ExpiryClock::Unsubscribed(_) => committed.commit_timestamp,
+            };
+            match committed.expire_timestamp {
+                at if at >= 0 => now_ms >= at,
+                _ => now_ms.saturating_sub(since) >= retention_ms,
+            }
+        };
+        let mut old = Vec::new();
+        for (topic, partitions) in &self.topics {
+            let doomed = partitions.iter().filter(|(_, committed)| is_old(topic, committed));
+            old.extend(doomed.map(|(index, _)| ((**topic).to_owned(), *index)));
+        }
+        old
+    }
+}
