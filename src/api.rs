@@ -24,20 +24,31 @@ pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
+pub(crate) mod delete_groups;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
+pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_topic_partitions;
 pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
 pub(crate) mod list_config_resources;
+pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod sync_group;
 
 /// The name of the one cluster there is, as ACLs say it.
 pub(crate) const CLUSTER: &str = "kafka-cluster";
@@ -62,6 +73,14 @@ impl Call {
     pub(crate) fn may(&self, operation: Operation, resource: ResourceKind, name: &str) -> bool {
         rights::allowed(&self.caller, operation, resource, name)
     }
+}
+
+/// Whether the caller may do this to a group that is named as members name it: not by nothing.
+pub(crate) fn group_right(call: &Call, operation: Operation, group: &str) -> Result<(), Code> {
+    if !call.may(operation, ResourceKind::Group, group) {
+        return Err(Code::GroupAuthorizationFailed);
+    }
+    if group.is_empty() { Err(Code::InvalidGroupId) } else { Ok(()) }
 }
 
 /// The code for a command on a topic that the client called by its name: of ids it knows nothing.
@@ -205,6 +224,32 @@ pub(crate) fn begin(
         ApiKey::DescribeTopicPartitions => {
             now(request, |asked| describe_topic_partitions::describe_topic_partitions(call, asked))
         }
+        _ => begin_in_group(call, request),
+    }
+}
+
+/// The same, for the APIs of groups.
+fn begin_in_group(call: &Call, request: Request) -> Result<Turn, Close> {
+    let version = request.header.version;
+    match request.header.key {
+        ApiKey::FindCoordinator => {
+            later(request, |asked| find_coordinator::find_coordinator(call, version, asked))
+        }
+        ApiKey::OffsetCommit => later(request, |asked| offset_commit::offset_commit(call, version, asked)),
+        ApiKey::OffsetFetch => later(request, |asked| offset_fetch::offset_fetch(call, version, asked)),
+        ApiKey::OffsetDelete => later(request, |asked| offset_delete::offset_delete(call, asked)),
+        ApiKey::JoinGroup => {
+            let client_id = request.header.client_id.clone();
+            poll(request, |asked| join_group::join_group(call, version, client_id, asked))
+        }
+        ApiKey::SyncGroup => poll(request, |asked| sync_group::sync_group(call, asked)),
+        ApiKey::Heartbeat => later(request, |asked| heartbeat::heartbeat(call, asked)),
+        ApiKey::LeaveGroup => later(request, |asked| leave_group::leave_group(call, version, asked)),
+        ApiKey::DescribeGroups => {
+            later(request, |asked| describe_groups::describe_groups(call, version, asked))
+        }
+        ApiKey::ListGroups => later(request, |asked| list_groups::list_groups(call, asked)),
+        ApiKey::DeleteGroups => later(request, |asked| delete_groups::delete_groups(call, asked)),
         // Kafka has many more; `Request::read` has turned away what is not served.
         other => Err(Close::UnknownKey(other.number())),
     }
@@ -233,8 +278,31 @@ where
     Answer: Message,
     Wait: Future<Output = Answer> + 'static,
 {
+    wait(request, serve, false)
+}
+
+/// An API that waits for what other clients do, perhaps for minutes: a node that leaves does not wait for it.
+fn poll<Asked, Answer, Wait>(request: Request, serve: impl FnOnce(Asked) -> Wait) -> Result<Turn, Close>
+where
+    Asked: Decode,
+    Answer: Message,
+    Wait: Future<Output = Answer> + 'static,
+{
+    wait(request, serve, true)
+}
+
+fn wait<Asked, Answer, Wait>(
+    request: Request,
+    serve: impl FnOnce(Asked) -> Wait,
+    droppable: bool,
+) -> Result<Turn, Close>
+where
+    Asked: Decode,
+    Answer: Message,
+    Wait: Future<Output = Answer> + 'static,
+{
     let (header, asked) = decode(request)?;
     let answer = serve(asked);
     let answer = Box::pin(async move { Ok(Response::of(&header, &answer.await)) });
-    Ok(Turn::Wait { answer, droppable: false })
+    Ok(Turn::Wait { answer, droppable })
 }

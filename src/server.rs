@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ottla_actors::coordinator::{Submit, TakeProducerId};
+use ottla_actors::offsets::AskGroup;
 use ottla_actors::shared::Shared;
 use ottla_actors::stage::directory::Directory;
 use ottla_actors::stage::reply::Reply;
@@ -11,6 +12,7 @@ use ottla_config::Endpoint;
 use ottla_host::Host;
 use ottla_rules::batch::BatchRules;
 use ottla_rules::cluster::{Command, CommandError, Image, Topic};
+use ottla_rules::group::{Ask, Outcome};
 use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
@@ -183,6 +185,13 @@ impl Server {
         let changes = image.decide(command, &self.settings(&image))?;
         changes.iter().for_each(|change| image.apply(change));
         Ok(Arc::new(image))
+    }
+
+    /// Asks a group something. Sent when this returns; the future only waits.
+    pub(crate) fn ask_group(&self, group: &str, ask: Ask) -> impl Future<Output = Outcome> + use<> {
+        let (reply, answer) = Reply::once();
+        self.directory.ask_group(AskGroup { group: group.into(), ask, reply });
+        answer
     }
 
     /// Takes a producer id. Sent when this returns; the future only waits.

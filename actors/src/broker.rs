@@ -9,12 +9,14 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
     cluster::{Image, Step, diff},
     ids::PartitionId,
+    topic::CONSUMER_OFFSETS,
 };
 use ottla_store::Place;
 
 use crate::{
     coordinator::Applied,
     journal::Forgotten,
+    offsets::{OffsetsActor, OffsetsCharge, Resign, TopicsGone},
     partition::{Charge, Configure, PartitionActor, Retire},
     shared::Shared,
     stage::{
@@ -32,6 +34,11 @@ pub(crate) struct ImageChanged {
     pub(crate) image: Arc<Image>,
 }
 
+/// Who coordinated the groups of this partition fell: somebody else takes over.
+pub(crate) struct CoordinateAgain {
+    pub(crate) partition: PartitionId,
+}
+
 /// A partition has left its files.
 struct Left {
     dir_name: String,
@@ -39,7 +46,7 @@ struct Left {
     deleted: bool,
 }
 
-messages!(ImageChanged, Left);
+messages!(ImageChanged, CoordinateAgain, Left);
 
 /// The actor that carries out what an image means for this node.
 pub struct BrokerActor {
@@ -71,6 +78,9 @@ impl BrokerActor {
     fn carry_out(&mut self, step: Step, image: &Image, ctx: &mut Context<Self>) {
         match step {
             Step::Retire { partition, name, delete } => {
+                if let Some(offsets) = self.shared.directory.vacate_offsets(partition) {
+                    offsets.do_send(Resign);
+                }
                 if !self.shared.directory.has(partition) && !delete {
                     return; // Its actor died: there is nobody to retire, and its files are free.
                 }
@@ -94,7 +104,7 @@ impl BrokerActor {
                 let charge = Charge { place, epoch, replicas, config, shared: self.shared.clone(), is_new };
                 match self.leaving.get_mut(&charge.place.dir_name()) {
                     Some(queue) => queue.push_back(charge),
-                    None => self.start(charge),
+                    None => self.start(charge, image),
                 }
             }
             Step::Configure { partition, config } => {
@@ -104,16 +114,39 @@ impl BrokerActor {
         debug_assert!(image.version() >= self.image.version(), "images come in order");
     }
 
-    fn start(&mut self, charge: Charge) {
+    fn start(&mut self, charge: Charge, image: &Image) {
         self.generation += 1;
         let (partition, generation) = (charge.place.id, self.generation);
-        // Neighbours on different shards, the topics not all beginning on the same one.
-        let shard =
-            (partition.topic.0[15] as usize + partition.index.unsigned_abs() as usize) % self.shards.len();
+        let shard = self.shard_of(partition);
+        let coordinates = &*charge.place.topic == CONSUMER_OFFSETS;
         let child = ChildName::Partition(partition, generation);
         let make = move |_: &mut Context<PartitionActor>| PartitionActor::new(charge);
         let addr = spawn_watched(&self.shards[shard], child, self.parent.clone(), make);
         self.shared.directory.seat(partition, Seat { addr, shard, generation });
+        if coordinates {
+            self.coordinate(partition, image);
+        }
+    }
+
+    /// Neighbours on different shards, the topics not all beginning on the same one.
+    fn shard_of(&self, partition: PartitionId) -> usize {
+        (partition.topic.0[15] as usize + partition.index.unsigned_abs() as usize) % self.shards.len()
+    }
+
+    /// Whoever leads a partition of `__consumer_offsets` coordinates its groups, beside the partition.
+    fn coordinate(&mut self, partition: PartitionId, image: &Image) {
+        let Some(topic) = image.topic(partition.topic) else { return };
+        self.generation += 1;
+        let (generation, shared) = (self.generation, self.shared.clone());
+        let settings = image.settings(shared.node, &shared.given);
+        let batch_bytes_max = image.topic_config(topic, &settings).max_message_bytes;
+        let (image_version, shard) = (image.version(), self.shards[self.shard_of(partition)].clone());
+        let charge =
+            OffsetsCharge { partition, image_version, batch_bytes_max, shared, shard: shard.clone() };
+        let make = move |_: &mut Context<OffsetsActor>| OffsetsActor::new(charge);
+        let child = ChildName::Offsets(partition, generation);
+        let addr = spawn_watched(&shard, child, self.parent.clone(), make);
+        self.shared.directory.seat_offsets(partition, addr, generation);
     }
 }
 
@@ -128,8 +161,14 @@ impl Handler<ImageChanged> for BrokerActor {
         for step in diff(&self.image, &image, self.shared.node, &self.shared.given) {
             self.carry_out(step, &image, ctx);
         }
+        let topics_gone = self.image.topics().any(|topic| image.topic(topic.id).is_none());
         self.image = image.clone();
         self.shared.directory.publish(image.clone());
+        if topics_gone {
+            for offsets in self.shared.directory.offsets() {
+                offsets.do_send(TopicsGone { image: image.clone() });
+            }
+        }
         self.coordinator.do_send(Applied { version: image.version() });
     }
 }
@@ -144,7 +183,20 @@ impl Handler<Left> for BrokerActor {
         // Created, deleted and created again while it waited: the last one counts, those before it never began.
         let last = self.leaving.remove(&dir_name).and_then(|mut queue| queue.pop_back());
         if let Some(charge) = last.filter(|charge| self.image.partition(charge.place.id).is_some()) {
-            self.start(charge);
+            let image = self.image.clone();
+            self.start(charge, &image);
+        }
+    }
+}
+
+impl Handler<CoordinateAgain> for BrokerActor {
+    type Result = ();
+
+    fn handle(&mut self, CoordinateAgain { partition }: CoordinateAgain, _: &mut Context<Self>) {
+        // Without the partition's actor there is nothing to coordinate: whoever starts it sees to that.
+        if self.shared.directory.has(partition) {
+            let image = self.image.clone();
+            self.coordinate(partition, &image);
         }
     }
 }

@@ -18,7 +18,7 @@ use ottla_rules::{
 use ottla_store::{FactsError, facts};
 
 use crate::{
-    broker::{BrokerActor, ImageChanged},
+    broker::{BrokerActor, CoordinateAgain, ImageChanged},
     housekeeper::HousekeeperActor,
     partition::PersistFailed,
     shared::Shared,
@@ -99,6 +99,8 @@ pub struct CoordinatorActor {
     staff: Supervision<ChildName>,
     /// Partitions that begin again later.
     resting: Vec<(Deadline, PartitionId)>,
+    /// Partitions of `__consumer_offsets` whose groups are coordinated again later.
+    resting_offsets: Vec<(Deadline, PartitionId)>,
     alarm: Alarm,
 }
 
@@ -130,6 +132,7 @@ impl CoordinatorActor {
             supervision: Supervision::new(Patience::default()),
             staff: Supervision::new(Patience::default()),
             resting: Vec::new(),
+            resting_offsets: Vec::new(),
             alarm: Alarm::default(),
         }
     }
@@ -267,6 +270,28 @@ impl CoordinatorActor {
         }
     }
 
+    fn offsets_down(&mut self, partition: PartitionId, exit: &Exit, ctx: &mut Context<Self>) {
+        let now = self.shared.now();
+        // Which of its actors it was does not matter for how often they fall.
+        match self.staff.down(&ChildName::Offsets(partition, 0), exit, now) {
+            Verdict::Nothing => (),
+            Verdict::RestartNow => self.coordinate_again(partition),
+            Verdict::RestartAt(deadline) => {
+                self.resting_offsets.push((deadline, partition));
+                self.alarm.set(Some(deadline), now, ctx);
+            }
+            Verdict::GiveUp => {
+                log::error!(partition:% = partition; "what coordinates the groups of this partition dies again and again: they stay offline until the node is restarted");
+            }
+        }
+    }
+
+    fn coordinate_again(&self, partition: PartitionId) {
+        if let Some(broker) = self.shared.directory.broker() {
+            broker.do_send(CoordinateAgain { partition });
+        }
+    }
+
     fn staff_down(&mut self, child: ChildName, exit: &Exit, ctx: &mut Context<Self>) {
         let verdict = self.staff.down(&child, exit, self.shared.now());
         match (child, verdict) {
@@ -391,6 +416,11 @@ impl Handler<ChildDown> for CoordinatorActor {
                     self.partition_down(partition, &exit, ctx);
                 }
             }
+            ChildName::Offsets(partition, generation) => {
+                if self.shared.directory.unseat_offsets(partition, generation) {
+                    self.offsets_down(partition, &exit, ctx);
+                }
+            }
             child => self.staff_down(child, &exit, ctx),
         }
     }
@@ -404,6 +434,9 @@ impl Handler<Wake> for CoordinatorActor {
         let now = self.shared.now();
         let due: Vec<_> = self.resting.extract_if(.., |(deadline, _)| deadline.is_due(now)).collect();
         due.into_iter().for_each(|(_, partition)| self.lead_again(partition, ctx));
-        self.alarm.set(self.resting.iter().map(|(deadline, _)| *deadline).min(), now, ctx);
+        let due: Vec<_> = self.resting_offsets.extract_if(.., |(deadline, _)| deadline.is_due(now)).collect();
+        due.into_iter().for_each(|(_, partition)| self.coordinate_again(partition));
+        let resting = self.resting.iter().chain(&self.resting_offsets);
+        self.alarm.set(resting.map(|(deadline, _)| *deadline).min(), now, ctx);
     }
 }

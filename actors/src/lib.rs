@@ -6,8 +6,10 @@
 pub mod broker;
 pub mod coordinator;
 pub mod crew;
+pub mod group;
 pub mod housekeeper;
 pub mod journal;
+pub mod offsets;
 pub mod partition;
 pub mod shared;
 #[cfg(test)]

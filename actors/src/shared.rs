@@ -105,6 +105,16 @@ impl Shared {
         }
     }
 
+    /// Runs work that may block and waits for it; none when the pool has ended.
+    pub(crate) async fn in_pool<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.on_pool(move || drop(sender.send(job())));
+        receiver.await.ok()
+    }
+
     /// Whether the data directory has no more space than the reserve (`disk.free.bytes.min`).
     #[must_use]
     pub fn is_full(&self) -> bool {

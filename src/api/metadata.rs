@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use ottla_rules::cluster::{Command, Image, Topic};
 use ottla_rules::ids::TopicId;
 use ottla_rules::rights::{Operation, ResourceKind, authorized_operations};
-use ottla_rules::topic::check_name;
+use ottla_rules::topic::{check_name, is_internal};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -156,7 +156,7 @@ impl Desk<'_> {
             error_code: Code::None.into(),
             name: Some(topic.name.to_string()),
             topic_id: topic.id,
-            is_internal: false,
+            is_internal: is_internal(&topic.name),
             partitions: partitions.collect(),
             topic_authorized_operations: if self.operations {
                 authorized_operations(&self.call.caller, ResourceKind::Topic, &topic.name)

@@ -22,6 +22,7 @@ use ottla_rules::ids::{PartitionId, TopicId};
 use ottla_rules::partition::{Acks, AppendError, Appended};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Now;
+use ottla_rules::topic::is_internal;
 use ottla_wire::codes::Code;
 use ottla_wire::header::RequestHeader;
 use ottla_wire::messages::produce::{
@@ -36,6 +37,8 @@ use crate::server::Server;
 /// What a partition says to one batch.
 pub(crate) type AppendReply = Result<Appended, AppendError>;
 
+/// Whoever calls itself so may write to internal topics (Kafka's `AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// The version from which zstd may be used (KIP-110).
 const ZSTD_FROM: i16 = 7;
 /// The version from which topics are named by id (KIP-516).
@@ -125,7 +128,7 @@ pub(crate) fn begin(
         slots: Vec::new(),
     };
     let records = produced.lay_out(request);
-    let desk = Desk::new(call, produced.header.version);
+    let desk = Desk::new(call, &produced.header);
     for (at, records) in records.into_iter().enumerate() {
         let slot = &mut produced.slots[at];
         let (name, _) = &produced.topics[slot.topic];
@@ -290,13 +293,16 @@ fn of_refused(
 struct Desk<'a> {
     call: &'a Call,
     version: i16,
+    /// Kafka's own tools may write to the broker's own topics.
+    is_admin: bool,
     now: Now,
     image: Arc<Image>,
 }
 
 impl<'a> Desk<'a> {
-    fn new(call: &'a Call, version: i16) -> Desk<'a> {
-        Desk { call, version, now: call.server.now(), image: call.server.image() }
+    fn new(call: &'a Call, header: &RequestHeader) -> Desk<'a> {
+        let is_admin = header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
+        Desk { call, version: header.version, is_admin, now: call.server.now(), image: call.server.image() }
     }
 
     /// The batch, if this partition exists and may take it, in Kafka's order of checks.
@@ -318,6 +324,10 @@ impl<'a> Desk<'a> {
         partition.topic = topic.id;
         if image.partition(*partition).is_none() {
             return Err(Outcome::refused(Code::UnknownTopicOrPartition, None));
+        }
+        if is_internal(&topic.name) && !self.is_admin {
+            let message = format!("Cannot append to internal topic {}", topic.name);
+            return Err(Outcome::refused(Code::InvalidTopicException, Some(message)));
         }
         self.parse(topic, partition.index, records)
     }

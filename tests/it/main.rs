@@ -10,6 +10,7 @@ mod connections;
 mod describe;
 mod fetch;
 mod frames;
+mod groups;
 mod life;
 mod neighbours;
 mod produce;

@@ -1,6 +1,6 @@
 //! What a partition does beside serving: syncing its segments, forgetting old ones, leaving.
 
-use std::{mem, sync::Arc};
+use std::mem;
 
 use actix::{ActorContext, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -100,11 +100,11 @@ impl PartitionActor {
         log::info!(partition:% = name, below:% = log_start; "old segments are deleted");
         // Who reads from them can finish: the files go later, by a task that needs no actor.
         actix_rt::spawn(async move {
-            let marked = in_pool(&shared, move || doomed.mark().map(|()| doomed)).await;
+            let marked = shared.in_pool(move || doomed.mark().map(|()| doomed)).await;
             let later = shared.host.clock.now().mono_ms.saturating_add(after_ms);
             shared.host.clock.sleep_until(later).await;
             let gone = match marked {
-                Some(Ok(doomed)) => in_pool(&shared, move || doomed.unlink()).await,
+                Some(Ok(doomed)) => shared.in_pool(move || doomed.unlink()).await,
                 Some(Err(error)) => Some(Err(error)),
                 None => None,
             };
@@ -113,16 +113,6 @@ impl PartitionActor {
             }
         });
     }
-}
-
-/// Runs blocking work on the pool and waits for it; none when the pool has ended.
-async fn in_pool<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    job: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    shared.on_pool(move || drop(sender.send(job())));
-    receiver.await.ok()
 }
 
 impl Handler<Synced> for PartitionActor {

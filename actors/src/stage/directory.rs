@@ -4,10 +4,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
-use ottla_rules::{cluster::Image, ids::PartitionId};
+use ottla_rules::{cluster::Image, group::partition_of, ids::PartitionId, topic::CONSUMER_OFFSETS};
 
 use crate::{
-    broker::BrokerActor, coordinator::CoordinatorActor, journal::JournalActor, partition::PartitionActor,
+    broker::BrokerActor,
+    coordinator::CoordinatorActor,
+    journal::JournalActor,
+    offsets::{AskGroup, OffsetsActor},
+    partition::PartitionActor,
 };
 
 /// Where a partition's actor is.
@@ -28,6 +32,8 @@ pub struct Directory(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     partitions: DashMap<PartitionId, Seat>,
+    /// Who coordinates the groups of a partition of `__consumer_offsets`.
+    offsets: DashMap<PartitionId, (Addr<OffsetsActor>, u64)>,
     image: RwLock<Arc<Image>>,
     coordinator: OnceLock<Addr<CoordinatorActor>>,
     broker: RwLock<Option<Addr<BrokerActor>>>,
@@ -77,6 +83,38 @@ impl Directory {
 
     pub(crate) fn has(&self, partition: PartitionId) -> bool {
         self.0.partitions.contains_key(&partition)
+    }
+
+    /// Asks a group something. When this node does not coordinate it the message is dropped, and its reply answers by itself.
+    pub fn ask_group(&self, ask: AskGroup) {
+        let image = self.image();
+        let Some(topic) = image.topic_named(CONSUMER_OFFSETS) else { return };
+        let index = partition_of(&ask.group, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
+        if let Some(seat) = self.0.offsets.get(&PartitionId { topic: topic.id, index }) {
+            seat.0.do_send(ask);
+        }
+    }
+
+    /// Everyone who coordinates groups here, in order of their partitions.
+    #[must_use]
+    pub fn offsets(&self) -> Vec<Addr<OffsetsActor>> {
+        let mut all: Vec<_> = self.0.offsets.iter().map(|seat| (*seat.key(), seat.0.clone())).collect();
+        all.sort_unstable_by_key(|(partition, _)| *partition);
+        all.into_iter().map(|(_, addr)| addr).collect()
+    }
+
+    pub(crate) fn seat_offsets(&self, partition: PartitionId, addr: Addr<OffsetsActor>, generation: u64) {
+        self.0.offsets.insert(partition, (addr, generation));
+    }
+
+    /// Forgets who coordinates the groups of a partition, if it is still this one; whether it was.
+    pub(crate) fn unseat_offsets(&self, partition: PartitionId, generation: u64) -> bool {
+        self.0.offsets.remove_if(&partition, |_, seat| seat.1 == generation).is_some()
+    }
+
+    /// Forgets who coordinates the groups of a partition; who it was.
+    pub(crate) fn vacate_offsets(&self, partition: PartitionId) -> Option<Addr<OffsetsActor>> {
+        self.0.offsets.remove(&partition).map(|(_, (addr, _))| addr)
     }
 
     /// What the cluster knows, as this node has applied it.

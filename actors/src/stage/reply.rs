@@ -12,6 +12,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 use ottla_rules::{
     cluster::CommandError,
+    group::GroupError,
     partition::{AppendError, DeleteError, ReadError},
 };
 use tokio::sync::oneshot;
@@ -43,6 +44,12 @@ impl Abandoned for ReadError {
 impl Abandoned for DeleteError {
     fn abandoned() -> Self {
         Self::NotHere
+    }
+}
+
+impl Abandoned for GroupError {
+    fn abandoned() -> Self {
+        Self::NotCoordinator
     }
 }
 

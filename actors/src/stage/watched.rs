@@ -23,6 +23,10 @@ pub enum ChildName {
     Journal,
     /// A partition that this node leads, and which of its actors: an earlier one may report late.
     Partition(PartitionId, u64),
+    /// What coordinates the groups of a partition of `__consumer_offsets`, and which of its actors.
+    Offsets(PartitionId, u64),
+    /// A group; which one, its OffsetsActor knows.
+    Group(u64),
 }
 
 /// An actor's life is over.

@@ -14,6 +14,8 @@ pub mod classic;
 mod commit;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod offset_tests;
 pub mod offsets;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ mod tests;
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
+    cluster::Image,
     records::GroupRecord,
     settings::BrokerSettings,
     time::{Deadline, Now},
@@ -305,18 +308,13 @@ impl<R> Group<R> {
         }
     }
 
-    /// Topics are gone: so is what was committed for them.
-    pub fn topics_deleted(&mut self, topics: &[Arc<str>], out: &mut Vec<Effect<R>>) {
-        let doomed: Vec<_> = topics.iter().flat_map(|topic| self.offsets.of_topic(topic)).collect();
+    /// What was committed for topics that the cluster does not know is taken back.
+    pub fn forget_topics(&mut self, image: &Image, out: &mut Vec<Effect<R>>) {
+        let doomed = self.offsets.of_unknown_topics(image);
         if !doomed.is_empty() {
             let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
             self.write(records, Parked::Expire { doomed }, out);
         }
-    }
-
-    /// Other settings count from now on.
-    pub fn configure(&mut self, config: Arc<GroupConfig>) {
-        self.config = config;
     }
 
     /// What lists say about it; none for a group that is not there.

@@ -51,10 +51,13 @@ pub fn collision_key(name: &str) -> String {
     name.replace('.', "_")
 }
 
+/// The topic that groups live in.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
 /// Whether the broker itself writes to this topic; clients may read it, and only admin tools may write.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+    matches!(name, CONSUMER_OFFSETS | "__transaction_state" | "__share_group_state")
 }
 
 #[cfg(test)]

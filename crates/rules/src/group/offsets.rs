@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ids::TopicId, records::OffsetValue};
+use crate::{cluster::Image, ids::TopicId, records::OffsetValue};
 
 /// The committed offsets of one group, by topic and partition.
 ///
@@ -100,11 +100,19 @@ impl Offsets {
             .flat_map(|(topic, partitions)| partitions.keys().map(move |index| (&**topic, *index)))
     }
 
-    /// The partitions of one topic that have one.
+    /// Those of topics that the image does not know: by id, or by name where no id was kept.
     #[must_use]
-    pub fn of_topic(&self, topic: &str) -> Vec<(String, i32)> {
-        let partitions = self.topics.get(topic).into_iter().flat_map(BTreeMap::keys);
-        partitions.map(|index| (topic.to_owned(), *index)).collect()
+    pub fn of_unknown_topics(&self, image: &Image) -> Vec<(String, i32)> {
+        let mut unknown = Vec::new();
+        for (topic, partitions) in &self.topics {
+            let known = |committed: &Committed| match committed.topic_id {
+                TopicId::ZERO => image.topic_named(topic).is_some(),
+                id => image.topic(id).is_some(),
+            };
+            let gone = partitions.iter().filter(|(_, committed)| !known(committed));
+            unknown.extend(gone.map(|(index, _)| ((**topic).to_owned(), *index)));
+        }
+        unknown
     }
 
     /// What was committed for these partitions, or all there is.

@@ -8,7 +8,7 @@ use super::{
     ask::{CommitOffset, CommitOffsets, Heartbeat, Join, Joined, Leaver, Sync},
     *,
 };
-use crate::{ids::TopicId, records::OffsetValue};
+use crate::ids::TopicId;
 
 /// A group with a log that it can be rebuilt from.
 pub(super) struct World {
@@ -37,7 +37,7 @@ impl World {
         }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(config())
     }
 
@@ -77,24 +77,24 @@ impl World {
         });
     }
 
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms as i64 };
         self.step(|group, now, out| group.tick(now, out));
     }
 
     /// The one answer that `who` has got since the last time.
     #[track_caller]
-    fn heard(&mut self, who: &str) -> Outcome {
+    pub(super) fn heard(&mut self, who: &str) -> Outcome {
         let at = self.answers.iter().position(|(to, _)| *to == who).unwrap_or_else(|| panic!("{who} waits"));
         self.answers.remove(at).1
     }
 
-    fn waits(&self, who: &str) -> bool {
+    pub(super) fn waits(&self, who: &str) -> bool {
         self.answers.iter().all(|(to, _)| *to != who)
     }
 
     #[track_caller]
-    fn joined(&mut self, who: &str) -> Joined {
+    pub(super) fn joined(&mut self, who: &str) -> Joined {
         match self.heard(who) {
             Ok(Answer::Joined(joined)) => joined,
             other => panic!("{who} heard {other:?}"),
@@ -120,12 +120,12 @@ impl World {
         group
     }
 
-    fn state(&self) -> &'static str {
+    pub(super) fn state(&self) -> &'static str {
         self.group.summary().map_or("Dead", |summary| summary.state)
     }
 
     /// A stable group of these members, the first of which leads. Answers their ids.
-    fn stable(&mut self, names: &[&'static str]) -> Vec<String> {
+    pub(super) fn stable(&mut self, names: &[&'static str]) -> Vec<String> {
         let mut ids: Vec<String> = vec![];
         for name in names {
             self.ask(name, join(name));
@@ -178,11 +178,11 @@ pub(super) fn plain_join(client: &str) -> Join {
     }
 }
 
-fn join(client: &str) -> Ask {
+pub(super) fn join(client: &str) -> Ask {
     Ask::Join(plain_join(client))
 }
 
-fn join_as(client: &str, id: &str) -> Ask {
+pub(super) fn join_as(client: &str, id: &str) -> Ask {
     Ask::Join(Join { member_id: id.to_owned(), ..plain_join(client) })
 }
 
@@ -227,10 +227,6 @@ pub(super) fn commit(id: &str, generation: i32, partition: i32, offset: i64) -> 
         retention_ms: -1,
         offsets: vec![one],
     })
-}
-
-fn committed(group: &Group<&str>, partition: i32) -> Option<i64> {
-    group.offsets.get("t", partition).map(|committed| committed.offset)
 }
 
 #[test]
@@ -303,7 +299,7 @@ fn a_new_coordinator_knows_the_generation_and_the_offsets() {
 
     world.group = world.rebuilt();
 
-    assert_eq!(committed(&world.group, 0), Some(7));
+    assert_eq!(offset_tests::committed(&world.group, 0), Some(7));
     world.ask("bob", heartbeat(&ids[1], 2));
     assert_eq!(world.heard("bob"), Ok(Answer::Alive));
     world.ask("bob", sync(&ids[1], 2, vec![]));
@@ -525,190 +521,4 @@ fn what_is_not_allowed_is_refused_by_its_name() {
         world.ask("x", ask);
         assert_eq!(world.heard("x"), Err(error), "{text}");
     }
-}
-
-#[test]
-fn commits_follow_the_rebalance() {
-    let mut world = World::new();
-    let ids = world.stable(&["alice"]);
-    world.ask("bob", join("bob"));
-    world.ask("alice", commit(&ids[0], 1, 0, 5));
-    assert_eq!(world.heard("alice"), Ok(Answer::Committed(vec![None])), "while members are waited for");
-    world.ask("alice", join_as("alice", &ids[0]));
-    drop(world.joined("alice"));
-    world.ask("alice", commit(&ids[0], 2, 0, 6));
-    assert_eq!(world.heard("alice"), Err(GroupError::RebalanceInProgress), "while the leader assigns");
-    assert_eq!(committed(&world.group, 0), Some(5));
-}
-
-#[test]
-fn a_commit_is_seen_and_answered_once_it_is_safe() {
-    let mut world = World::new();
-    world.slow = true;
-    world.ask("tool", commit("", -1, 0, 5));
-    world.ask("tool", commit("", -1, 0, 6));
-    assert!(world.waits("tool"));
-    assert_eq!(committed(&world.group, 0), None);
-    world.settle(Ok(()));
-    assert_eq!(world.heard("tool"), Ok(Answer::Committed(vec![None])));
-    assert_eq!(committed(&world.group, 0), Some(6));
-    world.ask("tool", commit("", -1, 0, 7));
-    drop(world.heard("tool"));
-    world.settle(Err(WriteError::NotAvailable));
-    assert_eq!(world.heard("tool"), Err(GroupError::NotAvailable));
-    assert_eq!(committed(&world.group, 0), Some(6), "what is not in the log was never committed");
-}
-
-#[test]
-fn too_much_text_with_an_offset_is_refused_for_that_offset() {
-    let mut world = World::with(GroupConfig { metadata_bytes_max: 1, ..config() });
-    let Ask::Commit(mut both) = commit("", -1, 0, 5) else { panic!() };
-    both.offsets.push(CommitOffset { partition: 1, metadata: "mm".into(), ..both.offsets[0].clone() });
-    world.ask("tool", Ask::Commit(both));
-    let answer = vec![None, Some(GroupError::MetadataTooLarge)];
-    assert_eq!(world.heard("tool"), Ok(Answer::Committed(answer)));
-    assert_eq!((committed(&world.group, 0), committed(&world.group, 1)), (Some(5), None));
-}
-
-#[test]
-fn offsets_of_an_empty_group_expire_and_the_group_with_them() {
-    let mut world = World::with(GroupConfig { retention_ms: 1_000, ..config() });
-    let ids = world.stable(&["alice"]);
-    world.ask("alice", commit(&ids[0], 1, 0, 5));
-    world.pass(5_000);
-    world.step(|group, now, out| group.expire(now, out));
-    assert_eq!(committed(&world.group, 0), Some(5), "the group reads the topic");
-    world.ask("alice", leave(&ids[0]));
-    world.pass(999);
-    world.step(|group, now, out| group.expire(now, out));
-    assert_eq!(committed(&world.group, 0), Some(5));
-    world.pass(1);
-    world.step(|group, now, out| group.expire(now, out));
-    assert!(world.group.is_blank());
-    assert!(world.rebuilt().is_blank(), "and it does not come back");
-}
-
-#[test]
-fn offsets_of_topics_that_are_no_longer_read_expire_alone() {
-    let mut world = World::with(GroupConfig { retention_ms: 1_000, ..config() });
-    let ids = world.stable(&["alice"]);
-    let Ask::Commit(mut both) = commit(&ids[0], 1, 0, 5) else { panic!() };
-    both.offsets.push(CommitOffset { topic: "old".into(), ..both.offsets[0].clone() });
-    world.ask("alice", Ask::Commit(both));
-    world.pass(1_000);
-    world.step(|group, now, out| group.expire(now, out));
-    assert_eq!(committed(&world.group, 0), Some(5));
-    assert!(world.group.offsets.get("old", 0).is_none());
-}
-
-#[test]
-fn an_old_client_says_itself_how_long_offsets_are_kept() {
-    let mut world = World::new();
-    let Ask::Commit(asked) = commit("", -1, 0, 5) else { panic!() };
-    world.ask("old", Ask::Commit(CommitOffsets { retention_ms: 10, ..asked }));
-    world.pass(9);
-    world.step(|group, now, out| group.expire(now, out));
-    assert_eq!(committed(&world.group, 0), Some(5));
-    world.pass(1);
-    world.step(|group, now, out| group.expire(now, out));
-    assert!(world.group.is_blank());
-}
-
-#[test]
-fn a_group_that_is_deleted_does_not_come_back() {
-    let mut world = World::new();
-    let ids = world.stable(&["alice"]);
-    world.ask("alice", commit(&ids[0], 1, 0, 5));
-    world.ask("alice", leave(&ids[0]));
-    assert_eq!(world.state(), "Empty");
-    world.ask("admin", Ask::Delete);
-    assert_eq!(world.heard("admin"), Ok(Answer::Deleted));
-    assert!(world.group.is_blank() && world.rebuilt().is_blank());
-    world.ask("admin", Ask::Delete);
-    assert_eq!(world.heard("admin"), Err(GroupError::NotFound));
-    world.ask("admin", Ask::Describe);
-    assert_eq!(world.heard("admin"), Err(GroupError::NotFound));
-}
-
-#[test]
-fn a_deletion_takes_what_is_on_its_way_with_it() {
-    let mut world = World::new();
-    world.slow = true;
-    world.ask("tool", commit("", -1, 0, 5));
-    world.ask("admin", Ask::Delete);
-    world.settle(Ok(()));
-    assert!(world.group.is_blank() && world.rebuilt().is_blank());
-}
-
-#[test]
-fn offsets_of_topics_that_are_read_are_not_forgotten() {
-    let mut world = World::new();
-    let ids = world.stable(&["alice"]);
-    world.ask("alice", commit(&ids[0], 1, 0, 5));
-    drop(world.heard("alice"));
-    let topics = vec![("t".to_owned(), 0), ("u".to_owned(), 0)];
-    world.ask("admin", Ask::DeleteOffsets { topics: topics.clone() });
-    let answer = vec![Some(GroupError::SubscribedToTopic), None];
-    assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(answer)));
-    world.ask("alice", leave(&ids[0]));
-    world.ask("admin", Ask::DeleteOffsets { topics });
-    assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(vec![None, None])));
-    assert_eq!((committed(&world.group, 0), committed(&world.rebuilt(), 0)), (None, None));
-}
-
-#[test]
-fn a_deleted_topic_takes_its_offsets_with_it() {
-    let mut world = World::new();
-    world.ask("tool", commit("", -1, 0, 5));
-    world.step(|group, _, out| group.topics_deleted(&["t".into()], out));
-    assert!(world.rebuilt().is_blank());
-}
-
-#[test]
-fn groups_that_are_not_there_say_so() {
-    let absent = |ask: &Ask| Group::<&str>::absent(ask);
-    assert_eq!(absent(&join("x")), None);
-    assert_eq!(absent(&join_as("x", "id")), Some(Err(GroupError::UnknownMember)));
-    assert_eq!(absent(&heartbeat("x", 1)), Some(Err(GroupError::UnknownMember)));
-    assert_eq!(absent(&leave("x")), Some(Ok(Answer::Left(vec![Err(GroupError::UnknownMember)]))));
-    assert_eq!(absent(&commit("", -1, 0, 0)), None);
-    assert_eq!(absent(&commit("x", 1, 0, 0)), Some(Err(GroupError::IllegalGeneration)));
-    assert_eq!(absent(&Ask::Describe), Some(Err(GroupError::NotFound)));
-    let asked = Ask::FetchOffsets { topics: Some(vec![("t".into(), vec![0])]) };
-    let Some(Ok(Answer::Offsets(fetched))) = absent(&asked) else { panic!() };
-    assert_eq!(fetched[0].partitions, [(0, None)]);
-}
-
-#[test]
-fn a_committed_offset_comes_back_with_all_that_was_said_with_it() {
-    let mut world = World::new();
-    world.ask("tool", commit("", -1, 4, 5));
-    drop(world.heard("tool"));
-    world.group = world.rebuilt();
-    world.ask("tool", Ask::FetchOffsets { topics: None });
-    let Ok(Answer::Offsets(fetched)) = world.heard("tool") else { panic!() };
-    let (partition, committed) = &fetched[0].partitions[0];
-    let committed = committed.as_ref().unwrap();
-    assert_eq!((*partition, committed.offset, committed.leader_epoch, &*committed.metadata), (4, 5, 3, "m"));
-    assert_eq!(fetched[0].topic_id, TopicId([1; 16]));
-}
-
-#[test]
-fn an_offset_takes_little_memory() {
-    assert!(size_of::<super::offsets::Committed>() <= 72, "{}", size_of::<super::offsets::Committed>());
-    let mut offsets = Offsets::default();
-    let value = OffsetValue {
-        offset: 1,
-        leader_epoch: 0,
-        metadata: String::new(),
-        commit_timestamp: 0,
-        expire_timestamp: -1,
-        topic_id: TopicId::ZERO,
-    };
-    (0..3).for_each(|index| offsets.put("t", index, value.clone()));
-    offsets.put("t", 1, value);
-    assert_eq!(offsets.len(), 3);
-    offsets.remove("t", 9);
-    (0..3).for_each(|index| offsets.remove("t", index));
-    assert!(offsets.is_empty());
 }

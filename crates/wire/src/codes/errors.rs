@@ -5,6 +5,7 @@
 use ottla_rules::{
     batch::BatchError,
     cluster::CommandError,
+    group::GroupError,
     partition::{AppendError, DeleteError, ReadError},
     producers::SequenceError,
     settings::SettingError,
@@ -113,6 +114,30 @@ impl From<&CommandError> for Code {
             CommandError::TooManyPartitions => Self::PolicyViolation,
             CommandError::UnknownNode(_) => Self::BrokerIdNotRegistered,
             CommandError::Storage(_) => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&GroupError> for Code {
+    fn from(error: &GroupError) -> Self {
+        match error {
+            GroupError::NotCoordinator => Self::NotCoordinator,
+            GroupError::Loading => Self::CoordinatorLoadInProgress,
+            GroupError::NotAvailable => Self::CoordinatorNotAvailable,
+            GroupError::UnknownMember => Self::UnknownMemberId,
+            GroupError::IllegalGeneration => Self::IllegalGeneration,
+            GroupError::FencedInstance => Self::FencedInstanceId,
+            GroupError::RebalanceInProgress => Self::RebalanceInProgress,
+            GroupError::InconsistentProtocol => Self::InconsistentGroupProtocol,
+            GroupError::SessionTimeout => Self::InvalidSessionTimeout,
+            GroupError::MemberIdRequired(_) => Self::MemberIdRequired,
+            GroupError::MaxSizeReached => Self::GroupMaxSizeReached,
+            GroupError::NotFound => Self::GroupIdNotFound,
+            GroupError::NonEmpty => Self::NonEmptyGroup,
+            GroupError::SubscribedToTopic => Self::GroupSubscribedToTopic,
+            GroupError::MetadataTooLarge => Self::OffsetMetadataTooLarge,
+            GroupError::CommitTooLarge => Self::InvalidCommitOffsetSize,
+            GroupError::Unknown => Self::UnknownServerError,
         }
     }
 }

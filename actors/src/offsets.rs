@@ -1,0 +1,528 @@
+//! OffsetsActor: one led partition of `__consumer_offsets`, parent and router of the groups that live in it.
+//!
+//! ```text
+//!   loading --(every record replayed)--> serving
+//!   AskGroup -> its GroupActor -> Stage --(all that came in meanwhile, one batch, acks=all)--> Written -> the answers
+//! ```
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use ottla_rules::{
+    batch::build::{BatchBuilder, BuildRecord},
+    cluster::Image,
+    group::{Ask, Group, GroupConfig, GroupError, Outcome, Summary, WriteError},
+    ids::PartitionId,
+    partition::{Acks, AppendError, Appended},
+    records::GroupRecord,
+    supervision::{Exit, Patience, Supervision, Verdict},
+    time::Deadline,
+};
+
+use crate::{
+    group::{Asked, Charge, Expire, ForgetTopics, GroupActor, Leave, Machine, Written},
+    partition::Append,
+    shared::Shared,
+    stage::{
+        alarm::{Alarm, Wake},
+        breath::Breath,
+        messages,
+        reply::Reply,
+        shards::Shard,
+        watched::{ChildDown, ChildName, spawn_watched},
+    },
+};
+
+mod load;
+
+use load::{Load, Loaded};
+
+/// Asks a group something.
+#[derive(Debug)]
+pub struct AskGroup {
+    /// Its id.
+    pub group: Arc<str>,
+    /// What.
+    pub ask: Ask,
+    /// Whom to answer.
+    pub reply: Reply<Outcome>,
+}
+
+/// Groups by id.
+pub type Listed = Vec<(Arc<str>, Summary)>;
+
+/// Asks which groups there are.
+#[derive(Debug)]
+pub struct ListGroups {
+    /// Whom to answer.
+    pub reply: Reply<Result<Listed, GroupError>>,
+}
+
+/// Records of a group that are to be safe.
+pub(crate) struct Stage {
+    pub(crate) group: Arc<str>,
+    pub(crate) generation: u64,
+    pub(crate) ticket: u64,
+    pub(crate) records: Vec<GroupRecord>,
+}
+
+/// What lists say of a group from now on; none: it is not there.
+pub(crate) struct Summarized {
+    pub(crate) group: Arc<str>,
+    pub(crate) generation: u64,
+    pub(crate) summary: Option<Summary>,
+}
+
+/// A group has nothing to remember, after so many requests.
+pub(crate) struct Idle {
+    pub(crate) group: Arc<str>,
+    pub(crate) generation: u64,
+    pub(crate) taken: u64,
+}
+
+/// Topics are gone.
+pub(crate) struct TopicsGone {
+    pub(crate) image: Arc<Image>,
+}
+
+/// The partition is led elsewhere, or in another reign: whoever waits hears it.
+pub(crate) struct Resign;
+
+/// Panics a group. For tests of what happens then.
+#[cfg(feature = "provoke")]
+#[derive(Debug)]
+pub struct ProvokeGroupOf(pub Arc<str>);
+#[cfg(feature = "provoke")]
+messages!(ProvokeGroupOf);
+
+/// The mailbox is drained: append what was staged.
+struct Flush;
+
+/// The records of the batch under way are safe, or are not.
+struct BatchWritten(Result<Appended, AppendError>);
+
+/// The log has been read; of one group only, when that is named.
+struct LogRead {
+    loaded: Loaded,
+    only: Option<Arc<str>>,
+}
+
+messages!(AskGroup, ListGroups, Stage, Summarized, Idle, TopicsGone, Resign, Flush, BatchWritten, LogRead);
+
+/// What an OffsetsActor is started with.
+#[derive(Clone)]
+pub(crate) struct OffsetsCharge {
+    pub(crate) partition: PartitionId,
+    /// The image that made it lead: an earlier one does not know every topic yet.
+    pub(crate) image_version: u64,
+    /// The largest batch that the topic takes.
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// Where its groups run: beside it.
+    pub(crate) shard: Shard,
+}
+
+/// The actor of one led partition of `__consumer_offsets`.
+pub struct OffsetsActor {
+    charge: OffsetsCharge,
+    config: Arc<GroupConfig>,
+    serving: bool,
+    groups: BTreeMap<Arc<str>, Seat>,
+    names: BTreeMap<u64, Arc<str>>,
+    generation: u64,
+    staged: Vec<Staged>,
+    /// The batch under way: whose records it has.
+    writing: Option<Vec<(Arc<str>, u64, u64)>>,
+    /// Groups whose actors fell while a batch was under way: read again after it.
+    fallen: Vec<(Arc<str>, u64)>,
+    supervision: Supervision<Arc<str>>,
+    expiry: Deadline,
+    alarm: Alarm,
+    breath: Breath,
+}
+
+enum Seat {
+    Here {
+        addr: Addr<GroupActor>,
+        generation: u64,
+        told: u64,
+        summary: Option<Summary>,
+    },
+    /// Its actor fell, and what it knew is being read again.
+    Reading,
+    /// It falls again and again.
+    Offline,
+}
+
+struct Staged {
+    group: Arc<str>,
+    generation: u64,
+    ticket: u64,
+    records: Vec<BuildRecord>,
+    bytes: usize,
+}
+
+/// Bytes that a record takes beside key and value, at most.
+const RECORD_OVERHEAD_BYTES: usize = 32;
+
+impl OffsetsActor {
+    pub(crate) fn new(charge: OffsetsCharge) -> Self {
+        let settings = charge.shared.directory.image().settings(charge.shared.node, &charge.shared.given);
+        let expiry = charge.shared.now().after(expire_every_ms(&charge.shared));
+        Self {
+            charge,
+            config: Arc::new(GroupConfig::of(&settings)),
+            serving: false,
+            groups: BTreeMap::new(),
+            names: BTreeMap::new(),
+            generation: 0,
+            staged: Vec::new(),
+            writing: None,
+            fallen: Vec::new(),
+            supervision: Supervision::new(Patience::default()),
+            expiry,
+            alarm: Alarm::default(),
+            breath: Breath::default(),
+        }
+    }
+
+    /// Reads the log, beside the actor.
+    fn read_log(&self, only: Option<Arc<str>>, not_before_ms: u64, ctx: &Context<Self>) {
+        let load = Load {
+            shared: self.charge.shared.clone(),
+            partition: self.charge.partition,
+            image_version: self.charge.image_version,
+            config: self.config.clone(),
+            only: only.clone(),
+            not_before_ms,
+        };
+        let me = ctx.address();
+        actix_rt::spawn(async move {
+            let loaded = load.run().await;
+            me.do_send(LogRead { loaded, only });
+        });
+    }
+
+    fn seat(&mut self, id: &Arc<str>, machine: Machine, ctx: &Context<Self>) -> &mut Seat {
+        self.generation += 1;
+        let generation = self.generation;
+        let (parent, shared) = (ctx.address(), self.charge.shared.clone());
+        let charge = Charge { id: id.clone(), generation, machine, parent, shared };
+        let make = move |_: &mut Context<GroupActor>| GroupActor::new(charge);
+        let child = ChildName::Group(generation);
+        let addr = spawn_watched(&self.charge.shard, child, ctx.address().recipient(), make);
+        self.names.insert(generation, id.clone());
+        self.groups.insert(id.clone(), Seat::Here { addr, generation, told: 0, summary: None });
+        self.groups.get_mut(id).unwrap_or_else(|| unreachable!("just seated"))
+    }
+
+    fn tell_all<M>(&self, make: impl Fn() -> M)
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        GroupActor: Handler<M>,
+    {
+        for seat in self.groups.values() {
+            if let Seat::Here { addr, .. } = seat {
+                addr.do_send(make());
+            }
+        }
+    }
+
+    /// Appends everything staged, as far as it fits into one batch, unless a batch is under way.
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        if self.writing.is_some() {
+            return;
+        }
+        // Here everything before it has been reported.
+        while self.staged.first().is_some_and(|staged| staged.bytes > self.charge.batch_bytes_max) {
+            let Staged { group, generation, ticket, .. } = self.staged.remove(0);
+            self.tell_written(&group, generation, ticket, Err(WriteError::TooLarge));
+        }
+        if self.staged.is_empty() {
+            return;
+        }
+        let mut room = self.charge.batch_bytes_max;
+        let fits = |staged: &&Staged| {
+            let fits = staged.bytes <= room;
+            room = room.saturating_sub(staged.bytes);
+            fits
+        };
+        let count = self.staged.iter().take_while(fits).count();
+        let mut batch = BatchBuilder::new();
+        let mut writers = Vec::with_capacity(count);
+        for staged in self.staged.drain(..count) {
+            batch = staged.records.into_iter().fold(batch, BatchBuilder::push);
+            writers.push((staged.group, staged.generation, staged.ticket));
+        }
+        let (reply, answer) = Reply::once();
+        let patience_ms = commit_patience_ms(&self.charge.shared);
+        let append = Append { batch: batch.parsed(), acks: Acks::All, patience_ms, reply };
+        self.charge.shared.directory.tell(self.charge.partition, append);
+        self.writing = Some(writers);
+        let me = ctx.address();
+        actix_rt::spawn(async move { me.do_send(BatchWritten(answer.await)) });
+    }
+
+    fn tell_written(&self, group: &Arc<str>, of: u64, ticket: u64, result: Result<(), WriteError>) {
+        if let Some(Seat::Here { addr, generation, .. }) = self.groups.get(group)
+            && *generation == of
+        {
+            addr.do_send(Written { ticket, result });
+        }
+    }
+
+    fn group_down(&mut self, group: Arc<str>, generation: u64, exit: &Exit, ctx: &Context<Self>) {
+        match self.groups.get(&group) {
+            Some(Seat::Here { generation: current, .. }) if *current == generation => (),
+            // It was replaced, or told to leave.
+            _ => return,
+        }
+        let now = self.charge.shared.now();
+        self.staged.retain(|staged| staged.generation != generation);
+        let not_before_ms = match self.supervision.down(&group, exit, now) {
+            Verdict::Nothing => return drop(self.groups.remove(&group)),
+            Verdict::RestartNow => now.mono_ms,
+            Verdict::RestartAt(deadline) => deadline.0,
+            Verdict::GiveUp => {
+                log::error!(group:% = group; "the group's actor dies again and again: it stays offline until the node is restarted");
+                self.groups.insert(group, Seat::Offline);
+                return;
+            }
+        };
+        self.groups.insert(group.clone(), Seat::Reading);
+        // What it wrote last may be under way: only then is the log all that it said.
+        match self.writing {
+            Some(_) => self.fallen.push((group, not_before_ms)),
+            None => self.read_log(Some(group), not_before_ms, ctx),
+        }
+    }
+}
+
+fn expire_every_ms(shared: &Shared) -> u64 {
+    setting(shared, "offsets.retention.check.interval.ms").max(1)
+}
+
+fn commit_patience_ms(shared: &Shared) -> u64 {
+    setting(shared, "offsets.commit.timeout.ms")
+}
+
+/// A setting in milliseconds.
+fn setting(shared: &Shared, name: &str) -> u64 {
+    u64::try_from(shared.given.int(name)).unwrap_or(u64::MAX)
+}
+
+impl Actor for OffsetsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.read_log(None, 0, ctx);
+        self.alarm.set(Some(self.expiry), self.charge.shared.now(), ctx);
+    }
+}
+
+/// However it ends, its groups end with it: whoever waits for them is answered, and a successor reads the log.
+impl Drop for OffsetsActor {
+    fn drop(&mut self) {
+        self.tell_all(|| Leave);
+    }
+}
+
+impl Handler<LogRead> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, LogRead { mut loaded, only }: LogRead, ctx: &mut Context<Self>) {
+        loaded.retain(|_, group| !group.is_blank());
+        match &only {
+            Some(group) => drop(self.groups.remove(group)),
+            None => self.serving = true,
+        }
+        let image = self.charge.shared.directory.image();
+        if !loaded.is_empty() {
+            log::info!(partition = self.charge.partition.index, groups = loaded.len(); "groups loaded");
+        }
+        for (id, machine) in loaded {
+            if let Seat::Here { addr, .. } = self.seat(&id, machine, ctx) {
+                // Topics may have gone while nobody was here to notice.
+                addr.do_send(ForgetTopics { image: image.clone() });
+            }
+        }
+    }
+}
+
+impl Handler<AskGroup> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, AskGroup { group, ask, reply }: AskGroup, ctx: &mut Context<Self>) {
+        self.breath.take(ctx);
+        if !self.serving {
+            return reply.send(Err(GroupError::Loading));
+        }
+        let seat = match self.groups.get_mut(&group) {
+            Some(seat) => seat,
+            None => match Machine::absent(&ask) {
+                Some(outcome) => return reply.send(outcome),
+                None => {
+                    let machine = Group::new(&group, self.config.clone());
+                    self.seat(&group, machine, ctx)
+                }
+            },
+        };
+        match seat {
+            Seat::Here { addr, told, .. } => {
+                *told += 1;
+                addr.do_send(Asked { ask, reply });
+            }
+            Seat::Reading => reply.send(Err(GroupError::Loading)),
+            Seat::Offline => reply.send(Err(GroupError::NotAvailable)),
+        }
+    }
+}
+
+impl Handler<ListGroups> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, ListGroups { reply }: ListGroups, _: &mut Context<Self>) {
+        if !self.serving {
+            return reply.send(Err(GroupError::Loading));
+        }
+        let listed = self.groups.iter().filter_map(|(id, seat)| match seat {
+            Seat::Here { summary: Some(summary), .. } => Some((id.clone(), summary.clone())),
+            Seat::Here { .. } | Seat::Reading | Seat::Offline => None,
+        });
+        reply.send(Ok(listed.collect()));
+    }
+}
+
+impl Handler<Stage> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, Stage { group, generation, ticket, records }: Stage, ctx: &mut Context<Self>) {
+        let timestamp = self.charge.shared.now().wall_ms;
+        let mut bytes = 0;
+        let records: Vec<_> = records
+            .iter()
+            .map(|record| {
+                let (key, value) = record.encode();
+                bytes += key.len() + value.as_ref().map_or(0, Vec::len) + RECORD_OVERHEAD_BYTES;
+                BuildRecord { timestamp, key: Some(key), value, headers: Vec::new() }
+            })
+            .collect();
+        self.staged.push(Staged { group, generation, ticket, records, bytes });
+        if self.staged.len() == 1 {
+            ctx.notify(Flush);
+        }
+    }
+}
+
+impl Handler<Flush> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+    }
+}
+
+impl Handler<BatchWritten> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, BatchWritten(result): BatchWritten, ctx: &mut Context<Self>) {
+        let result = result.map(|_| ()).map_err(|error| match error {
+            AppendError::TimedOut | AppendError::TooManyParked | AppendError::NotEnoughReplicas { .. } => {
+                WriteError::NotAvailable
+            }
+            AppendError::NotHere
+            | AppendError::Storage
+            | AppendError::OutOfOrder { .. }
+            | AppendError::Fenced { .. }
+            | AppendError::Invalid(_)
+            | AppendError::TransactionsUnsupported => WriteError::NotHere,
+        });
+        for (group, generation, ticket) in self.writing.take().unwrap_or_default() {
+            self.tell_written(&group, generation, ticket, result);
+        }
+        for (group, not_before_ms) in mem::take(&mut self.fallen) {
+            self.read_log(Some(group), not_before_ms, ctx);
+        }
+        self.flush(ctx);
+    }
+}
+
+impl Handler<Summarized> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, summarized: Summarized, _: &mut Context<Self>) {
+        if let Some(Seat::Here { generation, summary, .. }) = self.groups.get_mut(&summarized.group)
+            && *generation == summarized.generation
+        {
+            *summary = summarized.summary;
+        }
+    }
+}
+
+impl Handler<Idle> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, Idle { group, generation: of, taken }: Idle, _: &mut Context<Self>) {
+        let Some(Seat::Here { addr, generation, told, .. }) = self.groups.get(&group) else { return };
+        // With a request on its way it will say so again.
+        if *generation == of && *told == taken {
+            addr.do_send(Leave);
+            self.groups.remove(&group);
+            self.names.remove(&of);
+        }
+    }
+}
+
+impl Handler<TopicsGone> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, TopicsGone { image }: TopicsGone, _: &mut Context<Self>) {
+        self.tell_all(|| ForgetTopics { image: image.clone() });
+    }
+}
+
+impl Handler<ChildDown> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, ChildDown { child, exit }: ChildDown, ctx: &mut Context<Self>) {
+        let ChildName::Group(generation) = child else { return };
+        let Some(group) = self.names.remove(&generation) else { return };
+        if let Exit::Panicked(text) = &exit {
+            log::error!(group:% = group, panic:% = text; "a group's actor panicked");
+        }
+        self.group_down(group, generation, &exit, ctx);
+    }
+}
+
+impl Handler<Resign> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, Resign: Resign, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Wake> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, Wake: Wake, ctx: &mut Context<Self>) {
+        self.alarm.rang();
+        let now = self.charge.shared.now();
+        if self.expiry.is_due(now) {
+            self.expiry = now.after(expire_every_ms(&self.charge.shared));
+            self.tell_all(|| Expire);
+        }
+        self.alarm.set(Some(self.expiry), now, ctx);
+    }
+}
+
+#[cfg(feature = "provoke")]
+impl Handler<ProvokeGroupOf> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, ProvokeGroupOf(group): ProvokeGroupOf, _: &mut Context<Self>) {
+        if let Some(Seat::Here { addr, .. }) = self.groups.get(&group) {
+            addr.do_send(crate::group::ProvokeGroup);
+        }
+    }
+}

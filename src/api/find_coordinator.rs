@@ -1,0 +1,113 @@
+//! FindCoordinator (key 10), versions 0 to 6.
+//!
+//! Promises: a group's coordinator is the leader of the group's partition of `__consumer_offsets`; whoever asks first has that
+//! topic created, and is answered when it is there.
+//! Versions: 1 kinds of keys. 3 flexible. 4 many keys at a time. 6 share groups (not served).
+
+use std::future::Future;
+
+use ottla_rules::cluster::{Command, CommandError, Image};
+use ottla_rules::group::partition_of;
+use ottla_rules::ids::PartitionId;
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_rules::topic::CONSUMER_OFFSETS;
+use ottla_wire::codes::Code;
+use ottla_wire::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
+
+use super::Call;
+
+/// The kind of key that names a group.
+const GROUP: i8 = 0;
+/// The version from which many keys may be asked for.
+const BATCH_FROM: i16 = 4;
+
+/// Finds coordinators.
+pub(crate) fn find_coordinator(
+    call: &Call,
+    version: i16,
+    asked: FindCoordinatorRequest,
+) -> impl Future<Output = FindCoordinatorResponse> + use<> {
+    let keys = if version >= BATCH_FROM { asked.coordinator_keys } else { vec![asked.key] };
+    let (call, key_type) = (call.clone(), asked.key_type);
+    let is_missing = call.server.image().topic_named(CONSUMER_OFFSETS).is_none();
+    let creation = (key_type == GROUP && is_missing && !keys.is_empty()).then(|| create(&call));
+    async move {
+        if let Some(creation) = creation {
+            // When somebody else was faster it is there as well.
+            if let Err(error) = creation.await {
+                log::debug!(error:% = error; "offsets topic not created");
+            }
+        }
+        let image = call.server.image();
+        let mut found = keys.into_iter().map(|key| find(&call, &image, key_type, key));
+        if version >= BATCH_FROM {
+            return FindCoordinatorResponse { coordinators: found.collect(), ..Default::default() };
+        }
+        let Coordinator { node_id, host, port, error_code, error_message, .. } =
+            found.next().unwrap_or_default();
+        FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..Default::default() }
+    }
+}
+
+/// Has the topic of committed offsets created.
+fn create(call: &Call) -> impl Future<Output = Result<(), CommandError>> + use<> {
+    let server = &call.server;
+    let image = server.image();
+    let settings = server.settings(&image);
+    let replicas = settings.int("offsets.topic.replication.factor").min(image.nodes().count() as i64);
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("segment.bytes", settings.int("offsets.topic.segment.bytes").to_string()),
+    ];
+    let answer = server.submit(Command::CreateTopic {
+        name: CONSUMER_OFFSETS.to_owned(),
+        id: server.draw_topic_id(),
+        partitions: i32::try_from(settings.int("offsets.topic.num.partitions")).unwrap_or(i32::MAX),
+        replication: i16::try_from(replicas).unwrap_or(1),
+        assignments: Vec::new(),
+        configs: configs.map(|(name, value)| (name.to_owned(), Some(value))).into(),
+    });
+    async move { answer.await.map(|_| ()) }
+}
+
+fn find(call: &Call, image: &Image, key_type: i8, key: String) -> Coordinator {
+    if key_type != GROUP {
+        let message =
+            "This broker coordinates groups only; transactions and share groups are not served yet.";
+        return refused(key, Code::InvalidRequest, message);
+    }
+    if !call.may(Operation::Describe, ResourceKind::Group, &key) {
+        return refused(key, Code::GroupAuthorizationFailed, Code::GroupAuthorizationFailed.message());
+    }
+    let not_there =
+        |key| refused(key, Code::CoordinatorNotAvailable, Code::CoordinatorNotAvailable.message());
+    let Some(topic) = image.topic_named(CONSUMER_OFFSETS) else { return not_there(key) };
+    let index = partition_of(&key, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
+    let Some(partition) = image.partition(PartitionId { topic: topic.id, index }) else {
+        return not_there(key);
+    };
+    let mut brokers = call.server.brokers(image, call.reached).into_iter();
+    match brokers.find(|broker| broker.node == partition.leader) {
+        Some(broker) => Coordinator {
+            key,
+            node_id: broker.node.0,
+            host: broker.host,
+            port: broker.port,
+            error_code: Code::None.into(),
+            error_message: Some(Code::None.message().to_owned()),
+        },
+        None => not_there(key),
+    }
+}
+
+fn refused(key: String, code: Code, message: &str) -> Coordinator {
+    Coordinator {
+        key,
+        node_id: -1,
+        host: String::new(),
+        port: -1,
+        error_code: code.into(),
+        error_message: Some(message.to_owned()),
+    }
+}

@@ -1,0 +1,183 @@
+//! OffsetFetch (key 9), versions 1 to 10.
+//!
+//! Promises: what was committed comes back with its leader epoch and metadata; a partition without a committed offset has offset -1
+//! and no error, and so has a group that nobody knows.
+//! Versions: 2 null is all topics, an error at the top. 5 leader epochs. 6 flexible. 7 only stable offsets on demand. 8 many
+//! groups. 9 members of the consumer protocol. 10 topic ids.
+
+use std::future::Future;
+
+use futures_util::future::join_all;
+use ottla_rules::group::offsets::{Committed, Fetched};
+use ottla_rules::group::{Answer, Ask};
+use ottla_rules::ids::TopicId;
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_wire::codes::Code;
+use ottla_wire::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+
+use super::Call;
+
+/// The version from which many groups may be asked for.
+const BATCH_FROM: i16 = 8;
+/// The version from which topics are named by id.
+const TOPIC_IDS_FROM: i16 = 10;
+/// The version from which there is a place for an error of the whole group.
+const TOP_ERROR_FROM: i16 = 2;
+
+/// Fetches committed offsets. Every group is asked when this returns.
+pub(crate) fn offset_fetch(
+    call: &Call,
+    version: i16,
+    asked: OffsetFetchRequest,
+) -> impl Future<Output = OffsetFetchResponse> + use<> {
+    let groups = if version >= BATCH_FROM { asked.groups } else { vec![single(asked)] };
+    let waiting: Vec<_> = groups.into_iter().map(|group| fetch(call, version, group)).collect();
+    async move {
+        let mut groups = join_all(waiting).await;
+        if version >= BATCH_FROM {
+            return OffsetFetchResponse { groups, ..Default::default() };
+        }
+        let group = groups.pop().unwrap_or_default();
+        let topics = group.topics.into_iter().map(|topic| old_topic(topic, version, group.error_code));
+        OffsetFetchResponse { topics: topics.collect(), error_code: group.error_code, ..Default::default() }
+    }
+}
+
+/// A request from when there was one group at a time.
+fn single(asked: OffsetFetchRequest) -> OffsetFetchRequestGroup {
+    let topics = asked.topics.map(|topics| {
+        let topic = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
+            name: topic.name,
+            partition_indexes: topic.partition_indexes,
+            ..Default::default()
+        });
+        topic.collect()
+    });
+    OffsetFetchRequestGroup { group_id: asked.group_id, topics, ..Default::default() }
+}
+
+fn old_topic(topic: OffsetFetchResponseTopics, version: i16, group_code: i16) -> OffsetFetchResponseTopic {
+    let partitions = topic.partitions.into_iter().map(|it| OffsetFetchResponsePartition {
+        partition_index: it.partition_index,
+        committed_offset: it.committed_offset,
+        committed_leader_epoch: it.committed_leader_epoch,
+        metadata: it.metadata,
+        error_code: if version < TOP_ERROR_FROM && group_code != 0 { group_code } else { it.error_code },
+    });
+    OffsetFetchResponseTopic { name: topic.name, partitions: partitions.collect() }
+}
+
+/// A topic of the answer: its name and id as they were asked for, and what keeps it from being looked up.
+struct Wanted {
+    name: String,
+    id: TopicId,
+    indexes: Vec<i32>,
+    refused: Option<Code>,
+}
+
+fn fetch(
+    call: &Call,
+    version: i16,
+    asked: OffsetFetchRequestGroup,
+) -> impl Future<Output = OffsetFetchResponseGroup> + use<> {
+    let call = call.clone();
+    let by_id = version >= TOPIC_IDS_FROM;
+    let wanted: Option<Vec<_>> =
+        asked.topics.map(|topics| topics.into_iter().map(|topic| want(&call, by_id, topic)).collect());
+    let may = call.may(Operation::Describe, ResourceKind::Group, &asked.group_id);
+    let answer = may.then(|| {
+        let topics = wanted.as_ref().map(|wanted| {
+            let good = wanted.iter().filter(|topic| topic.refused.is_none());
+            good.map(|topic| (topic.name.clone(), topic.indexes.clone())).collect()
+        });
+        call.server.ask_group(&asked.group_id, Ask::FetchOffsets { topics })
+    });
+    async move {
+        let outcome = match answer {
+            Some(answer) => answer.await.map_err(|error| Code::from(&error)),
+            None => Err(Code::GroupAuthorizationFailed),
+        };
+        let (fetched, code) = match outcome {
+            Ok(Answer::Offsets(fetched)) => (fetched, Code::None),
+            Ok(_) => (Vec::new(), Code::UnknownServerError),
+            Err(code) => (Vec::new(), code),
+        };
+        let topics = match wanted {
+            None => all(&call, by_id, fetched),
+            // Where the group says no, only the oldest version has no other place to say so.
+            Some(_) if code != Code::None && version >= BATCH_FROM => Vec::new(),
+            Some(wanted) => in_order(wanted, fetched, by_id),
+        };
+        OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: code.into() }
+    }
+}
+
+fn want(call: &Call, by_id: bool, asked: OffsetFetchRequestTopics) -> Wanted {
+    let image = call.server.image();
+    let name = if by_id {
+        image.topic(asked.topic_id).map(|topic| topic.name.to_string())
+    } else {
+        Some(asked.name)
+    };
+    let refused = match &name {
+        None => Some(Code::UnknownTopicId),
+        Some(name) if !call.may(Operation::Describe, ResourceKind::Topic, name) => {
+            Some(Code::TopicAuthorizationFailed)
+        }
+        Some(_) => None,
+    };
+    Wanted { name: name.unwrap_or_default(), id: asked.topic_id, indexes: asked.partition_indexes, refused }
+}
+
+/// The answers in the order of the questions.
+fn in_order(wanted: Vec<Wanted>, fetched: Vec<Fetched>, by_id: bool) -> Vec<OffsetFetchResponseTopics> {
+    let mut fetched = fetched.into_iter();
+    let answers = wanted.into_iter().map(|topic| {
+        let found = if topic.refused.is_none() { fetched.next() } else { None };
+        let partitions = match found {
+            Some(found) => {
+                // Committed for a topic of that name that was there before: not for this one.
+                let is_other = by_id && found.topic_id != TopicId::ZERO && found.topic_id != topic.id;
+                let partitions = found.partitions.into_iter();
+                partitions.map(|(index, it)| partition(index, it.filter(|_| !is_other), Code::None)).collect()
+            }
+            None => {
+                let code = topic.refused.unwrap_or(Code::None);
+                topic.indexes.iter().map(|index| partition(*index, None, code)).collect()
+            }
+        };
+        OffsetFetchResponseTopics { name: topic.name, topic_id: topic.id, partitions }
+    });
+    answers.collect()
+}
+
+/// Everything that was committed, of topics that the caller may see.
+fn all(call: &Call, by_id: bool, fetched: Vec<Fetched>) -> Vec<OffsetFetchResponseTopics> {
+    let image = call.server.image();
+    let seen = fetched.into_iter().filter_map(|found| {
+        let id = image.topic_named(&found.topic).map(|topic| topic.id);
+        if by_id && id.is_none() || !call.may(Operation::Describe, ResourceKind::Topic, &found.topic) {
+            return None;
+        }
+        let partitions = found.partitions.into_iter().map(|(index, it)| partition(index, it, Code::None));
+        let (name, topic_id) = (found.topic, id.unwrap_or_default());
+        Some(OffsetFetchResponseTopics { name, topic_id, partitions: partitions.collect() })
+    });
+    seen.collect()
+}
+
+fn partition(index: i32, committed: Option<Committed>, code: Code) -> OffsetFetchResponsePartitions {
+    let (offset, epoch, metadata) =
+        committed.map_or((-1, -1, String::new()), |it| (it.offset, it.leader_epoch, it.metadata.into()));
+    OffsetFetchResponsePartitions {
+        partition_index: index,
+        committed_offset: offset,
+        committed_leader_epoch: epoch,
+        metadata: Some(metadata),
+        error_code: code.into(),
+    }
+}

@@ -1,0 +1,49 @@
+//! SyncGroup (key 14), versions 0 to 5.
+//!
+//! Promises: an assignment is given out once it is safe; who was forgotten by the leader gets a value of no bytes.
+//! Versions: 3 static members (KIP-345). 4 flexible. 5 protocol type and name.
+
+use std::future::Future;
+
+use ottla_rules::group::ask::Sync;
+use ottla_rules::group::{Answer, Ask};
+use ottla_rules::rights::Operation;
+use ottla_wire::codes::Code;
+use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+use super::{Call, group_right};
+
+/// Brings and gets assignments.
+pub(crate) fn sync_group(
+    call: &Call,
+    asked: SyncGroupRequest,
+) -> impl Future<Output = SyncGroupResponse> + use<> {
+    let answer = group_right(call, Operation::Read, &asked.group_id).map(|()| {
+        let sync = Sync {
+            member_id: asked.member_id,
+            instance_id: asked.group_instance_id,
+            generation: asked.generation_id,
+            protocol_type: asked.protocol_type,
+            protocol: asked.protocol_name,
+            assignments: asked.assignments.into_iter().map(|it| (it.member_id, it.assignment)).collect(),
+        };
+        call.server.ask_group(&asked.group_id, Ask::Sync(sync))
+    });
+    async move {
+        let outcome = match answer {
+            Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
+            Err(code) => Err(code),
+        };
+        match outcome {
+            Ok(Answer::Synced { protocol_type, protocol, assignment }) => {
+                SyncGroupResponse { protocol_type, protocol_name: protocol, assignment, ..Default::default() }
+            }
+            Ok(_) => refused(Code::UnknownServerError),
+            Err(code) => refused(code),
+        }
+    }
+}
+
+fn refused(code: Code) -> SyncGroupResponse {
+    SyncGroupResponse { error_code: code.into(), ..Default::default() }
+}
