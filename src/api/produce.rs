@@ -7,16 +7,20 @@
 //!
 //! A plain function: every batch is with its partition when it returns, and nothing is waited for. The answers
 //! come back through the connection's reply queue, each under the tag of its slot.
+//!
+//! Except batches that take long to unpack: another thread looks at those, and until they are with their partitions
+//! too the connection begins nothing else ([`Produced::is_unpacking`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use ottla_actors::partition::Append;
 use ottla_actors::stage::reply::{Replies, Reply};
-use ottla_rules::batch::{Batch, BatchError, Codec};
+use ottla_rules::batch::{Batch, BatchError, Codec, Header, Parsed};
 use ottla_rules::cluster::{Image, Topic};
 use ottla_rules::ids::{PartitionId, TopicId};
 use ottla_rules::partition::{Acks, AppendError, Appended};
@@ -31,8 +35,11 @@ use ottla_wire::messages::produce::{
 };
 use ottla_wire::produce::ProduceRequest;
 
+use self::unpacking::{ON_SHARD_BYTES_MAX, Unpacking};
 use super::{Call, Close, Response};
 use crate::server::Server;
+
+mod unpacking;
 
 /// What a partition says to one batch.
 pub(crate) type AppendReply = Result<Appended, AppendError>;
@@ -56,6 +63,26 @@ pub(crate) struct Produced {
     waiting: usize,
     topics: Vec<(String, TopicId)>,
     slots: Vec<Slot>,
+    counter: Counter,
+    unpacking: Vec<Unpacking>,
+}
+
+/// Where batches that are good are handed over to their partitions.
+struct Counter {
+    server: Arc<Server>,
+    acks: Option<Acks>,
+    patience_ms: u64,
+    replies: Arc<Replies<AppendReply>>,
+}
+
+impl Counter {
+    fn hand_over(&self, partition: PartitionId, batch: Batch, tag: u64) -> Result<(), Outcome> {
+        let acks = self.acks.ok_or_else(|| Outcome::refused(Code::InvalidRequiredAcks, None))?;
+        let reply = Reply::queued(Arc::clone(&self.replies), tag);
+        let patience_ms = self.patience_ms;
+        self.server.directory.tell(partition, Append { batch, acks, patience_ms, reply });
+        Ok(())
+    }
 }
 
 /// One partition of the request.
@@ -116,7 +143,12 @@ pub(crate) fn begin(
         -1 => Some(Acks::All),
         _ => None,
     };
-    let patience_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
+    let counter = Counter {
+        server: Arc::clone(&call.server),
+        acks,
+        patience_ms: u64::try_from(request.timeout_ms).unwrap_or(0),
+        replies: Arc::clone(replies),
+    };
     let mut produced = Produced {
         server: Arc::clone(&call.server),
         reached: call.reached,
@@ -126,18 +158,21 @@ pub(crate) fn begin(
         waiting: 0,
         topics: Vec::with_capacity(request.topic_data.len()),
         slots: Vec::new(),
+        counter,
+        unpacking: Vec::new(),
     };
     let records = produced.lay_out(request);
-    let desk = Desk::new(call, &produced.header);
+    let mut desk = Desk::new(call, &produced.header);
     for (at, records) in records.into_iter().enumerate() {
         let slot = &mut produced.slots[at];
         let (name, _) = &produced.topics[slot.topic];
-        let checked = desk.check(name, &mut slot.partition, records);
-        let sent = checked.and_then(|batch| {
-            let acks = acks.ok_or_else(|| Outcome::refused(Code::InvalidRequiredAcks, None))?;
-            let reply = Reply::queued(Arc::clone(replies), first_tag + at as u64);
-            call.server.directory.tell(slot.partition, Append { batch, acks, patience_ms, reply });
-            Ok(())
+        let checked = desk.check(name, at, &mut slot.partition, records);
+        let sent = checked.and_then(|checked| match checked {
+            Checked::Whole(batch) => produced.counter.hand_over(slot.partition, batch, first_tag + at as u64),
+            Checked::Long(unpacking) => {
+                produced.unpacking.push(unpacking);
+                Ok(())
+            }
         });
         match sent {
             Ok(()) => produced.waiting += 1,
@@ -180,6 +215,34 @@ impl Produced {
     /// One past the tag of its last slot.
     pub(crate) fn end_tag(&self) -> u64 {
         self.first_tag + self.slots.len() as u64
+    }
+
+    /// True while some batch is not with its partition: nothing may be begun behind it.
+    pub(crate) fn is_unpacking(&self) -> bool {
+        !self.unpacking.is_empty()
+    }
+
+    /// Hands over what has been unpacked by now; whether there was any.
+    pub(crate) fn hand_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.unpacking.len();
+        let (slots, counter) = (&mut self.slots, &self.counter);
+        self.unpacking.retain_mut(|unpacking| {
+            let Poll::Ready(found) = unpacking.poll(cx) else { return true };
+            let slot = &mut slots[unpacking.slot];
+            let sent = match found {
+                Some(Ok(batch)) => {
+                    counter.hand_over(slot.partition, batch, self.first_tag + unpacking.slot as u64)
+                }
+                Some(Err(error)) => Err(named(error, &unpacking.topic, slot.partition.index).into()),
+                None => Err(Outcome::refused(Code::UnknownServerError, None)),
+            };
+            if let Err(outcome) = sent {
+                slot.outcome = Some(outcome);
+                self.waiting -= 1;
+            }
+            false
+        });
+        self.unpacking.len() < before
     }
 
     /// A partition has answered.
@@ -289,7 +352,7 @@ fn of_refused(
     }
 }
 
-/// Where one request's batches are checked and handed on.
+/// What one request's batches are checked by.
 struct Desk<'a> {
     call: &'a Call,
     version: i16,
@@ -297,22 +360,36 @@ struct Desk<'a> {
     is_admin: bool,
     now: Now,
     image: Arc<Image>,
+    /// How many bytes may still be unpacked here.
+    patience: usize,
+}
+
+enum Checked {
+    Whole(Batch),
+    Long(Unpacking),
 }
 
 impl<'a> Desk<'a> {
     fn new(call: &'a Call, header: &RequestHeader) -> Desk<'a> {
-        let is_admin = header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
-        Desk { call, version: header.version, is_admin, now: call.server.now(), image: call.server.image() }
+        Desk {
+            call,
+            version: header.version,
+            is_admin: header.client_id.as_deref() == Some(ADMIN_CLIENT_ID),
+            now: call.server.now(),
+            image: call.server.image(),
+            patience: ON_SHARD_BYTES_MAX,
+        }
     }
 
     /// The batch, if this partition exists and may take it, in Kafka's order of checks.
     fn check(
-        &self,
+        &mut self,
         name: &str,
+        slot: usize,
         partition: &mut PartitionId,
         records: Option<BytesMut>,
-    ) -> Result<Batch, Outcome> {
-        let image = &self.image;
+    ) -> Result<Checked, Outcome> {
+        let image = Arc::clone(&self.image);
         let topic = if self.version >= TOPIC_IDS_FROM {
             image.topic(partition.topic).ok_or_else(|| Outcome::refused(Code::UnknownTopicId, None))?
         } else {
@@ -329,31 +406,45 @@ impl<'a> Desk<'a> {
             let message = format!("Cannot append to internal topic {}", topic.name);
             return Err(Outcome::refused(Code::InvalidTopicException, Some(message)));
         }
-        self.parse(topic, partition.index, records)
+        self.parse(topic, slot, partition.index, records)
     }
 
-    fn parse(&self, topic: &Topic, index: i32, records: Option<BytesMut>) -> Result<Batch, Outcome> {
+    fn parse(
+        &mut self,
+        topic: &Topic,
+        slot: usize,
+        index: i32,
+        records: Option<BytesMut>,
+    ) -> Result<Checked, Outcome> {
         let Some(records) = records.filter(|records| !records.is_empty()) else {
             let message = "a Produce request must have exactly one record batch for each partition";
             return Err(Outcome::refused(Code::InvalidRecord, Some(message.to_owned())));
         };
-        let rules = self.call.server.batch_rules(&self.image, topic);
-        let parsed = Batch::parse(records, &rules, self.now);
-        let batch = parsed.map_err(|error| named(error, topic, index))?;
-        if self.version < ZSTD_FROM && batch.header().attributes.codec()? == Codec::Zstd {
+        if self.version < ZSTD_FROM
+            && Header::read(&records).is_ok_and(|header| header.attributes.codec() == Ok(Codec::Zstd))
+        {
             let message = "zstd is allowed from version 7 of Produce on";
             return Err(Outcome::refused(Code::UnsupportedCompressionType, Some(message.to_owned())));
         }
-        Ok(batch)
+        let server = &self.call.server;
+        let rules = server.batch_rules(&self.image, topic);
+        let parsed = Batch::begin(records, &rules, self.now, &mut self.patience);
+        Ok(match parsed.map_err(|error| named(error, &topic.name, index))? {
+            Parsed::Whole(batch) => Checked::Whole(batch),
+            Parsed::Long(long) => {
+                let name = Arc::clone(&topic.name);
+                Checked::Long(Unpacking::begin(&server.host, slot, name, long, rules, self.now))
+            }
+        })
     }
 }
 
 /// Records without a key are blamed with the place where they miss it, as in Kafka's `LogValidator`.
-fn named(error: BatchError, topic: &Topic, index: i32) -> BatchError {
+fn named(error: BatchError, topic: &str, index: i32) -> BatchError {
     match error {
         BatchError::Invalid { reason, mut records } => {
             for (_, message) in &mut records {
-                let _ = write!(message, " in topic partition {}-{index}", topic.name);
+                let _ = write!(message, " in topic partition {topic}-{index}");
             }
             BatchError::Invalid { reason, records }
         }

@@ -135,6 +135,7 @@ impl Connection {
     /// One round; says whether anything moved.
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
         let mut moved = self.take_replies(cx);
+        moved |= self.line.hand_over(cx);
         moved |= self.finish(cx)?;
         moved |= self.write(cx)?;
         moved |= self.begin()?;

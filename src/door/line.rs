@@ -60,7 +60,16 @@ impl Line {
         match self.places.back() {
             None => true,
             // The last one says it all: nothing else begins behind a Produce before that is answered.
-            Some(last) => is_produce && matches!(last.turn, Turn::Produce(_)),
+            Some(Place { turn: Turn::Produce(last), .. }) => is_produce && !last.is_unpacking(),
+            Some(_) => false,
+        }
+    }
+
+    /// Hands over the batches of the last request that have been unpacked by now; whether there were any.
+    pub(crate) fn hand_over(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.places.back_mut() {
+            Some(Place { turn: Turn::Produce(last), .. }) => last.is_unpacking() && last.hand_over(cx),
+            Some(_) | None => false,
         }
     }
 

@@ -13,5 +13,6 @@ mod frames;
 mod groups;
 mod life;
 mod neighbours;
+mod packed;
 mod produce;
 mod topics;

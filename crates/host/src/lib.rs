@@ -44,20 +44,24 @@ pub struct Host {
     pub disk: Disk,
     /// Threads for work that blocks.
     pub pool: Pool,
+    /// Threads for work that only computes, and for longer than whoever wants it may: so many as there are cores.
+    pub compute: Pool,
 }
 
 impl Host {
     /// This computer: real time, OS randomness, the kernel's sockets and files, a few threads of its own.
     ///
     /// # Errors
-    /// When the threads of the pool cannot be started.
+    /// When the threads of the pools cannot be started.
     pub fn machine() -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             clock: Clock::machine(),
             chance: Chance::machine(),
             net: Net::machine(),
             disk: Disk::machine(),
             pool: Pool::machine("disk", Pool::THREADS, Pool::QUEUED_MAX)?,
+            compute: Pool::machine("compute", cores, Pool::QUEUED_MAX)?,
         })
     }
 

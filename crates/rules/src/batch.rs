@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A client's batch is parsed once, at the door ([`Batch::parse`]); the leader stamps its place into it ([`Batch::stamp`]);
-//! what is stored and sent to consumers are these same bytes. Records are never re-encoded.
+//! what is stored and sent to consumers are these same bytes. Packed records are unpacked to be looked at, never to be
+//! kept; they are packed anew only where the topic names another codec (`compression.type`).
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +19,9 @@ use crate::time::Now;
 pub mod build;
 mod check;
 mod codec;
+mod pack;
 pub mod records;
+mod skim;
 mod varint;
 
 /// The header of a batch; records begin here.
@@ -52,6 +55,29 @@ pub enum Codec {
     Zstd,
 }
 
+/// How a topic wants its records packed (`compression.type` and the level of that codec).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// The codec; [`Codec::None`] is `uncompressed`.
+    pub codec: Codec,
+    /// The codec's level, as Kafka numbers it. Only gzip and Zstandard have one here.
+    pub level: i32,
+}
+
+impl Packing {
+    /// A codec with Kafka's default level.
+    #[must_use]
+    pub fn of(codec: Codec) -> Self {
+        let level = match codec {
+            Codec::None | Codec::Snappy => 0,
+            Codec::Gzip => -1,
+            Codec::Lz4 => 9,
+            Codec::Zstd => 3,
+        };
+        Self { codec, level }
+    }
+}
+
 /// What the timestamps of a batch mean (`message.timestamp.type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimestampType {
@@ -67,6 +93,7 @@ pub enum TimestampType {
 pub struct Attributes(pub i16);
 
 impl Attributes {
+    const CODEC: i16 = 7;
     const LOG_APPEND_TIME: i16 = 1 << 3;
     const TRANSACTIONAL: i16 = 1 << 4;
     const CONTROL: i16 = 1 << 5;
@@ -77,7 +104,7 @@ impl Attributes {
     /// # Errors
     /// [`BatchError::UnsupportedCodec`] for 5 to 7, which Kafka has never given out.
     pub fn codec(self) -> Result<Codec, BatchError> {
-        match self.0 & 7 {
+        match self.0 & Self::CODEC {
             0 => Ok(Codec::None),
             1 => Ok(Codec::Gzip),
             2 => Ok(Codec::Snappy),
@@ -231,8 +258,10 @@ pub struct BatchRules {
     pub before_max_ms: i64,
     /// `message.timestamp.after.max.ms`: how far in the future a record may be. `i64::MAX` is no limit.
     pub after_max_ms: i64,
-    /// What a packed batch may unpack to where it has to be unpacked; beyond, it is refused.
+    /// What a packed batch may unpack to; beyond, it is refused.
     pub unpacked_bytes_max: usize,
+    /// `compression.type`: how records are stored; none is `producer`, as they came.
+    pub packing: Option<Packing>,
 }
 
 /// What Kafka allows when nothing is configured, with 100 MiB to unpack.
@@ -246,6 +275,7 @@ impl Default for BatchRules {
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
             unpacked_bytes_max: 100 << 20,
+            packing: None,
         }
     }
 }
@@ -280,6 +310,14 @@ pub enum BatchError {
     UnpacksTooLarge {
         /// Bytes allowed.
         max: usize,
+    },
+    /// The packed records cannot be unpacked (UNKNOWN_SERVER_ERROR, as in Kafka, where nobody catches what the codec throws).
+    #[error("the {codec:?} records cannot be unpacked: {reason}")]
+    Unpackable {
+        /// How they claim to be packed.
+        codec: Codec,
+        /// What the codec says.
+        reason: String,
     },
     /// Does not fit into one segment (RECORD_LIST_TOO_LARGE).
     #[error("the record batch has {bytes} bytes, segment.bytes allows {max}")]
@@ -325,6 +363,10 @@ pub(crate) fn corrupt(reason: impl Into<String>) -> BatchError {
     BatchError::Corrupt { reason: reason.into() }
 }
 
+fn unpackable(codec: Codec, reason: impl std::fmt::Display) -> BatchError {
+    BatchError::Unpackable { codec, reason: reason.to_string() }
+}
+
 pub(crate) fn invalid(reason: impl Into<String>) -> BatchError {
     BatchError::Invalid { reason: reason.into(), records: Vec::new() }
 }
@@ -341,14 +383,32 @@ impl Batch {
     /// Makes a batch of what a client sent for one partition: exactly one batch, checked in the order of Kafka's
     /// `ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords` and `LogValidator`.
     ///
-    /// Uncompressed records are walked without allocation. Compressed ones are unpacked, piece by piece and up to
-    /// `rules.unpacked_bytes_max`, only where the header cannot answer: on a compacted topic, when `max_timestamp`
-    /// cannot be true, or when a limit on timestamps is at stake. Transactional batches pass.
+    /// Every record is looked at. Uncompressed ones are walked without allocation, packed ones while they are unpacked,
+    /// through a small window and up to `rules.unpacked_bytes_max`. Where the topic wants another codec they are packed
+    /// anew on the way. Transactional batches pass.
     ///
     /// # Errors
     /// The first broken rule, see [`BatchError`].
     pub fn parse(bytes: BytesMut, rules: &BatchRules, now: Now) -> Result<Self, BatchError> {
-        check::parse(bytes, rules, now)
+        let mut patience = 0;
+        match check::begin(bytes, rules, now, &mut patience)? {
+            Parsed::Whole(batch) => Ok(batch),
+            Parsed::Long(long) => long.finish(rules, now),
+        }
+    }
+
+    /// The same, for a thread that must not be held: what is cheap to know is checked, and records as long as no more
+    /// than `patience` bytes have to be unpacked or packed for it, which is taken off. The rest is for another thread.
+    ///
+    /// # Errors
+    /// As [`Batch::parse`].
+    pub fn begin(
+        bytes: BytesMut,
+        rules: &BatchRules,
+        now: Now,
+        patience: &mut usize,
+    ) -> Result<Parsed, BatchError> {
+        check::begin(bytes, rules, now, patience)
     }
 
     /// The header as the client sent it.
@@ -396,6 +456,32 @@ impl Batch {
         }
         let end = base.plus(self.n_records());
         Stamped { bytes: self.bytes.freeze(), base, end, max_timestamp, leader_epoch: epoch }
+    }
+}
+
+/// How far [`Batch::begin`] came.
+#[derive(Debug)]
+pub enum Parsed {
+    /// To the end.
+    Whole(Batch),
+    /// The header is good; the records take longer than the caller has.
+    Long(Long),
+}
+
+/// A batch with a good header and a good CRC, whose records nobody has looked at.
+#[derive(Debug)]
+pub struct Long {
+    bytes: BytesMut,
+    header: Header,
+}
+
+impl Long {
+    /// Looks at the records, and packs them anew where the topic wants that. Takes as long as it takes.
+    ///
+    /// # Errors
+    /// As [`Batch::parse`].
+    pub fn finish(self, rules: &BatchRules, now: Now) -> Result<Batch, BatchError> {
+        check::finish(self, rules, now)
     }
 }
 
@@ -490,5 +576,7 @@ fn check_crc(header: &Header, batch: &[u8]) -> Result<(), BatchError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod packed_tests;
 #[cfg(test)]
 mod tests;

@@ -29,8 +29,8 @@ pub struct Limits {
     /// Appends of one partition that wait for a sync or for replicas (`parked.max`). A further one is refused, and
     /// the producer tries again.
     pub parked_max: usize,
-    /// What one compressed batch may unpack to where it has to be unpacked (`records.unpacked.bytes.max`). A larger
-    /// one is refused as invalid.
+    /// What one compressed batch may unpack to (`records.unpacked.bytes.max`). A larger one is refused as too large, and
+    /// the producer splits it.
     pub records_unpacked_bytes_max: usize,
     /// Record bytes in one fetch answer (`fetch.max.bytes`). The rest is left for the next fetch; the first batch is
     /// sent whatever its size, so that a consumer gets on.

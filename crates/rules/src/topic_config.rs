@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    batch::{BatchRules, TimestampType},
+    batch::{BatchRules, Codec, Packing, TimestampType},
     limits::Limits,
     settings::{
         BrokerSettings, Scope, SettingError,
@@ -21,8 +21,8 @@ use crate::{
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup: Cleanup,
-    /// `compression.type`, in Kafka's words.
-    pub compression: String,
+    /// `compression.type`, with the level of that codec; none is `producer`.
+    pub packing: Option<Packing>,
     /// `delete.retention.ms`.
     pub delete_retention_ms: u64,
     /// `file.delete.delay.ms`.
@@ -104,7 +104,9 @@ impl TopicConfig {
         let tiny = overrides.contains_key("internal.segment.bytes");
         Self {
             cleanup,
-            compression: text("compression.type").unwrap_or_default(),
+            packing: packing(&text("compression.type").unwrap_or_default(), |name| {
+                i32::try_from(int(name)).unwrap_or(0)
+            }),
             delete_retention_ms: wide("delete.retention.ms"),
             file_delete_delay_ms: wide("file.delete.delay.ms"),
             flush_messages: wide("flush.messages").max(1),
@@ -155,6 +157,7 @@ impl TopicConfig {
             before_max_ms: self.timestamp_before_max_ms,
             after_max_ms: self.timestamp_after_max_ms,
             unpacked_bytes_max: limits.records_unpacked_bytes_max,
+            packing: self.packing,
         }
     }
 }
@@ -164,6 +167,18 @@ impl Default for TopicConfig {
     fn default() -> Self {
         Self::read(&BTreeMap::new(), &BrokerSettings::default())
     }
+}
+
+/// What `compression.type` asks for.
+fn packing(kind: &str, level: impl Fn(&'static str) -> i32) -> Option<Packing> {
+    Some(match kind {
+        "uncompressed" => Packing::of(Codec::None),
+        "gzip" => Packing { codec: Codec::Gzip, level: level("compression.gzip.level") },
+        "snappy" => Packing::of(Codec::Snappy),
+        "lz4" => Packing { codec: Codec::Lz4, level: level("compression.lz4.level") },
+        "zstd" => Packing { codec: Codec::Zstd, level: level("compression.zstd.level") },
+        _ => return None,
+    })
 }
 
 impl Cleanup {

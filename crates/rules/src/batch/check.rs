@@ -1,17 +1,29 @@
 //! What a client's batch has to keep to be taken.
 
+use std::io;
+
 use bytes::BytesMut;
 
 use super::{
-    Batch, BatchError, BatchRules, Codec, HEADER_BYTES, Header, LEGACY_LENGTH_MIN, LENGTH_PREFIX_BYTES,
-    RECORD_ERRORS_MAX, TimestampType, check_crc, corrupt, invalid, records::Records,
+    Batch, BatchError, BatchRules, Codec, HEADER_BYTES, Header, LEGACY_LENGTH_MIN, LENGTH_PREFIX_BYTES, Long,
+    Parsed, RECORD_ERRORS_MAX, TimestampType, check_crc, corrupt, invalid, pack::Repacked, records::Records,
+    skim::Skim, unpackable,
 };
 use crate::{ids::Offset, time::Now};
 
 /// Bytes up to and with the magic, which stands at the same place in every format.
 const UP_TO_MAGIC_BYTES: usize = 17;
 
-pub(super) fn parse(mut bytes: BytesMut, rules: &BatchRules, now: Now) -> Result<Batch, BatchError> {
+/// A batch that unpacks to more than so many times its size is not unpacked by someone in a hurry: what many small ones
+/// can ask for is then bounded by what came over the wire.
+const HASTY_RATIO: usize = 8;
+
+pub(super) fn begin(
+    mut bytes: BytesMut,
+    rules: &BatchRules,
+    now: Now,
+    patience: &mut usize,
+) -> Result<Parsed, BatchError> {
     let header = take_only_batch(&mut bytes)?;
     if header.base_offset != Offset::ZERO {
         return Err(invalid(format!(
@@ -25,11 +37,69 @@ pub(super) fn parse(mut bytes: BytesMut, rules: &BatchRules, now: Now) -> Result
     check_crc(&header, &bytes)?;
     let codec = header.attributes.codec()?;
     check_header(&header)?;
-    let max_timestamp = if codec == Codec::None || needs_unpacking(&header, rules, now) {
-        check_records(&header, &bytes, rules, now)?
-    } else {
-        header.max_timestamp
+    let long = Long { bytes, header };
+    let packs = rules.packing.is_some_and(|packing| packing.codec != codec);
+    if codec == Codec::None && !packs {
+        return finish(long, rules, now).map(Parsed::Whole);
+    }
+    // Packing with these takes ten times as long as unpacking.
+    let is_slow = packs && matches!(rules.packing.map(|to| to.codec), Some(Codec::Gzip | Codec::Zstd));
+    let bytes_max = if is_slow { 0 } else { long.bytes.len().saturating_mul(HASTY_RATIO).min(*patience) };
+    if long.bytes.len() > bytes_max {
+        return Ok(Parsed::Long(long));
+    }
+    *patience -= bytes_max;
+    match look(&long, rules, now, rules.unpacked_bytes_max.min(bytes_max)) {
+        Err(BatchError::UnpacksTooLarge { .. }) if bytes_max < rules.unpacked_bytes_max => {
+            Ok(Parsed::Long(long))
+        }
+        looked => settle(long, looked?, rules).map(Parsed::Whole),
+    }
+}
+
+pub(super) fn finish(long: Long, rules: &BatchRules, now: Now) -> Result<Batch, BatchError> {
+    let looked = look(&long, rules, now, rules.unpacked_bytes_max)?;
+    settle(long, looked, rules)
+}
+
+/// The largest timestamp of the records, and the batch as the topic wants it packed where it came otherwise.
+type Looked = (i64, Option<BytesMut>);
+
+/// Walks the records to the last one.
+fn look(long: &Long, rules: &BatchRules, now: Now, unpacked_bytes_max: usize) -> Result<Looked, BatchError> {
+    let Long { bytes, header } = long;
+    let codec = header.attributes.codec()?;
+    let packed = &bytes[HEADER_BYTES..];
+    let mut inspector = Inspector::new(rules, now);
+    let wanted = rules.packing.filter(|packing| packing.codec != codec);
+    let Some(packing) = wanted else {
+        if codec == Codec::None {
+            walk(bytes, &mut inspector)?;
+        } else {
+            skim(Skim::over(codec, packed, unpacked_bytes_max, |_| Ok(()))?, header, &mut inspector)?;
+        }
+        return Ok((inspector.verdict()?, None));
     };
+    let mut repacked = Repacked::begin(bytes, packing, rules.bytes_max)?;
+    if codec == Codec::None {
+        walk(bytes, &mut inspector)?;
+        repacked.put(packed).map_err(|error| unpackable(packing.codec, error))?;
+    } else {
+        let skim_over = Skim::over(codec, packed, unpacked_bytes_max, |unpacked| repacked.put(unpacked))?;
+        skim(skim_over, header, &mut inspector)?;
+    }
+    let max_timestamp = inspector.verdict()?;
+    Ok((max_timestamp, Some(repacked.finish()?)))
+}
+
+/// What comes last: a batch that was packed anew has another size, and every batch has to fit into a segment.
+fn settle(long: Long, looked: Looked, rules: &BatchRules) -> Result<Batch, BatchError> {
+    let Long { mut bytes, mut header } = long;
+    let (max_timestamp, repacked) = looked;
+    if let Some(repacked) = repacked {
+        header = Header::read(&repacked)?;
+        bytes = repacked;
+    }
     if bytes.len() > rules.segment_bytes_max {
         return Err(BatchError::TooLargeForSegment { bytes: bytes.len(), max: rules.segment_bytes_max });
     }
@@ -99,43 +169,67 @@ fn check_header(header: &Header) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// Whether the header of a packed batch leaves a question open. Kafka unpacks every batch; here a client that writes
-/// what it means is believed, because unpacking is what costs a broker most.
-fn needs_unpacking(header: &Header, rules: &BatchRules, now: Now) -> bool {
-    if rules.compacted {
-        return true;
+/// Walks records that are not packed.
+fn walk(bytes: &[u8], inspector: &mut Inspector<'_>) -> Result<(), BatchError> {
+    let mut records = Records::of(bytes, 0)?;
+    while let Some(record) = records.next()? {
+        inspector.record(record.offset_delta, record.timestamp, record.key.is_some())?;
     }
-    if rules.timestamp_type == TimestampType::LogAppendTime {
-        return false;
-    }
-    // Some clients never fill in the maximum (sarama). The base is some record's timestamp, so a maximum below it is none.
-    let cannot_be = header.max_timestamp < 0 || header.max_timestamp < header.base_timestamp;
-    // The header does not say which record is oldest; which one is too new has to be named.
-    let may_be_too_old = rules.before_max_ms != i64::MAX;
-    cannot_be || may_be_too_old || is_too_new(header.max_timestamp, rules, now)
+    Ok(())
 }
 
-/// Walks the records; the largest timestamp.
-fn check_records(header: &Header, bytes: &[u8], rules: &BatchRules, now: Now) -> Result<i64, BatchError> {
-    let mut records = Records::of(bytes, rules.unpacked_bytes_max)?;
-    let mut max_timestamp = -1;
-    let mut blamed = Blamed::default();
-    let mut index = 0;
-    while let Some(record) = records.next()? {
-        if record.offset_delta != index {
-            return Err(invalid(format!("record {index} has the offset delta {}", record.offset_delta)));
-        }
-        if rules.compacted && record.key.is_none() {
-            blamed.key(index);
-        } else if is_out_of_range(record.timestamp, rules, now) {
-            blamed.timestamp(index, record.timestamp, rules, now);
-        }
-        max_timestamp = max_timestamp.max(record.timestamp);
-        index += 1;
+/// Walks packed records, to the end of the codec's stream.
+fn skim<F: FnMut(&[u8]) -> io::Result<()>>(
+    mut records: Skim<'_, F>,
+    header: &Header,
+    inspector: &mut Inspector<'_>,
+) -> Result<(), BatchError> {
+    for _ in 0..header.count {
+        let record = records.next()?;
+        let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        inspector.record(record.offset_delta, timestamp, record.has_key)?;
     }
-    debug_assert_eq!(index, header.count, "the reader stops at the count");
-    blamed.verdict()?;
-    Ok(max_timestamp)
+    if !records.is_at_end()? {
+        return Err(invalid("more records than the count says"));
+    }
+    Ok(())
+}
+
+/// Judges records one after the other.
+struct Inspector<'a> {
+    rules: &'a BatchRules,
+    now: Now,
+    index: i32,
+    max_timestamp: i64,
+    blamed: Blamed,
+}
+
+impl<'a> Inspector<'a> {
+    fn new(rules: &'a BatchRules, now: Now) -> Self {
+        Self { rules, now, index: 0, max_timestamp: -1, blamed: Blamed::default() }
+    }
+
+    #[inline]
+    fn record(&mut self, offset_delta: i32, timestamp: i64, has_key: bool) -> Result<(), BatchError> {
+        let index = self.index;
+        if offset_delta != index {
+            return Err(invalid(format!("record {index} has the offset delta {offset_delta}")));
+        }
+        if self.rules.compacted && !has_key {
+            self.blamed.key(index);
+        } else if is_out_of_range(timestamp, self.rules, self.now) {
+            self.blamed.timestamp(index, timestamp, self.rules, self.now);
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.index += 1;
+        Ok(())
+    }
+
+    /// The largest timestamp, if no record is to blame.
+    fn verdict(self) -> Result<i64, BatchError> {
+        self.blamed.verdict()?;
+        Ok(self.max_timestamp)
+    }
 }
 
 fn is_out_of_range(timestamp: i64, rules: &BatchRules, now: Now) -> bool {

@@ -7,7 +7,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use super::{BatchError, Codec, HEADER_BYTES, Header, TimestampType, codec, invalid, varint};
+use super::{BatchError, Codec, HEADER_BYTES, Header, TimestampType, codec, invalid, unpackable, varint};
 use crate::ids::Offset;
 
 /// How much is asked of a codec at a time.
@@ -46,6 +46,7 @@ enum Source<'a> {
 
 struct Packed<'a> {
     reader: BufReader<Box<dyn Read + 'a>>,
+    codec: Codec,
     record: Vec<u8>,
     bytes_left: usize,
     bytes_max: usize,
@@ -67,6 +68,7 @@ impl<'a> Records<'a> {
                 let unpacking = codec::unpack(codec, records, unpacked_bytes_max)?;
                 Source::Packed(Box::new(Packed {
                     reader: BufReader::with_capacity(STEP_BYTES, unpacking),
+                    codec,
                     record: Vec::new(),
                     bytes_left: unpacked_bytes_max,
                     bytes_max: unpacked_bytes_max,
@@ -83,8 +85,8 @@ impl<'a> Records<'a> {
     /// The next record, or none after the last. Borrows the reader, because a packed record lives in its buffer.
     ///
     /// # Errors
-    /// [`BatchError::Invalid`] when a record is not what the format says, cannot be unpacked, or when the header's count
-    /// is wrong; [`BatchError::UnpacksTooLarge`] beyond the bound. After an error the reader is of no more use.
+    /// [`BatchError::Invalid`] when a record is not what the format says, or when the header's count is wrong;
+    /// [`BatchError::Unpackable`] when it cannot be unpacked; [`BatchError::UnpacksTooLarge`] beyond the bound. After an error the reader is of no more use.
     #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend its own buffer")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, BatchError> {
         if self.left <= 0 {
@@ -96,8 +98,7 @@ impl<'a> Records<'a> {
         }
         self.left -= 1;
         let body = self.source.take_record()?;
-        let mut record =
-            read_record(body).ok_or_else(|| invalid("a record is not what the record format says"))?;
+        let mut record = read_record(body).ok_or_else(malformed)?;
         record.timestamp = self.append_time.unwrap_or(self.base_timestamp.wrapping_add(record.timestamp));
         Ok(Some(record))
     }
@@ -141,7 +142,7 @@ impl Packed<'_> {
         self.record.clear();
         // The buffer grows with the bytes that come, not with the length that was promised.
         let read = self.reader.by_ref().take(length as u64).read_to_end(&mut self.record);
-        read.map_err(|error| cannot_unpack(&error, self.bytes_max))?;
+        read.map_err(|error| cannot_unpack(self.codec, error, self.bytes_max))?;
         if self.record.len() < length {
             return Err(missing());
         }
@@ -155,7 +156,7 @@ impl Packed<'_> {
                 Ok(0) => return Ok(None),
                 Ok(_) => return Ok(Some(byte[0])),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-                Err(error) => return Err(cannot_unpack(&error, self.bytes_max)),
+                Err(error) => return Err(cannot_unpack(self.codec, error, self.bytes_max)),
             }
         }
     }
@@ -169,24 +170,28 @@ impl Packed<'_> {
     }
 }
 
-fn missing() -> BatchError {
+pub(super) fn malformed() -> BatchError {
+    invalid("a record is not what the record format says")
+}
+
+pub(super) fn missing() -> BatchError {
     invalid("fewer records than the count says, or a record is cut off")
 }
 
-fn negative(length: i32) -> BatchError {
+pub(super) fn negative(length: i32) -> BatchError {
     invalid(format!("a record has a length of {length}"))
 }
 
-fn cannot_unpack(error: &io::Error, max: usize) -> BatchError {
+fn cannot_unpack(codec: Codec, error: io::Error, max: usize) -> BatchError {
     if error.kind() == io::ErrorKind::FileTooLarge {
         return BatchError::UnpacksTooLarge { max };
     }
-    invalid(format!("the records cannot be unpacked: {error}"))
+    unpackable(codec, error)
 }
 
 /// Reads a record's body to its last byte; its timestamp is still the delta. None when it does not fit the format.
 #[inline]
-fn read_record(mut body: &[u8]) -> Option<Record<'_>> {
+pub(super) fn read_record(mut body: &[u8]) -> Option<Record<'_>> {
     let rest = &mut body;
     let (_attributes, after) = rest.split_first()?;
     *rest = after;

@@ -24,7 +24,7 @@ pub(super) const TABLE: &[Definition] = &[
     row("parked.max", Kind::Int, "100000", Check::AtLeast(1),
         "Produce requests of one partition that wait for the disk or for replicas. A further one is refused, and the producer tries again."),
     row("records.unpacked.bytes.max", Kind::Long, "134217728", Check::AtLeast(1_048_576),
-        "What one compressed batch may unpack to where the broker has to look inside. A larger one is refused."),
+        "What one compressed batch may unpack to. A larger one is refused."),
     row("producers.max", Kind::Int, "10000", Check::AtLeast(1),
         "Idempotent producers that one partition remembers. The one that was silent longest is forgotten first."),
     row("disk.free.bytes.min", Kind::Long, "67108864", Check::AtLeast(0),

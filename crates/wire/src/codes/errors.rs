@@ -22,6 +22,7 @@ impl From<&BatchError> for Code {
             BatchError::TooLarge { .. } | BatchError::UnpacksTooLarge { .. } => Self::MessageTooLarge,
             BatchError::TooLargeForSegment { .. } => Self::RecordListTooLarge,
             BatchError::Invalid { .. } | BatchError::Magic { .. } => Self::InvalidRecord,
+            BatchError::Unpackable { .. } => Self::UnknownServerError,
             BatchError::Timestamp { .. } => Self::InvalidTimestamp,
             BatchError::UnsupportedCodec { .. } => Self::UnsupportedCompressionType,
         }
