@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,6 +19,7 @@ use ottla_actors::stage::reply::Reply;
 use ottla_actors::stage::shards::{Shard, Shards};
 use ottla_config::{Config, Endpoint};
 use ottla_host::{Host, Listener};
+use ottla_rules::fetch_sessions::FetchSessions;
 use ottla_rules::ids::{NodeId, PartitionId};
 use ottla_rules::partition::ReadError;
 use ottla_store::{FactsKind, OpenError, Store};
@@ -120,8 +121,11 @@ impl Node {
     /// Opens a door for each listener.
     fn open(&mut self, config: &Config, told: Vec<Option<Endpoint>>) {
         let shards = self.crew.shards().all();
+        let sessions = FetchSessions::new(config.limits.fetch_sessions_max);
+        let sessions = Arc::new(Mutex::new(sessions));
         for ((endpoint, told), gate) in config.listen.iter().zip(told).zip(&mut self.gates) {
-            let server = Arc::new(Server::new(self.crew.shared().clone(), config, told));
+            let shared = self.crew.shared().clone();
+            let server = Arc::new(Server::new(shared, config, told, Arc::clone(&sessions)));
             let door = Door::new(server, self.hall.clone(), shards.to_vec(), &endpoint.name);
             if let Some(waiting) = gate.door.take() {
                 // The control shard ends after the gates are closed, so someone takes it.

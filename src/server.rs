@@ -12,6 +12,7 @@ use ottla_config::Endpoint;
 use ottla_host::Host;
 use ottla_rules::batch::BatchRules;
 use ottla_rules::cluster::{Command, CommandError, Image, Topic};
+use ottla_rules::fetch_sessions::FetchSessions;
 use ottla_rules::group::{Ask, Outcome};
 use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 use ottla_rules::limits::Limits;
@@ -37,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) given: BrokerSettings,
     /// The bounds that follow from that.
     pub(crate) limits: Arc<Limits>,
+    /// The fetch sessions of the node, whichever listener they came in by.
+    pub(crate) fetch_sessions: Arc<Mutex<FetchSessions>>,
     rules: Mutex<RulesOfTopics>,
 }
 
@@ -66,6 +69,7 @@ impl Server {
         shared: Arc<Shared>,
         config: &ottla_config::Config,
         advertise: Option<Endpoint>,
+        fetch_sessions: Arc<Mutex<FetchSessions>>,
     ) -> Server {
         Server {
             host: shared.host.clone(),
@@ -76,6 +80,7 @@ impl Server {
             rack: config.rack.clone(),
             given: config.settings.clone(),
             limits: Arc::new(config.limits.clone()),
+            fetch_sessions,
             rules: Mutex::default(),
         }
     }

@@ -3,7 +3,7 @@
 //! Promises: whole batches, beginning with the one that holds the offset; every partition that was asked for is
 //! answered; the first batch is sent whatever its size, so that a consumer gets on (KIP-74); records are never
 //! copied into an encoder.
-//! Versions: 5 log start. 7 sessions (KIP-227): always answered with session 0, which means "none". 9 leader epochs
+//! Versions: 5 log start. 7 sessions (KIP-227): see `rules::fetch_sessions`. 9 leader epochs
 //! (KIP-320). 12 flexible, diverging epochs. 13 topic ids. 16 node endpoints (KIP-951).
 //! Clients: aborted transactions are null for read_uncommitted, an empty list for read_committed.
 //!
@@ -33,10 +33,13 @@ use ottla_wire::messages::fetch::{
 };
 use ottla_wire::{Decode, Reader, fetch};
 
+use self::session::Place;
 use super::{Call, Close, Response};
 use crate::cold;
 use crate::door::{Piece, Turn};
 use crate::server::Server;
+
+mod session;
 
 /// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
 const SEND_FILE_BYTES: u64 = 64 * 1024;
@@ -67,6 +70,7 @@ struct Fetching {
     bell: Bell,
     topics: Vec<FetchableTopicResponse>,
     wanted: Vec<Wanted>,
+    place: Place,
 }
 
 /// What one partition has to say now.
@@ -89,14 +93,15 @@ impl Refusal {
 /// Begins a Fetch: every partition is asked when this returns.
 pub(crate) fn begin(call: &Call, header: RequestHeader, body: BytesMut) -> Result<Turn, Close> {
     let body = body.freeze();
-    let asked = FetchRequest::decode(&mut Reader::new(&body), header.version)?;
-    // Epochs 0 and -1 ask for everything that is listed, with or without a session; any other goes on with a
-    // session, and there is none.
-    if !matches!(asked.session_epoch, 0 | -1) {
-        let body = FetchResponse { error_code: Code::FetchSessionIdNotFound.into(), ..Default::default() };
-        return Ok(Turn::Answered(Response::of(&header, &body)));
-    }
-    let fetching = Fetching::new(call, header.version, asked);
+    let mut asked = FetchRequest::decode(&mut Reader::new(&body), header.version)?;
+    let place = match Place::take(&call.server, &mut asked, header.version >= TOPIC_IDS_FROM) {
+        Ok(place) => place,
+        Err(error) => {
+            let body = FetchResponse { error_code: Code::from(&error).into(), ..Default::default() };
+            return Ok(Turn::Answered(Response::of(&header, &body)));
+        }
+    };
+    let fetching = Fetching::new(call, header.version, asked, place);
     let first = fetching.ask();
     let answer = Box::pin(async move {
         let pieces = fetching.run(first, header.correlation_id).await;
@@ -106,7 +111,7 @@ pub(crate) fn begin(call: &Call, header: RequestHeader, body: BytesMut) -> Resul
 }
 
 impl Fetching {
-    fn new(call: &Call, version: i16, asked: FetchRequest) -> Fetching {
+    fn new(call: &Call, version: i16, asked: FetchRequest, place: Place) -> Fetching {
         let server = &call.server;
         let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
         let limit = server.limits.fetch_bytes_max;
@@ -121,6 +126,7 @@ impl Fetching {
             bell: Bell::new(),
             topics: Vec::with_capacity(asked.topics.len()),
             wanted: Vec::new(),
+            place,
         };
         // Node to node we have our own protocol; to a Kafka broker that fetches as a replica we are no leader.
         let is_replica = asked.replica_id >= 0 || asked.replica_state.replica_id >= 0;
@@ -257,6 +263,7 @@ impl Fetching {
         let mut pieces = Vec::new();
         let mut endpoints = Vec::new();
         let wanted = std::mem::take(&mut self.wanted);
+        let mut answers = Vec::with_capacity(wanted.len());
         for ((wanted, plan), piece) in wanted.iter().zip(plans).zip(loaded) {
             let mut data = match plan.and_then(|plan| {
                 piece.map(|piece| (plan, piece)).map_err(|_| Refusal::Code(Code::KafkaStorageError))
@@ -265,12 +272,18 @@ impl Fetching {
                 Err(refusal) => self.refused(wanted, &refusal, &mut endpoints),
             };
             data.partition_index = wanted.index;
-            self.topics[wanted.topic].partitions.push(data);
+            answers.push(data);
         }
-        let body = FetchResponse {
-            responses: std::mem::take(&mut self.topics),
-            node_endpoints: if self.version >= ENDPOINTS_FROM { endpoints } else { Vec::new() },
-            ..Default::default()
+        let place = std::mem::replace(&mut self.place, Place::Sessionless);
+        let body = match place.settle(&self.server, &answers) {
+            // Another request went on with the session meanwhile, or it was evicted.
+            Err(error) => FetchResponse { error_code: Code::from(&error).into(), ..Default::default() },
+            Ok((session_id, news)) => FetchResponse {
+                session_id,
+                responses: self.gather(&wanted, answers, news),
+                node_endpoints: if self.version >= ENDPOINTS_FROM { endpoints } else { Vec::new() },
+                ..Default::default()
+            },
         };
         let mut pieces: Vec<Option<Piece>> = pieces.into_iter().map(Some).collect();
         let chunks = fetch::response(self.version, correlation_id, &body);
@@ -290,6 +303,26 @@ impl Fetching {
                 cold::load(&self.server.host.pool, range).await.map(|bytes| Some(Piece::Bytes(bytes)))
             }
         }
+    }
+
+    /// The answers under their topics; with `news`, only those that have any.
+    fn gather(
+        &mut self,
+        wanted: &[Wanted],
+        answers: Vec<PartitionData>,
+        news: Option<Vec<bool>>,
+    ) -> Vec<FetchableTopicResponse> {
+        let mut topics = std::mem::take(&mut self.topics);
+        let is_news = |at: usize| news.as_ref().is_none_or(|news| news[at]);
+        for (at, (wanted, data)) in wanted.iter().zip(answers).enumerate() {
+            if is_news(at) {
+                topics[wanted.topic].partitions.push(data);
+            }
+        }
+        if news.is_some() {
+            topics.retain(|topic| !topic.partitions.is_empty());
+        }
+        topics
     }
 
     fn data(&self, plan: &ReadPlan, piece: Option<Piece>, pieces: &mut Vec<Piece>) -> PartitionData {

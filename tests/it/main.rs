@@ -9,6 +9,7 @@ mod compatibility;
 mod connections;
 mod describe;
 mod fetch;
+mod fetch_sessions;
 mod frames;
 mod groups;
 mod life;

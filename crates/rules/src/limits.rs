@@ -35,6 +35,9 @@ pub struct Limits {
     /// Record bytes in one fetch answer (`fetch.max.bytes`). The rest is left for the next fetch; the first batch is
     /// sent whatever its size, so that a consumer gets on.
     pub fetch_bytes_max: usize,
+    /// Fetch sessions of this node (`max.incremental.fetch.session.cache.slots`). A further one takes the place of a stale or
+    /// smaller one; where there is none its client fetches without a session.
+    pub fetch_sessions_max: usize,
     /// Idempotent producers that one partition remembers (`producers.max`). The one that was silent longest is
     /// forgotten; its next batch is accepted as that of a new producer.
     pub producers_max: usize,
@@ -54,6 +57,14 @@ pub struct Limits {
 /// Partitions that one CreateTopics entry or one CreatePartitions entry may ask for. More are refused with
 /// POLICY_VIOLATION, as Kafka's `ReplicationControlManager` does.
 pub const PARTITIONS_PER_COMMAND_MAX: usize = 10_000;
+
+/// What all fetch sessions of a node may remember together, in bytes, about. Beyond it a new one is not opened, and one that
+/// grows is dropped: its client is told so and asks for everything again.
+pub const FETCH_SESSIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// When a fetch session may go for another one: unused, or there, for so long (Kafka's
+/// `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
+pub const FETCH_SESSION_EVICTION_MS: u64 = 120_000;
 
 /// Producer ids that a broker takes from the cluster at a time (Kafka's `ProducerIdsBlock`).
 pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
@@ -94,6 +105,7 @@ impl Limits {
             parked_max: size("parked.max"),
             records_unpacked_bytes_max: size("records.unpacked.bytes.max"),
             fetch_bytes_max: size("fetch.max.bytes"),
+            fetch_sessions_max: size("max.incremental.fetch.session.cache.slots"),
             producers_max: size("producers.max"),
             producer_idle_ms_max: wide("producer.id.expiration.ms"),
             disk_free_bytes_min: wide("disk.free.bytes.min"),

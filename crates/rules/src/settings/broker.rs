@@ -210,7 +210,7 @@ pub(super) const TABLE: &[Definition] = &[
         "How long a broker waits for an answer of another one, in milliseconds."),
     fixed("fetch.max.bytes", Kind::Int, "57671680", Check::AtLeast(1024), Honoured,
         "Record bytes in one fetch answer; less if the consumer asks for less."),
-    fixed("max.incremental.fetch.session.cache.slots", Kind::Int, "1000", Check::AtLeast(0), Known,
+    fixed("max.incremental.fetch.session.cache.slots", Kind::Int, "1000", Check::AtLeast(0), Honoured,
         "How many fetch sessions are remembered."),
     fixed("max.request.partition.size.limit", Kind::Int, "2000", Check::AtLeast(1), Honoured,
         "Partitions in one answer that describes topics page by page."),

@@ -5,6 +5,7 @@
 use ottla_rules::{
     batch::BatchError,
     cluster::CommandError,
+    fetch_sessions::SessionError,
     group::GroupError,
     partition::{AppendError, DeleteError, ReadError},
     producers::SequenceError,
@@ -25,6 +26,16 @@ impl From<&BatchError> for Code {
             BatchError::Unpackable { .. } => Self::UnknownServerError,
             BatchError::Timestamp { .. } => Self::InvalidTimestamp,
             BatchError::UnsupportedCodec { .. } => Self::UnsupportedCompressionType,
+        }
+    }
+}
+
+impl From<&SessionError> for Code {
+    fn from(error: &SessionError) -> Self {
+        match error {
+            SessionError::NotFound => Self::FetchSessionIdNotFound,
+            SessionError::Epoch => Self::InvalidFetchSessionEpoch,
+            SessionError::TopicIds => Self::FetchSessionTopicIdError,
         }
     }
 }
