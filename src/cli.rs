@@ -49,6 +49,9 @@ struct Serve {
     /// What clients are told to connect to [default: the address by which they came].
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Where to serve /metrics, /ready and /live over HTTP [default: nowhere].
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
     /// Any setting, by Kafka's name. May be repeated; a later one counts more.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -102,6 +105,7 @@ impl Serve {
         set.extend(self.data_dir.map(|dir| format!("log.dirs={dir}")));
         set.extend(self.listen.map(|place| format!("listeners=PLAINTEXT://{place}")));
         set.extend(self.advertise.map(|place| format!("advertised.listeners=PLAINTEXT://{place}")));
+        set.extend(self.admin.map(|place| format!("admin.listener={place}")));
         Sources { file, env, set }
     }
 }

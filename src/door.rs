@@ -22,6 +22,7 @@ use self::credit::{Credit, Share};
 use self::guests::{Guest, Guests};
 pub(crate) use self::line::Turn;
 pub(crate) use self::outbox::Piece;
+use self::tally::{Counter, Tally, Totals};
 use crate::api::Call;
 use crate::server::Server;
 
@@ -31,6 +32,7 @@ mod guests;
 mod intake;
 mod line;
 mod outbox;
+mod tally;
 
 /// How long the accept loop rests when the kernel has no file descriptor left: one connection or segment file that is
 /// closed meanwhile is enough to go on.
@@ -41,20 +43,37 @@ const REST_MS: u64 = 100;
 pub(crate) struct Hall {
     guests: Arc<Guests>,
     credit: Arc<Credit>,
+    /// One for each shard.
+    tallies: Arc<[Tally]>,
 }
 
 impl Hall {
     /// Nobody yet, within `max.connections`, `max.connections.per.ip` and `queued.max.request.bytes`: bounds of the
     /// node, as in Kafka, not of one listener.
-    pub(crate) fn new(limits: &Limits) -> Hall {
+    pub(crate) fn new(limits: &Limits, shards: usize) -> Hall {
         Hall {
             guests: Guests::new(limits.connections_max, limits.connections_per_ip_max),
             credit: Credit::new(limits.queued_bytes_max),
+            tallies: (0..shards).map(|_| Tally::default()).collect(),
         }
     }
 
+    /// What has come through so far.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals::of(&self.tallies)
+    }
+
+    /// The byte credit in use, and all of it.
+    pub(crate) fn credit(&self) -> (usize, usize) {
+        (self.credit.used(), self.credit.bytes_max())
+    }
+
+    /// True once everyone has been asked to leave.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.guests.are_leaving()
+    }
+
     /// How many are connected.
-    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.guests.count()
     }
@@ -104,6 +123,7 @@ impl Door {
             Ok(guest) => guest,
             Err(refused) => return debug!(peer:% = peer, error:% = refused; "connection refused"),
         };
+        let number = shard;
         let Some(shard) = self.shards.get(shard) else { return };
         let detached = match socket.detach() {
             Ok(detached) => detached,
@@ -112,19 +132,21 @@ impl Door {
         let door = Arc::clone(self);
         shard.spawn(move || async move {
             match detached.attach() {
-                Ok(socket) => door.serve(socket, guest).await,
+                Ok(socket) => door.serve(socket, guest, number).await,
                 Err(error) => debug!(peer:% = peer, error:% = error; "connection lost"),
             }
         });
     }
 
-    async fn serve(&self, socket: Socket, guest: Guest) {
+    async fn serve(&self, socket: Socket, guest: Guest, shard: usize) {
         let peer = socket.peer_addr();
         let caller =
             Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
         let call = Call { server: Arc::clone(&self.server), caller, reached: socket.local_addr() };
         let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits.connection_bytes_max);
-        let ending = Connection::new(socket, guest, call, share).serve().await;
+        let tally = Counter { tallies: Arc::clone(&self.hall.tallies), shard };
+        tally.connected();
+        let ending = Connection::new(socket, guest, call, share, tally).serve().await;
         debug!(peer:% = peer, why:% = ending; "connection closed");
     }
 

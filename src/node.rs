@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,16 +19,16 @@ use ottla_actors::stage::reply::Reply;
 use ottla_actors::stage::shards::{Shard, Shards};
 use ottla_config::{Config, Endpoint};
 use ottla_host::{Host, Listener};
-use ottla_rules::fetch_sessions::FetchSessions;
 use ottla_rules::ids::{NodeId, PartitionId};
 use ottla_rules::partition::ReadError;
 use ottla_store::{FactsKind, OpenError, Store};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::admin::{self, Admin};
 use crate::door::{Door, Hall};
 use crate::drain::{CREW_MS, GUESTS_MS};
-use crate::server::Server;
+use crate::server::{Common, Server};
 
 /// How long to wait before looking again whether the partitions are there: it doubles from one to the other.
 const STEP_MS_MIN: u64 = 1;
@@ -55,6 +55,8 @@ pub enum StartError {
 pub struct Node {
     crew: Crew,
     hall: Hall,
+    common: Arc<Common>,
+    admin: Option<Admin>,
     gates: Vec<Gate>,
     id: NodeId,
     cluster: String,
@@ -111,21 +113,39 @@ impl Node {
             (_, None) => named("PLAINTEXT", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         };
         let crew = Crew::start(host.clone(), &config, store, shards, &reached)?;
-        let hall = Hall::new(&config.limits);
-        let mut node = Self { crew, hall, gates, id: config.node_id, cluster, host };
+        let hall = Hall::new(&config.limits, crew.shards().count());
+        let (common, id) = (Common::new(&config.limits), config.node_id);
+        let mut node = Self { crew, hall, common, admin: None, gates, id, cluster, host };
         node.wait_for_image().await;
+        if let Some(endpoint) = &config.admin
+            && let Err(error) = node.open_admin(endpoint).await
+        {
+            node.stop().await;
+            return Err(StartError::Listen(error));
+        }
         node.open(&config, told);
         Ok(node)
+    }
+
+    /// Opens the administrative listener: before the others, so that it can be asked how recovery goes.
+    async fn open_admin(&mut self, endpoint: &Endpoint) -> io::Result<()> {
+        let sources = admin::Sources {
+            shared: self.crew.shared().clone(),
+            hall: self.hall.clone(),
+            common: Arc::clone(&self.common),
+        };
+        let admin = Admin::open(endpoint, self.crew.shards().control(), sources).await?;
+        log::info!(address:% = admin.bound; "metrics and health are served");
+        self.admin = Some(admin);
+        Ok(())
     }
 
     /// Opens a door for each listener.
     fn open(&mut self, config: &Config, told: Vec<Option<Endpoint>>) {
         let shards = self.crew.shards().all();
-        let sessions = FetchSessions::new(config.limits.fetch_sessions_max);
-        let sessions = Arc::new(Mutex::new(sessions));
         for ((endpoint, told), gate) in config.listen.iter().zip(told).zip(&mut self.gates) {
             let shared = self.crew.shared().clone();
-            let server = Arc::new(Server::new(shared, config, told, Arc::clone(&sessions)));
+            let server = Arc::new(Server::new(shared, config, told, Arc::clone(&self.common)));
             let door = Door::new(server, self.hall.clone(), shards.to_vec(), &endpoint.name);
             if let Some(waiting) = gate.door.take() {
                 // The control shard ends after the gates are closed, so someone takes it.
@@ -237,6 +257,8 @@ impl Node {
         if timeout(Duration::from_millis(GUESTS_MS), self.hall.all_left()).await.is_err() {
             log::warn!(waited_ms = GUESTS_MS; "some clients did not take their last answers");
         }
+        // Asked until here, it says that the node is leaving.
+        drop(self.admin);
         self.crew.stop(CREW_MS).await
     }
 }

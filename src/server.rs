@@ -1,5 +1,6 @@
 //! One node as its APIs see it: what it is called, what it allows, and the way to those who know.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,8 @@ use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
 use ottla_rules::time::Now;
+use ottla_wire::api::ApiKey;
+use ottla_wire::codes::Code;
 
 /// What every connection of a node shares.
 pub(crate) struct Server {
@@ -38,8 +41,8 @@ pub(crate) struct Server {
     pub(crate) given: BrokerSettings,
     /// The bounds that follow from that.
     pub(crate) limits: Arc<Limits>,
-    /// The fetch sessions of the node, whichever listener they came in by.
-    pub(crate) fetch_sessions: Arc<Mutex<FetchSessions>>,
+    /// What all listeners share.
+    pub(crate) common: Arc<Common>,
     rules: Mutex<RulesOfTopics>,
 }
 
@@ -60,7 +63,28 @@ pub(crate) struct Broker {
 #[derive(Default)]
 struct RulesOfTopics {
     version: u64,
-    topics: std::collections::BTreeMap<TopicId, Arc<BatchRules>>,
+    topics: BTreeMap<TopicId, Arc<BatchRules>>,
+}
+
+/// What the servers of one node share, whichever listener they belong to.
+pub(crate) struct Common {
+    /// The fetch sessions.
+    pub(crate) fetch_sessions: Mutex<FetchSessions>,
+    /// How often each error was the answer.
+    pub(crate) errors: Mutex<BTreeMap<(ApiKey, Code), u64>>,
+}
+
+impl Common {
+    /// Nothing has happened yet.
+    pub(crate) fn new(limits: &Limits) -> Arc<Common> {
+        let fetch_sessions = Mutex::new(FetchSessions::new(limits.fetch_sessions_max));
+        Arc::new(Common { fetch_sessions, errors: Mutex::default() })
+    }
+
+    /// A partition was refused for this. The only count that takes a lock: nobody is in a hurry to be refused.
+    pub(crate) fn refused(&self, key: ApiKey, code: Code) {
+        *self.errors.lock().unwrap_or_else(PoisonError::into_inner).entry((key, code)).or_default() += 1;
+    }
 }
 
 impl Server {
@@ -69,7 +93,7 @@ impl Server {
         shared: Arc<Shared>,
         config: &ottla_config::Config,
         advertise: Option<Endpoint>,
-        fetch_sessions: Arc<Mutex<FetchSessions>>,
+        common: Arc<Common>,
     ) -> Server {
         Server {
             host: shared.host.clone(),
@@ -80,7 +104,7 @@ impl Server {
             rack: config.rack.clone(),
             given: config.settings.clone(),
             limits: Arc::new(config.limits.clone()),
-            fetch_sessions,
+            common,
             rules: Mutex::default(),
         }
     }

@@ -129,6 +129,7 @@ fn each_outside_crate_is_known_only_where_it_belongs() {
         ("actix", &[".", "actors"]),
         ("actix-rt", &[".", "actors"]),
         ("dashmap", &["actors"]),
+        ("axum", &["."]),
         ("sled", &["crates/store"]),
         ("bincode", &["crates/store"]),
         ("kafka-protocol", &[]),

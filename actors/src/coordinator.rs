@@ -20,6 +20,7 @@ use ottla_store::{FactsError, facts};
 use crate::{
     broker::{BrokerActor, CoordinateAgain, ImageChanged},
     housekeeper::HousekeeperActor,
+    observe::{CoordinatorSeen, Observe},
     partition::PersistFailed,
     shared::Shared,
     stage::{
@@ -102,6 +103,7 @@ pub struct CoordinatorActor {
     /// Partitions of `__consumer_offsets` whose groups are coordinated again later.
     resting_offsets: Vec<(Deadline, PartitionId)>,
     alarm: Alarm,
+    seen: CoordinatorSeen,
 }
 
 impl Actor for CoordinatorActor {
@@ -134,6 +136,7 @@ impl CoordinatorActor {
             resting: Vec::new(),
             resting_offsets: Vec::new(),
             alarm: Alarm::default(),
+            seen: CoordinatorSeen::default(),
         }
     }
 
@@ -256,6 +259,7 @@ impl CoordinatorActor {
                 self.alarm.set(Some(deadline), now, ctx);
             }
             Verdict::GiveUp => {
+                self.seen.given_up += 1;
                 log::error!(partition:% = partition; "the partition's actor dies again and again: the partition stays offline until the node is restarted");
             }
         }
@@ -407,6 +411,7 @@ impl Handler<ChildDown> for CoordinatorActor {
 
     fn handle(&mut self, ChildDown { child, exit }: ChildDown, ctx: &mut Context<Self>) {
         if let Exit::Panicked(text) = &exit {
+            self.seen.panics += 1;
             log::error!(child:? = child, panic:% = text; "an actor panicked");
         }
         match child {
@@ -438,5 +443,13 @@ impl Handler<Wake> for CoordinatorActor {
         due.into_iter().for_each(|(_, partition)| self.coordinate_again(partition));
         let resting = self.resting.iter().chain(&self.resting_offsets);
         self.alarm.set(resting.map(|(deadline, _)| *deadline).min(), now, ctx);
+    }
+}
+
+impl Handler<Observe<CoordinatorSeen>> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, Observe(reply): Observe<CoordinatorSeen>, _: &mut Context<Self>) {
+        reply.send(Ok(self.seen.clone()));
     }
 }

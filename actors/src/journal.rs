@@ -26,6 +26,7 @@ use ottla_store::journal::{
 };
 
 use crate::{
+    observe::{JournalSeen, Observe},
     partition::{Checkpoint, PartitionAddr, PersistFailed, Persisted},
     shared::Shared,
     stage::messages,
@@ -85,6 +86,8 @@ pub struct JournalActor {
     asked: BTreeMap<PartitionId, u64>,
     /// What opening the journal asked for.
     at_start: Vec<Need>,
+    /// What it has done so far.
+    done: JournalSeen,
 }
 
 impl Actor for JournalActor {
@@ -100,7 +103,16 @@ impl JournalActor {
     pub(crate) fn new(shared: Arc<Shared>, journal: Journal, at_start: Vec<Need>) -> Self {
         let (waiting, in_flight) = (VecDeque::new(), None);
         let asked = BTreeMap::new();
-        Self { shared, journal, waiting, in_flight, is_stuck: false, asked, at_start }
+        Self {
+            shared,
+            journal,
+            waiting,
+            in_flight,
+            is_stuck: false,
+            asked,
+            at_start,
+            done: JournalSeen::default(),
+        }
     }
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
@@ -116,6 +128,8 @@ impl JournalActor {
         let told = self.waiting.drain(..staged.count).map(|one| (one.entry.partition, one.to, one.end));
         let told = told.collect();
         self.is_stuck = !self.waiting.is_empty();
+        let written = burst.iter().take(staged.count);
+        self.done.batch_bytes += written.map(|entry| batch_bytes(&entry.kind)).sum::<u64>();
         if let Some(file) = staged.file {
             self.in_flight = Some(told);
             let me = ctx.address();
@@ -216,6 +230,8 @@ impl Handler<SyncDone> for JournalActor {
             return self.lose(&JournalError::Lost);
         }
         self.journal.synced();
+        self.done.syncs += 1;
+        self.done.batches += self.in_flight.as_ref().map_or(0, Vec::len) as u64;
         // One message a partition: a later end covers the earlier ones, which come in order.
         let mut ends = BTreeMap::new();
         for (partition, to, end) in mem::take(&mut self.in_flight).unwrap_or_default() {
@@ -267,5 +283,21 @@ impl Handler<JobEnded> for JournalActor {
             Ok(()) => self.retry(needs, ctx),
             Err(error) => self.lose(&error),
         }
+    }
+}
+
+impl Handler<Observe<JournalSeen>> for JournalActor {
+    type Result = ();
+
+    fn handle(&mut self, Observe(reply): Observe<JournalSeen>, _: &mut Context<Self>) {
+        let (bytes, waiting) = (self.journal.bytes(), self.waiting.len());
+        reply.send(Ok(JournalSeen { bytes, waiting, ..self.done }));
+    }
+}
+
+fn batch_bytes(kind: &EntryKind) -> u64 {
+    match kind {
+        EntryKind::Append { bytes, .. } => bytes.len() as u64,
+        EntryKind::MoveStart { .. } | EntryKind::Truncate { .. } => 0,
     }
 }

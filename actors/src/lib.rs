@@ -9,6 +9,7 @@ pub mod crew;
 pub mod group;
 pub mod housekeeper;
 pub mod journal;
+pub mod observe;
 pub mod offsets;
 pub mod partition;
 pub mod shared;

@@ -38,6 +38,7 @@ use crate::{
     },
 };
 
+mod observe;
 mod reads;
 mod upkeep;
 

@@ -30,6 +30,19 @@ impl Endpoint {
         Ok(all)
     }
 
+    /// The place of the administrative listener, `host:port`; none where the text is empty.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn admin(text: &str) -> Result<Option<Self>, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |_| format!("{text:?} is no place to listen at, which is written host:port");
+        Self::parse(&format!("ADMIN://{text}")).map(Some).map_err(wrong)
+    }
+
     fn parse(item: &str) -> Result<Self, String> {
         let form = || format!("{item:?} is no listener, which is written NAME://host:port (or NAME://:port)");
         let (name, place) = item.split_once("://").ok_or_else(form)?;
@@ -87,6 +100,15 @@ mod tests {
             assert!(Endpoint::list(bad).is_err(), "{bad}");
         }
         assert!(Endpoint::list("A://:1,a://:2").is_err());
+    }
+
+    #[test]
+    fn metrics_are_served_at_a_plain_place() {
+        assert_eq!(Endpoint::admin(" "), Ok(None));
+        assert_eq!(Endpoint::admin("[::1]:9644"), Ok(Some(endpoint("ADMIN", "::1", 9644))));
+        for bad in ["9644", "http://localhost:9644", "localhost"] {
+            assert!(Endpoint::admin(bad).unwrap_err().contains("host:port"), "{bad}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Config {
     /// it is the listener itself, with an empty host for "every address" and port 0 for "any", for whoever binds to
     /// fill in.
     pub advertise: Vec<Endpoint>,
+    /// Where metrics and health are served (`admin.listener`); none is nowhere.
+    pub admin: Option<Endpoint>,
     /// Its number (`node.id`).
     pub node_id: NodeId,
     /// Its zone (`broker.rack`).
@@ -81,6 +83,8 @@ impl Config {
             data_dir: dir.into(),
             listen,
             advertise,
+            admin: Endpoint::admin(settings.text("admin.listener"))
+                .map_err(|why| wrong("admin.listener", why))?,
             // The range of the setting is that of the type.
             node_id: NodeId(i32::try_from(settings.int("node.id")).unwrap_or(i32::MAX)),
             rack: settings.value("broker.rack").map(str::to_owned).filter(|rack| !rack.is_empty()),

@@ -24,6 +24,7 @@ use ottla_rules::partition::{ReadAsk, ReadError};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Deadline;
 use ottla_store::FileRange;
+use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
 use ottla_wire::fetch::{Chunk, Records};
 use ottla_wire::header::RequestHeader;
@@ -354,6 +355,7 @@ impl Fetching {
         endpoints: &mut Vec<NodeEndpoint>,
     ) -> PartitionData {
         let code = refusal.code();
+        self.server.common.refused(ApiKey::Fetch, code);
         let mut data = PartitionData {
             error_code: code.into(),
             // Kafka has none where the partition itself refused, and an empty list where it was not found.

@@ -27,6 +27,7 @@ use ottla_rules::partition::{Acks, AppendError, Appended};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Now;
 use ottla_rules::topic::is_internal;
+use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
 use ottla_wire::header::RequestHeader;
 use ottla_wire::messages::produce::{
@@ -286,6 +287,7 @@ impl Produced {
             let answer = match slot.outcome {
                 Some(Outcome::Appended(appended)) => of_appended(slot.partition.index, &appended),
                 Some(Outcome::Refused { code, message, records }) => {
+                    self.server.common.refused(ApiKey::Produce, code);
                     let mut answer = of_refused(slot.partition.index, code, message, records);
                     if code == Code::NotLeaderOrFollower && self.header.version >= LEADER_FROM {
                         answer.current_leader = self.leader_of(slot.partition, &mut response.node_endpoints);

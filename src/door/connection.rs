@@ -18,6 +18,7 @@ use super::guests::Guest;
 use super::intake::Intake;
 use super::line::{Line, Turn};
 use super::outbox::Outbox;
+use super::tally::Counter;
 use crate::api::produce::AppendReply;
 use crate::api::{self, Call, Close, Request};
 
@@ -64,6 +65,7 @@ pub(crate) struct Connection {
     held: Option<(Request, usize)>,
     outbox: Outbox,
     share: Share,
+    tally: Counter,
     replies: Arc<Replies<AppendReply>>,
     arrived: Vec<(u64, AppendReply)>,
     next_tag: u64,
@@ -86,7 +88,7 @@ struct Idle {
 
 impl Connection {
     /// A connection whose requests are made on behalf of `call`'s caller.
-    pub(crate) fn new(socket: Socket, guest: Guest, call: Call, share: Share) -> Connection {
+    pub(crate) fn new(socket: Socket, guest: Guest, call: Call, share: Share, tally: Counter) -> Connection {
         let limits = call.server.limits.clone();
         let idle = Idle {
             idle_ms_max: limits.idle_ms_max,
@@ -103,6 +105,7 @@ impl Connection {
             held: None,
             outbox: Outbox::new(pool),
             share,
+            tally,
             replies: Replies::new(),
             arrived: Vec::new(),
             next_tag: 0,
@@ -183,6 +186,7 @@ impl Connection {
         while !self.outbox.is_empty() {
             let Poll::Ready(written) = self.outbox.poll_write(&mut self.socket, cx)? else { break };
             self.share.give(written.from_memory);
+            self.tally.written(written.bytes);
             moved = true;
         }
         Ok(moved)
@@ -211,6 +215,7 @@ impl Connection {
                 self.held = Some((request, bytes));
                 return Ok(moved);
             }
+            self.tally.asked(request.header.key);
             let turn = api::begin(&self.call, request, &self.replies, self.next_tag)?;
             if let Turn::Produce(produced) = &turn {
                 self.next_tag = produced.end_tag();
@@ -240,6 +245,7 @@ impl Connection {
             }
             Poll::Ready(came) => {
                 self.share.take(came);
+                self.tally.read(came);
                 Ok(true)
             }
         }

@@ -40,6 +40,11 @@ impl Credit {
         self.used.load(Ordering::Acquire)
     }
 
+    /// All there is.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// True while no new frame may begin.
     fn is_short(&self) -> bool {
         self.used() >= self.bound(false)

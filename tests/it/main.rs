@@ -3,6 +3,7 @@
 //! Facts are waited for with a deadline, on a socket or on the process; nothing sleeps. What a broker must answer is
 //! what Apache Kafka 4.3 answered to the same requests.
 
+mod admin;
 mod broker;
 mod client;
 mod compatibility;

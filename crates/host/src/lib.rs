@@ -18,6 +18,7 @@ mod clock;
 mod disk;
 mod net;
 mod pool;
+mod process;
 mod runtime;
 #[cfg(feature = "sim")]
 mod sim;
@@ -27,6 +28,7 @@ pub use clock::{Clock, Instant};
 pub use disk::{Disk, Entry, File, LockFile, OpenMode, WriteError, is_cold};
 pub use net::{DetachedSocket, Listener, Net, Socket};
 pub use pool::{Job, Pool, PoolFull};
+pub use process::Process;
 pub use runtime::runtime;
 #[cfg(feature = "sim")]
 pub use sim::{Fault, SimDisk, SimWorld};

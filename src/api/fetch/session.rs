@@ -70,7 +70,7 @@ impl Place {
 
 /// No panic can leave the sessions half changed that would matter: clients begin anew.
 fn with<T>(server: &Server, what: impl FnOnce(&mut FetchSessions) -> T) -> T {
-    what(&mut server.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner))
+    what(&mut server.common.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn topic_key(name: &str, id: ottla_rules::ids::TopicId, by_id: bool) -> TopicKey {

@@ -15,6 +15,8 @@ const fn row(
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[Definition] = &[
+    row("admin.listener", Kind::String, "", Check::Any,
+        "Where metrics and health are served over HTTP, as host:port (port 0 takes any free one): /metrics, /ready, /live. Empty is nowhere. There is no authentication: choose an address that only your own can reach."),
     row("shard.threads", Kind::Int, "0", Check::Between(0, 1024),
         "How many threads serve connections and partitions. 0 is one for each core."),
     row("connection.bytes.max", Kind::Long, "33554432", Check::AtLeast(1024),

@@ -1,0 +1,202 @@
+//! What an actor says about itself: for metrics, readiness, the console and tests.
+//!
+//! Each actor answers [`Observe`] with a small snapshot of what it counts anyway. Nothing is gathered before somebody asks,
+//! so being observable costs nothing.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
+
+use crate::{
+    shared::Shared,
+    stage::reply::{Abandoned, Reply},
+};
+
+/// Asks an actor what it is. An actor that is not there, or is dying, answers by [`Seen`]'s none.
+#[derive(Debug)]
+pub struct Observe<T>(pub Reply<Seen<T>>);
+
+impl<T: Send + 'static> actix::Message for Observe<T> {
+    type Result = ();
+}
+
+/// What was seen, or that nobody was there.
+pub type Seen<T> = Result<T, Nobody>;
+
+/// Nobody answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody is there")]
+pub struct Nobody;
+
+impl Abandoned for Nobody {
+    fn abandoned() -> Self {
+        Self
+    }
+}
+
+/// How a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartitionState {
+    /// It serves.
+    Leading,
+    /// Its log is being read.
+    Recovering,
+    /// Its log cannot be used; the log of the process says why.
+    Offline,
+    /// It has no actor: given up after dying again and again, resting before the next try, or about to start.
+    Absent,
+}
+
+/// One partition of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSeen {
+    /// How it is.
+    pub state: PartitionState,
+    /// The reign.
+    pub leader_epoch: LeaderEpoch,
+    /// The first offset.
+    pub log_start: Offset,
+    /// What consumers may read up to.
+    pub high_watermark: Offset,
+    /// One past the last offset.
+    pub end: Offset,
+    /// Bytes of its segments.
+    pub log_bytes: u64,
+    /// Appends that wait for the disk.
+    pub parked: usize,
+    /// Fetches that wait for records.
+    pub watchers: usize,
+}
+
+impl PartitionSeen {
+    /// One of which nothing is known but that it is so.
+    #[must_use]
+    pub fn bare(state: PartitionState, leader_epoch: LeaderEpoch) -> Self {
+        let zero = Offset::ZERO;
+        Self {
+            state,
+            leader_epoch,
+            log_start: zero,
+            high_watermark: zero,
+            end: zero,
+            log_bytes: 0,
+            parked: 0,
+            watchers: 0,
+        }
+    }
+}
+
+/// The journal of the data directory. Counts since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalSeen {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Syncs that came back.
+    pub syncs: u64,
+    /// Batches that those syncs made safe.
+    pub batches: u64,
+    /// Bytes of those batches.
+    pub batch_bytes: u64,
+    /// Batches that wait for their write.
+    pub waiting: usize,
+}
+
+/// The root of the node. Counts since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoordinatorSeen {
+    /// Actors that panicked.
+    pub panics: u64,
+    /// Of those, how many were given up.
+    pub given_up: u64,
+}
+
+/// A partition with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub index: i32,
+    /// What it says.
+    pub seen: PartitionSeen,
+}
+
+/// A whole node at about one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// Every partition that this node should lead.
+    pub partitions: Vec<Named>,
+    /// The journal; none when it is gone.
+    pub journal: Option<JournalSeen>,
+    /// The coordinator; none when the node is leaving.
+    pub coordinator: Option<CoordinatorSeen>,
+    /// Free bytes of the data directory's volume; none when the system does not tell.
+    pub free_bytes: Option<u64>,
+    /// Appends are refused for want of space.
+    pub is_full: bool,
+    /// A sync has failed: appends are refused until the process starts again.
+    pub is_lost: bool,
+}
+
+impl NodeSeen {
+    /// Those that are in this state.
+    pub fn in_state(&self, state: PartitionState) -> impl Iterator<Item = &Named> {
+        self.partitions.iter().filter(move |named| named.seen.state == state)
+    }
+
+    /// Why clients should go elsewhere; none when everything is served.
+    #[must_use]
+    pub fn unready(&self) -> Option<String> {
+        if self.coordinator.is_none() {
+            return Some("the node is leaving".into());
+        }
+        if self.is_lost {
+            return Some(
+                "the data directory is lost: a sync failed, and the process has to be restarted".into(),
+            );
+        }
+        let recovering = self.in_state(PartitionState::Recovering).count();
+        (recovering > 0).then(|| format!("{recovering} partitions are being recovered"))
+    }
+}
+
+/// Asks everyone on this node.
+///
+/// All are asked before the first answer is waited for; an actor that is busy answers when it comes to it.
+pub async fn look(shared: &Arc<Shared>) -> NodeSeen {
+    let image = shared.directory.image();
+    let mut led = Vec::new();
+    for topic in image.topics_by_name() {
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            if partition.leader == shared.node {
+                led.push((Arc::clone(&topic.name), PartitionId { topic: topic.id, index }));
+            }
+        }
+    }
+    let asked: Vec<_> = led
+        .into_iter()
+        .map(|(topic, id)| {
+            let (reply, answer) = Reply::once();
+            shared.directory.tell(id, Observe(reply));
+            let absent = PartitionSeen::bare(PartitionState::Absent, LeaderEpoch(-1));
+            async move { Named { topic, index: id.index, seen: answer.await.unwrap_or(absent) } }
+        })
+        .collect();
+    let (reply, journal) = Reply::once();
+    if let Some(addr) = shared.directory.journal() {
+        addr.do_send(Observe(reply));
+    }
+    let (reply, coordinator) = Reply::once();
+    if let Some(addr) = shared.directory.coordinator() {
+        addr.do_send(Observe(reply));
+    }
+    NodeSeen {
+        partitions: join_all(asked).await,
+        journal: journal.await.ok(),
+        coordinator: coordinator.await.ok(),
+        free_bytes: shared.space().await.map(|space| space.free_bytes),
+        is_full: shared.is_full(),
+        is_lost: shared.is_lost(),
+    }
+}

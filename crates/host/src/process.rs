@@ -1,0 +1,45 @@
+//! What the operating system says about this process.
+
+use std::fs;
+
+/// One look at this process. A number that the system does not tell is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Memory that it really occupies, in bytes.
+    pub resident_bytes: Option<u64>,
+    /// Files and sockets that it has open.
+    pub open_files: Option<u64>,
+}
+
+impl Process {
+    /// Looks now. Reads `/proc`, which needs no disk.
+    #[must_use]
+    pub fn look() -> Self {
+        Self { resident_bytes: resident_bytes(), open_files: open_files() }
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn open_files() -> Option<u64> {
+    // The directory that is read is one of them.
+    fs::read_dir("/proc/self/fd").ok().map(|open| (open.count() as u64).saturating_sub(1))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_and_files() {
+        let before = Process::look();
+        assert!(before.resident_bytes.is_some_and(|bytes| bytes > 100_000));
+        let _held: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        // Other tests open and close files meanwhile, far fewer.
+        assert!(Process::look().open_files > before.open_files.map(|files| files + 20));
+    }
+}
