@@ -31,20 +31,20 @@ pub(super) fn pread(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> 
     Ok(done)
 }
 
-/// Counts the pages of the range where the kernel can (`cachestat`), and tries a byte of each piece, which also tells
-/// pages that are still on their way.
+/// Counts the pages of the range where the kernel can (`cachestat`), and tries its last byte, which also tells whether
+/// pages are still on their way; where it cannot count, a byte of each piece is tried.
 pub(super) fn is_warm(file: &File, range: Range<u64>) -> bool {
     if range.is_empty() {
         return true;
     }
-    if let Some(cached) = cached_pages(file, &range) {
-        let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
-        if cached < pages {
-            return false;
+    let has = |at| !matches!(pread(file, &mut [0], at), Err(error) if super::is_cold(&error));
+    match cached_pages(file, &range) {
+        Some(cached) => {
+            let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+            cached >= pages && has(range.end - 1)
         }
+        None => (range.start..range.end).step_by(PROBE_BYTES as usize).chain([range.end - 1]).all(has),
     }
-    let mut places = (range.start..range.end).step_by(PROBE_BYTES as usize).chain([range.end - 1]);
-    places.all(|at| !matches!(pread(file, &mut [0], at), Err(error) if super::is_cold(&error)))
 }
 
 #[repr(C)]
