@@ -48,11 +48,10 @@ pub(crate) struct Hall {
 }
 
 impl Hall {
-    /// Nobody yet, within `max.connections`, `max.connections.per.ip` and `queued.max.request.bytes`: bounds of the
-    /// node, as in Kafka, not of one listener.
+    /// Nobody yet, within `queued.max.request.bytes`: a bound of the node, as in Kafka, not of one listener.
     pub(crate) fn new(limits: &Limits, shards: usize) -> Hall {
         Hall {
-            guests: Guests::new(limits.connections_max, limits.connections_per_ip_max),
+            guests: Guests::new(),
             credit: Credit::new(limits.queued_bytes_max),
             tallies: (0..shards).map(|_| Tally::default()).collect(),
         }
@@ -119,7 +118,7 @@ impl Door {
 
     fn admit(self: &Arc<Door>, socket: Socket, peer: SocketAddr, shard: usize) {
         // Dropping the socket closes it: Kafka does not say why either.
-        let guest = match self.hall.guests.admit(peer.ip()) {
+        let guest = match self.hall.guests.admit(peer.ip(), &self.server.limits()) {
             Ok(guest) => guest,
             Err(refused) => return debug!(peer:% = peer, error:% = refused; "connection refused"),
         };
@@ -143,7 +142,7 @@ impl Door {
         let caller =
             Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
         let call = Call { server: Arc::clone(&self.server), caller, reached: socket.local_addr() };
-        let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits.connection_bytes_max);
+        let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits().connection_bytes_max);
         let tally = Counter { tallies: Arc::clone(&self.hall.tallies), shard };
         tally.connected();
         let ending = Connection::new(socket, guest, call, share, tally).serve().await;

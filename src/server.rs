@@ -39,8 +39,6 @@ pub(crate) struct Server {
     pub(crate) rack: Option<String>,
     /// What it was started with.
     pub(crate) given: BrokerSettings,
-    /// The bounds that follow from that.
-    pub(crate) limits: Arc<Limits>,
     /// What all listeners share.
     pub(crate) common: Arc<Common>,
     rules: Mutex<RulesOfTopics>,
@@ -103,7 +101,6 @@ impl Server {
             advertise,
             rack: config.rack.clone(),
             given: config.settings.clone(),
-            limits: Arc::new(config.limits.clone()),
             common,
             rules: Mutex::default(),
         }
@@ -120,6 +117,11 @@ impl Server {
         self.directory.image()
     }
 
+    /// The bounds that count now.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.shared.limits()
+    }
+
     /// The settings that count now: those of the start under those set since.
     pub(crate) fn settings(&self, image: &Image) -> BrokerSettings {
         image.settings(self.node, &self.given)
@@ -133,7 +135,7 @@ impl Server {
         }
         let found = rules.topics.entry(topic.id).or_insert_with(|| {
             let config = image.topic_config(topic, &self.settings(image));
-            Arc::new(config.batch_rules(&self.limits))
+            Arc::new(config.batch_rules(&self.limits()))
         });
         Arc::clone(found)
     }

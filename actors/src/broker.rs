@@ -17,7 +17,7 @@ use crate::{
     coordinator::Applied,
     journal::Forgotten,
     offsets::{OffsetsActor, OffsetsCharge, Resign, TopicsGone},
-    partition::{Charge, Configure, PartitionActor, Retire},
+    partition::{Charge, Configure, LimitsChanged, PartitionActor, Retire},
     shared::Shared,
     stage::{
         To,
@@ -158,6 +158,11 @@ impl Handler<ImageChanged> for BrokerActor {
     type Result = ();
 
     fn handle(&mut self, ImageChanged { image }: ImageChanged, ctx: &mut Context<Self>) {
+        // First, so that who starts now starts within them.
+        if self.shared.follow(&image) {
+            let directory = &self.shared.directory;
+            directory.partitions().into_iter().for_each(|partition| directory.tell(partition, LimitsChanged));
+        }
         for step in diff(&self.image, &image, self.shared.node, &self.shared.given) {
             self.carry_out(step, &image, ctx);
         }

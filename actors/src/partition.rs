@@ -74,6 +74,10 @@ pub struct Configure {
     pub config: Arc<TopicConfig>,
 }
 
+/// Other bounds from now on: those of [`Shared::limits`].
+#[derive(Debug)]
+pub struct LimitsChanged;
+
 /// The end of this reign: everything is answered, synced and, if asked for, deleted.
 #[derive(Debug)]
 pub struct Retire {
@@ -127,6 +131,7 @@ messages!(
     Append,
     DeleteBefore,
     Configure,
+    LimitsChanged,
     Retire,
     Persisted,
     PersistFailed,
@@ -190,14 +195,14 @@ impl Actor for PartitionActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let Charge { place, config, shared, .. } = self.charge.clone();
-        let config = LogConfig::of(&config, &shared.limits);
+        let config = LogConfig::of(&config, &shared.limits());
         let dir = shared.store.path().join(place.dir_name());
         if self.charge.is_new && !shared.store.disk().exists(dir) {
             // There is nothing to recover: usable at once, as those expect who have just created the topic.
             let found = Recovered {
                 log_start: Offset::ZERO,
                 end: Offset::ZERO,
-                producers: Producers::new(shared.limits.producers_max),
+                producers: Producers::new(shared.limits().producers_max),
                 epochs: EpochHistory::new(),
                 cut: None,
                 scanned_bytes: 0,
@@ -260,7 +265,7 @@ impl PartitionActor {
 
     fn recover(&mut self, ctx: &mut Context<Self>) {
         let Charge { place, config, shared, .. } = self.charge.clone();
-        let (me, config) = (ctx.address(), LogConfig::of(&config, &shared.limits));
+        let (me, config) = (ctx.address(), LogConfig::of(&config, &shared.limits()));
         self.charge.shared.on_pool(move || {
             me.do_send(Opened(open(&shared, place, config).map(Box::new)));
         });
@@ -434,9 +439,18 @@ impl Handler<Configure> for PartitionActor {
         self.charge.config = config.clone();
         self.flush(ctx);
         if let State::Leading { log, .. } = &mut self.state {
-            log.configure(LogConfig::of(&config, &self.charge.shared.limits));
+            log.configure(LogConfig::of(&config, &self.charge.shared.limits()));
         }
         self.step(ctx, |leader, now, out| leader.configure(config, now, out));
+    }
+}
+
+impl Handler<LimitsChanged> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, LimitsChanged: LimitsChanged, ctx: &mut Context<Self>) {
+        let limits = self.charge.shared.limits();
+        self.step(ctx, |leader, _, _| leader.limit(limits));
     }
 }
 
@@ -475,7 +489,7 @@ impl PartitionActor {
         let Charge { epoch, config, replicas, shared, .. } = self.charge.clone();
         let Recovered { log_start, end, producers, epochs, .. } = found;
         let start = Start { epoch, log_start, end, producers, epochs };
-        let leader = Leader::new(start, config, shared.limits.clone(), replicas);
+        let leader = Leader::new(start, config, shared.limits(), replicas);
         self.state = State::Leading { leader, log };
         // What was recovered is synced: the journal may forget what it knew.
         self.settled(shared.found_upto, end);

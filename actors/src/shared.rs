@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 use ottla_host::Host;
 use ottla_rules::{
+    cluster::Image,
     ids::{NodeId, PartitionId},
     limits::Limits,
     settings::BrokerSettings,
@@ -26,8 +27,8 @@ pub struct Shared {
     pub host: Host,
     /// The data directory.
     pub store: Store,
-    /// Every bound.
-    pub limits: Arc<Limits>,
+    /// Every bound, as the settings are now.
+    limits: RwLock<Arc<Limits>>,
     /// The settings this node was started with.
     pub given: BrokerSettings,
     /// This node.
@@ -67,7 +68,7 @@ impl Shared {
         Arc::new(Self {
             host,
             store,
-            limits: Arc::new(config.limits.clone()),
+            limits: RwLock::new(Arc::new(config.limits.clone())),
             given: config.settings.clone(),
             node: config.node_id,
             directory: Directory::default(),
@@ -77,6 +78,23 @@ impl Shared {
             room: AtomicI64::new(0),
             lost: AtomicBool::new(false),
         })
+    }
+
+    /// Every bound at this moment: settings that can be changed while the node runs are followed.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes in the bounds that the settings of an image ask for; whether they are others than before.
+    pub(crate) fn follow(&self, image: &Image) -> bool {
+        let limits = Limits::of(&image.settings(self.node, &self.given));
+        let mut now = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = **now != limits;
+        if changed {
+            *now = Arc::new(limits);
+        }
+        changed
     }
 
     /// One reading of the clock.
@@ -165,7 +183,7 @@ impl Shared {
     pub(crate) fn look_at_space(&self) {
         let (disk, dir) = (self.store.disk(), self.store.path());
         let (Ok(free), Ok(total)) = (disk.free_bytes(dir), disk.total_bytes(dir)) else { return };
-        let reserve = self.limits.disk_free_bytes_min.min(total / RESERVE_SHARE);
+        let reserve = self.limits().disk_free_bytes_min.min(total / RESERVE_SHARE);
         let full = free < reserve;
         // Half of it: what is appended while somebody looks counts as well.
         let room = i64::try_from(free.saturating_sub(reserve) / 2).unwrap_or(i64::MAX);

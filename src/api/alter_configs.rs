@@ -100,10 +100,15 @@ pub(super) fn owner(call: &Call, kind: i8, name: &str, is_new: bool) -> Result<O
             if name.is_empty() {
                 return Ok(Owner::Broker(None));
             }
-            let id = name.parse().map_err(|_| {
+            let id: i32 = name.parse().map_err(|_| {
                 Wrong(Code::InvalidRequest, format!("Node id must be an integer, but it is: {name}"))
             })?;
-            Ok(Owner::Broker(Some(NodeId(id))))
+            let node = call.server.node;
+            if id != node.0 {
+                let why = format!("Unexpected broker id, expected {node}, but received {name}");
+                return Err(Wrong(Code::InvalidRequest, why));
+            }
+            Ok(Owner::Broker(Some(node)))
         }
         other => Err(Wrong(Code::InvalidRequest, format!("Unknown resource type {other}"))),
     }

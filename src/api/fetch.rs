@@ -115,7 +115,7 @@ impl Fetching {
     fn new(call: &Call, version: i16, asked: FetchRequest, place: Place) -> Fetching {
         let server = &call.server;
         let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
-        let limit = server.limits.fetch_bytes_max;
+        let limit = server.limits().fetch_bytes_max;
         let mut fetching = Fetching {
             server: Arc::clone(server),
             reached: call.reached,

@@ -89,7 +89,7 @@ struct Idle {
 impl Connection {
     /// A connection whose requests are made on behalf of `call`'s caller.
     pub(crate) fn new(socket: Socket, guest: Guest, call: Call, share: Share, tally: Counter) -> Connection {
-        let limits = call.server.limits.clone();
+        let limits = call.server.limits();
         let idle = Idle {
             idle_ms_max: limits.idle_ms_max,
             last_moved_ms: call.server.host.clock.now().mono_ms,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use futures_util::task::AtomicWaker;
+use ottla_rules::limits::Limits;
 use tokio::sync::Notify;
 
 /// Why a connection was closed right after it was accepted.
@@ -36,19 +37,15 @@ pub(crate) struct Guests {
     book: Mutex<Book>,
     leaving: AtomicBool,
     everyone_left: Notify,
-    connections_max: usize,
-    connections_per_ip_max: usize,
 }
 
 impl Guests {
-    /// Nobody yet, with `max.connections` and `max.connections.per.ip`.
-    pub(crate) fn new(connections_max: usize, connections_per_ip_max: usize) -> Arc<Guests> {
+    /// Nobody yet.
+    pub(crate) fn new() -> Arc<Guests> {
         Arc::new(Guests {
             book: Mutex::default(),
             leaving: AtomicBool::new(false),
             everyone_left: Notify::new(),
-            connections_max,
-            connections_per_ip_max,
         })
     }
 
@@ -61,18 +58,18 @@ impl Guests {
         self.book().present.len()
     }
 
-    /// Lets one in, or says why not.
-    pub(crate) fn admit(self: &Arc<Guests>, ip: IpAddr) -> Result<Guest, Refused> {
+    /// Lets one in, or says why not. `limits` are those of this moment: who is here already stays.
+    pub(crate) fn admit(self: &Arc<Guests>, ip: IpAddr, limits: &Limits) -> Result<Guest, Refused> {
         if self.are_leaving() {
             return Err(Refused::Leaving);
         }
         let mut book = self.book();
-        if book.present.len() >= self.connections_max {
-            return Err(Refused::Full(self.connections_max));
+        if book.present.len() >= limits.connections_max {
+            return Err(Refused::Full(limits.connections_max));
         }
         let from_there = book.per_ip.entry(ip).or_default();
-        if *from_there >= self.connections_per_ip_max {
-            return Err(Refused::FullFromThere(self.connections_per_ip_max));
+        if *from_there >= limits.connections_per_ip_max {
+            return Err(Refused::FullFromThere(limits.connections_per_ip_max));
         }
         *from_there += 1;
         let id = book.next;
@@ -149,24 +146,28 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
+    fn few() -> Limits {
+        Limits { connections_max: 3, connections_per_ip_max: 2, ..Limits::default() }
+    }
+
     #[test]
     fn the_limits_count_who_is_here_now() {
-        let guests = Guests::new(3, 2);
-        let first = guests.admit(HERE).unwrap();
-        let _second = guests.admit(HERE).unwrap();
-        assert_eq!(guests.admit(HERE).unwrap_err(), Refused::FullFromThere(2));
-        let _third = guests.admit(THERE).unwrap();
-        assert_eq!(guests.admit(THERE).unwrap_err(), Refused::Full(3));
+        let guests = Guests::new();
+        let first = guests.admit(HERE, &few()).unwrap();
+        let _second = guests.admit(HERE, &few()).unwrap();
+        assert_eq!(guests.admit(HERE, &few()).unwrap_err(), Refused::FullFromThere(2));
+        let _third = guests.admit(THERE, &few()).unwrap();
+        assert_eq!(guests.admit(THERE, &few()).unwrap_err(), Refused::Full(3));
         drop(first);
-        assert!(guests.admit(HERE).is_ok());
+        assert!(guests.admit(HERE, &few()).is_ok());
     }
 
     #[test]
     fn nobody_enters_a_house_that_is_being_left() {
-        let guests = Guests::new(3, 3);
-        let guest = guests.admit(HERE).unwrap();
+        let guests = Guests::new();
+        let guest = guests.admit(HERE, &few()).unwrap();
         guests.send_off();
         assert!(guest.should_leave(&Context::from_waker(std::task::Waker::noop())));
-        assert_eq!(guests.admit(HERE).unwrap_err(), Refused::Leaving);
+        assert_eq!(guests.admit(HERE, &few()).unwrap_err(), Refused::Leaving);
     }
 }

@@ -17,4 +17,5 @@ mod life;
 mod neighbours;
 mod packed;
 mod produce;
+mod settings;
 mod topics;

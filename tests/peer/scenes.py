@@ -371,6 +371,33 @@ def config_resources_are_listed():
         yield f"kinds {kinds}", ("ListConfigResources", 1, {"resource_types": kinds})
 
 
+def brokers_are_configured():
+    def change(*changes, name="1", **how):
+        return incremental(name, *changes, kind=4, **how)
+    names = ["max.connections", "log.retention.ms", "message.max.bytes"]
+    yield "read-only", change(("node.id", 0, "5"))
+    yield "read-only among others", change(("node.id", 0, "5"), ("num.partitions", 0, "5"), ("message.max.bytes", 0, "5"))
+    yield "read-only for all", change(("node.id", 0, "5"), name="")
+    yield "remove what is read-only", change(("node.id", 1, None))
+    yield "unknown", change(("no.such", 0, "5"))
+    yield "forget the unknown", change(("no.such", 1, None))
+    yield "no number", change(("message.max.bytes", 0, "x"))
+    yield "too small", change(("max.connections", 0, "-3"))
+    yield "another broker", change(("max.connections", 0, "50"), name="77")
+    yield "no broker", change(("max.connections", 0, "50"), name="x")
+    yield "validate", change(("max.connections", 0, "50"), validate=True)
+    yield "for all", change(("max.connections", 0, "5000"), ("log.retention.ms", 0, "700000000"), name="")
+    yield "for one", change(("max.connections", 0, "4000"))
+    yield "described, all", describe(4, "", names)
+    yield "described, one", describe(4, "1", names)
+    yield "topics follow", create(("bt", 1, 1, [], {}))
+    yield "described, topic", describe(2, "bt", ["retention.ms"])
+    yield "reset one", change(("max.connections", 1, None))
+    yield "described, one again", describe(4, "1", names)
+    yield "reset all", change(("max.connections", 1, None), ("log.retention.ms", 1, None), name="")
+    yield "described, none left", describe(4, "", names)
+
+
 def producer_ids_are_given():
     for version in range(6):
         yield f"v{version}", ("InitProducerId", version, {"transactional_id": None, "transaction_timeout_ms": 1000, "producer_id": -1, "producer_epoch": -1})
@@ -379,5 +406,6 @@ def producer_ids_are_given():
 
 
 SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, packed_records_are_produced,
-          producers_are_idempotent, records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed, producer_ids_are_given,
-          topics_are_described_page_by_page, log_dirs_are_described, config_resources_are_listed]
+          producers_are_idempotent, records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed,
+          brokers_are_configured, producer_ids_are_given, topics_are_described_page_by_page, log_dirs_are_described,
+          config_resources_are_listed]

@@ -153,7 +153,7 @@ impl Handler<LookUp> for PartitionActor {
             return reply.send(Err(error));
         }
         let upto = if committed_only { leader.stable() } else { leader.high_watermark() };
-        let unpacked_max = self.charge.shared.limits.records_unpacked_bytes_max;
+        let unpacked_max = self.charge.shared.limits().records_unpacked_bytes_max;
         let search = match wanted {
             Wanted::Latest => {
                 let found = LookedUp { offset: upto, timestamp: -1, epoch: leader.epoch() };

@@ -245,6 +245,11 @@ impl<R, B> Leader<R, B> {
         }
     }
 
+    /// Other bounds from now on.
+    pub fn limit(&mut self, limits: Arc<Limits>) {
+        self.limits = limits;
+    }
+
     /// Another configuration from the next batch on.
     pub fn configure(&mut self, config: Arc<TopicConfig>, now: Now, out: &mut Vec<Effect<R, B>>) {
         let was_durable = self.is_durable();

@@ -88,7 +88,9 @@ pub fn alter(
         };
     }
     if scope == Scope::Broker {
-        refuse_read_only(alters.iter().map(|alter| alter.name.as_str()))?;
+        // Removing what cannot have been set does no harm.
+        let changed = alters.iter().filter(|alter| alter.op != Op::Delete);
+        refuse_read_only(changed.map(|alter| alter.name.as_str()))?;
     }
     check_all(scope, &altered, broker)?;
     Ok(altered)
@@ -129,7 +131,12 @@ pub fn check_all(
     for (name, value) in configs {
         let definition = definition(scope, name)
             .ok_or_else(|| SettingError::Invalid(format!("Unknown {kind} config name: {name}")))?;
-        definition.check(value)?;
+        match (scope, definition.check(value)) {
+            (_, Ok(())) => (),
+            // Kafka lets the broker itself look at its settings, and calls what it finds a bad request.
+            (Scope::Broker, Err(SettingError::Invalid(why))) => return Err(SettingError::Request(why)),
+            (_, Err(error)) => return Err(error),
+        }
     }
     match scope {
         Scope::Topic => topic::check_together(configs, broker),
@@ -201,7 +208,7 @@ fn refuse_read_only<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Sett
     if fixed.is_empty() {
         return Ok(());
     }
-    Err(SettingError::Invalid(format!("Cannot update these configs dynamically: {}", fixed.join(", "))))
+    Err(SettingError::Request(format!("Cannot update these configs dynamically: [{}]", fixed.join(", "))))
 }
 
 #[cfg(test)]
@@ -284,10 +291,32 @@ mod tests {
 
     #[test]
     fn a_running_broker_keeps_what_only_a_start_can_change() {
-        let alters = [step("node.id", Op::Set, Some("5"))];
+        let alter =
+            |steps: &[Alter]| alter(Scope::Broker, &BTreeMap::new(), steps, &BrokerSettings::default());
+        let steps = [
+            step("node.id", Op::Set, Some("5")),
+            step("max.connections", Op::Set, Some("5")),
+            step("num.partitions", Op::Set, Some("5")),
+        ];
         assert_eq!(
-            alter(Scope::Broker, &BTreeMap::new(), &alters, &BrokerSettings::default()),
-            Err(SettingError::Invalid("Cannot update these configs dynamically: node.id".into()))
+            alter(&steps),
+            Err(SettingError::Request(
+                "Cannot update these configs dynamically: [node.id, num.partitions]".into()
+            ))
         );
+        assert_eq!(alter(&[step("node.id", Op::Delete, None)]), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_brokers_values_are_checked_and_its_names_too() {
+        let alter = |name: &str, value: &str| {
+            let steps = [step(name, Op::Set, Some(value))];
+            alter(Scope::Broker, &BTreeMap::new(), &steps, &BrokerSettings::default())
+        };
+        let low = "Invalid value -3 for configuration max.connections: Value must be at least 0";
+        assert_eq!(alter("max.connections", "-3"), Err(SettingError::Request(low.into())));
+        let unknown = Err(SettingError::Invalid("Unknown broker config name: max.connection".into()));
+        assert_eq!(alter("max.connection", "3"), unknown);
+        assert_eq!(alter("max.connections", "3"), Ok(map(&[("max.connections", "3")])));
     }
 }

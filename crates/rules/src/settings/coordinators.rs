@@ -18,10 +18,21 @@ const fn fixed(
     Definition { name, kind, default: Some(default), synonyms: &[], check, standing, read_only: true, doc }
 }
 
+const fn live(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    check: Check,
+    standing: Standing,
+    doc: &'static str,
+) -> Definition {
+    Definition { read_only: false, ..fixed(name, kind, default, check, standing, doc) }
+}
+
 #[rustfmt::skip]
 pub(super) const TABLE: &[Definition] = &[
     // Producers.
-    fixed("producer.id.expiration.ms", Kind::Int, "86400000", Check::AtLeast(1), Honoured,
+    live("producer.id.expiration.ms", Kind::Int, "86400000", Check::AtLeast(1), Honoured,
         "How long a partition remembers a silent idempotent producer, in milliseconds."),
     fixed("producer.id.expiration.check.interval.ms", Kind::Int, "600000", Check::AtLeast(1), Known,
         "How often the broker looks for silent producers, in milliseconds."),
@@ -82,10 +93,10 @@ pub(super) const TABLE: &[Definition] = &[
         "Whether a group may change between the classic and the consumer protocol."),
     fixed("group.consumer.regex.refresh.interval.ms", Kind::Int, "600000", Check::AtLeast(10_000), Known,
         "How often subscriptions by pattern are looked up again, in milliseconds."),
-    fixed("group.consumer.assignment.interval.ms", Kind::Int, "1000", Check::AtLeast(0), Known,
+    live("group.consumer.assignment.interval.ms", Kind::Int, "1000", Check::AtLeast(0), Known,
         "The shortest time between two assignments of a group, in milliseconds."),
     // Share and streams groups.
-    fixed("group.share.max.size", Kind::Short, "200", Check::Between(1, 1000), Known,
+    fixed("group.share.max.size", Kind::Int, "200", Check::Between(1, 1000), Known,
         "How many members a share group may have."),
     fixed("group.share.delivery.count.limit", Kind::Int, "5", Check::Between(2, 10), Known,
         "How often a record is delivered at most."),
@@ -120,7 +131,7 @@ pub(super) const TABLE: &[Definition] = &[
         "How often the broker looks for transactions that took too long, in milliseconds."),
     fixed("transaction.remove.expired.transaction.cleanup.interval.ms", Kind::Int, "3600000", Check::AtLeast(1), Known,
         "How often the broker looks for silent transactional ids, in milliseconds."),
-    fixed("transaction.partition.verification.enable", Kind::Boolean, "true", Check::Any, Known,
+    live("transaction.partition.verification.enable", Kind::Boolean, "true", Check::Any, Known,
         "Whether a partition asks the coordinator before it accepts a transactional batch."),
     fixed("transaction.two.phase.commit.enable", Kind::Boolean, "false", Check::Any, Known,
         "Whether a transaction may be prepared and wait without a time limit."),

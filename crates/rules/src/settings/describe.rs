@@ -76,7 +76,13 @@ pub fn describe_broker(broker: &BrokerSettings) -> Vec<Described> {
             if definition.synonyms.is_empty() {
                 synonyms.extend(of_broker(definition.name, broker));
             }
-            let value = broker.value(definition.name).map(str::to_owned);
+            let stands_in = |synonym: &Synonym| synonym.value.clone();
+            let value = match broker.value(definition.name) {
+                Some(value) => Some(value.to_owned()),
+                // An unset list is what stands in for it; a number may stand there in another unit, and is unset.
+                None if definition.kind == Kind::List => synonyms.first().and_then(stands_in),
+                None => None,
+            };
             described(definition, value, synonyms, definition.read_only)
         })
         .collect()
@@ -196,6 +202,19 @@ mod tests {
         assert_eq!(of(&all, "default.replication.factor").value.as_deref(), Some("1"));
         assert!(of(&all, "node.id").read_only);
         assert!(!of(&all, "message.max.bytes").read_only);
+    }
+
+    #[test]
+    fn what_is_advertised_is_the_listener_unless_somebody_says_otherwise() {
+        let shown = |given: &[(&str, &str)]| {
+            let all = describe_broker(&BrokerSettings::new(given.iter().copied()).unwrap());
+            let advertised = of(&all, "advertised.listeners");
+            (advertised.value.clone().unwrap(), advertised.source)
+        };
+        assert_eq!(shown(&[]), ("PLAINTEXT://127.0.0.1:9092".into(), Source::Default));
+        assert_eq!(shown(&[("listeners", "A://h:1")]), ("A://h:1".into(), Source::StaticBroker));
+        let both = [("listeners", "A://h:1"), ("advertised.listeners", "A://i:2")];
+        assert_eq!(shown(&both), ("A://i:2".into(), Source::StaticBroker));
     }
 
     #[test]
