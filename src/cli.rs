@@ -37,7 +37,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// A TOML file with settings.
+    /// A TOML file with settings, or a Kafka server.properties (by its name: *.properties).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where everything is kept [default: ottla-data]. Created when it is missing.

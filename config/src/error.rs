@@ -23,6 +23,14 @@ pub enum ConfigError {
         /// What and where.
         why: String,
     },
+    /// The file is no Java properties, or says what cannot be done.
+    #[error("the configuration file {} cannot be used: {why}", file.display())]
+    Properties {
+        /// The file.
+        file: PathBuf,
+        /// What and where.
+        why: String,
+    },
     /// There is no such setting.
     #[error("{origin} sets {name:?}, which is no setting{}", did_you_mean(nearest))]
     Unknown {

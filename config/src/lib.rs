@@ -3,16 +3,20 @@
 //! Settings go by Kafka's names. The strongest of these counts:
 //!
 //! ```text
-//!   command line (--set name=value)  >  environment (OTTLA_NAME)  >  TOML file  >  default
+//!   command line (--set name=value)  >  environment (OTTLA_NAME)  >  file  >  default
 //! ```
 //!
 //! A name becomes an environment variable by `OTTLA_`, capitals, and `_` for each dot: `log.retention.ms` is
 //! `OTTLA_LOG_RETENTION_MS`. In a file a name may be quoted (`"max.connections" = 10`) or dotted
 //! (`log.retention.ms = 5`), or stand in a table (`[log.retention]`, `ms = 5`); lists are TOML arrays or text with
 //! commas. `single.toml`, next to this package, names every setting that does something.
+//!
+//! A file whose name ends in `.properties` is Kafka's own `server.properties`: names that do nothing here are no error
+//! there, but [`Config::warnings`].
 
 mod endpoint;
 mod error;
+mod properties;
 mod source;
 mod template;
 
@@ -48,6 +52,8 @@ pub struct Config {
     pub settings: BrokerSettings,
     /// The bounds that follow from them.
     pub limits: Limits,
+    /// What was given and does nothing here: a sentence each, for whoever starts the node to tell.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -56,7 +62,8 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, in one sentence: where, which setting, what is allowed.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        Self::of(&sources.gather()?)
+        let gathered = sources.gather()?;
+        Ok(Self { warnings: gathered.warnings, ..Self::of(&gathered.given)? })
     }
 
     fn of(given: &BTreeMap<String, (String, Origin)>) -> Result<Self, ConfigError> {
@@ -91,6 +98,7 @@ impl Config {
             shards: usize::try_from(settings.int("shard.threads")).ok().filter(|threads| *threads > 0),
             limits: Limits::of(&settings),
             settings,
+            warnings: Vec::new(),
         })
     }
 }

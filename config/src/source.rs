@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 use ottla_rules::settings::{broker_definition, broker_definitions};
 use toml::{Table, Value};
 
-use crate::ConfigError;
+use crate::{ConfigError, properties};
 
 /// What environment variables of settings begin with.
 const PREFIX: &str = "OTTLA_";
@@ -16,7 +16,7 @@ const NOT_SETTINGS: [&str; 2] = ["OTTLA_LOG", "OTTLA_CONFIG"];
 /// Everything that was given, not yet looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The TOML file.
+    /// The file: TOML, or with the extension `.properties` Kafka's own `server.properties`.
     pub file: Option<PathBuf>,
     /// The environment, all of it: only what begins with `OTTLA_` counts.
     pub env: Vec<(String, String)>,
@@ -50,12 +50,21 @@ impl fmt::Display for Origin {
 
 impl Sources {
     /// All values with who gave them; each name is known and each value allowed.
-    pub(crate) fn gather(&self) -> Result<BTreeMap<String, (String, Origin)>, ConfigError> {
-        let mut given = BTreeMap::new();
+    pub(crate) fn gather(&self) -> Result<Gathered, ConfigError> {
+        let (mut given, mut warnings) = (BTreeMap::new(), Vec::new());
         if let Some(file) = &self.file {
             let why = |why| ConfigError::Unreadable { file: file.clone(), why };
             let text = fs::read_to_string(file).map_err(why)?;
-            for (name, value) in flattened(&text, file)? {
+            let pairs = if file.extension().is_some_and(|extension| extension == "properties") {
+                let wrong = |why| ConfigError::Properties { file: file.clone(), why };
+                let read = properties::read(&text).map_err(wrong)?;
+                let place = Origin::File(file.clone());
+                warnings.extend(read.warnings.into_iter().map(|warning| format!("{place}: {warning}")));
+                read.pairs.into_iter().collect()
+            } else {
+                flattened(&text, file)?
+            };
+            for (name, value) in pairs {
                 take(&mut given, name, value, Origin::File(file.clone()))?;
             }
         }
@@ -70,8 +79,17 @@ impl Sources {
             let (name, value) = pair.split_once('=').ok_or_else(|| ConfigError::NotAPair(pair.clone()))?;
             take(&mut given, name.trim().into(), value.into(), Origin::CommandLine)?;
         }
-        Ok(given)
+        Ok(Gathered { given, warnings })
     }
+}
+
+/// What all sources say together.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// All values with who gave them.
+    pub(crate) given: BTreeMap<String, (String, Origin)>,
+    /// What a person should know.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The setting that a variable stands for; what stands for none becomes a name that is none.

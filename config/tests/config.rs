@@ -118,6 +118,69 @@ fn every_complaint_is_one_sentence_that_says_where() {
     assert!(complaint(&missing).starts_with("cannot read the configuration file /no/such/file.toml: "));
 }
 
+#[test]
+fn the_file_of_a_kafka_node_starts_a_node_here() {
+    let mut given = file("");
+    let path = given.sources.file.take().unwrap().with_file_name("server.properties");
+    let text = "\
+# What a Kafka distribution puts into such a file, in our words.
+process.roles=broker,controller
+node.id=7
+controller.quorum.bootstrap.servers=localhost:9093
+listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+inter.broker.listener.name=PLAINTEXT
+advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,\\
+    SASL_SSL:SASL_SSL
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs=/tmp/kraft-combined-logs
+num.partitions=3
+num.recovery.threads.per.data.dir=2
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+#log.flush.interval.messages=10000
+log.retention.hours = 24
+log.segment.bytes: 1073741824
+log.retention.check.interval.ms=300000
+";
+    fs::write(&path, text).unwrap();
+    given.sources.file = Some(path.clone());
+    let config = Config::load(&given.sources).unwrap();
+    assert_eq!((config.node_id, config.data_dir), (NodeId(7), PathBuf::from("/tmp/kraft-combined-logs")));
+    assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["PLAINTEXT://:9092"]);
+    assert_eq!(config.advertise[0].to_string(), "PLAINTEXT://localhost:9092");
+    assert_eq!(config.settings.int("log.retention.ms"), 24 * 3_600_000);
+    assert_eq!(config.settings.int("num.partitions"), 3);
+    assert_eq!(config.settings.int("log.flush.interval.messages"), 1);
+    let place = format!("the configuration file {}: ", path.display());
+    assert!(config.warnings.iter().all(|warning| warning.starts_with(&place)));
+    let told: Vec<&str> =
+        config.warnings.iter().map(|it| it[place.len()..].split(" do").next().unwrap()).collect();
+    assert_eq!(
+        told,
+        [
+            "process.roles",
+            "controller.quorum.bootstrap.servers",
+            "controller.listener.names",
+            "inter.broker.listener.name"
+        ]
+    );
+    // Stronger sources are as strict as ever, and a wrong value is one here too.
+    given.sources.set = vec!["num.partition=3".into()];
+    assert!(complaint(&given.sources).contains("did you mean \"num.partitions\"?"));
+    fs::write(&path, "num.partitions=none").unwrap();
+    given.sources.set.clear();
+    assert!(complaint(&given.sources).contains("sets num.partitions wrongly"));
+    fs::write(&path, "log.dirs=\\u00").unwrap();
+    assert!(complaint(&given.sources).contains("cannot be used: line 1: "));
+}
+
 fn shipped() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("single.toml")
 }
