@@ -177,8 +177,7 @@ impl CoordinatorActor {
         let (shared, me) = (self.shared.clone(), ctx.address());
         self.shared.on_pool(move || {
             let facts = shared.store.facts();
-            let kept = decided.changes.iter().try_for_each(|change| facts::image::keep(facts, change));
-            let result = kept.and_then(|()| facts.flush());
+            let result = facts::image::keep(facts, &decided.changes);
             me.do_send(Kept { decided, result });
         });
     }

@@ -174,10 +174,8 @@ fn register(store: &Store, config: &Config, reached: &Endpoint) -> Result<Image,
         port: reached.port,
         rack: config.rack.clone(),
     };
-    for change in image.decide(&command, &config.settings)? {
-        facts::image::keep(store.facts(), &change)?;
-        image.apply(&change);
-    }
-    store.facts().flush()?;
+    let changes = image.decide(&command, &config.settings)?;
+    facts::image::keep(store.facts(), &changes)?;
+    changes.iter().for_each(|change| image.apply(change));
     Ok(image)
 }

@@ -189,7 +189,7 @@ impl Shared {
         let room = i64::try_from(free.saturating_sub(reserve) / 2).unwrap_or(i64::MAX);
         self.room.store(room, Ordering::Relaxed);
         if !full {
-            self.store.take_on_ballast();
+            self.store.facts().take_on_ballast();
         }
         if full != self.full.swap(full, Ordering::Relaxed) {
             if full {

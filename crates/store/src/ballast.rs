@@ -12,7 +12,7 @@ const BALLAST_BYTES: u64 = 4 << 20;
 
 /// The ballast of one data directory.
 #[derive(Clone, Debug)]
-pub struct Ballast {
+pub(crate) struct Ballast {
     disk: Disk,
     path: PathBuf,
 }
@@ -23,7 +23,7 @@ impl Ballast {
     }
 
     /// Makes it, if it is not there. Blocks. Nothing that must succeed: without it a full disk is less comfortable.
-    pub fn take_on(&self) {
+    pub(crate) fn take_on(&self) {
         let made = self.disk.open(&self.path, OpenMode::Create).and_then(|file| {
             let len = file.len()?;
             file.allocate_zeroed(len.min(BALLAST_BYTES)..BALLAST_BYTES).map_err(std::io::Error::from)
@@ -35,7 +35,7 @@ impl Ballast {
     }
 
     /// Gives its space back to the disk; whether there was any.
-    pub fn give_away(&self) -> bool {
+    pub(crate) fn give_away(&self) -> bool {
         let is_gone = self.disk.remove_file(&self.path).is_ok();
         if is_gone {
             log::warn!(file:% = self.path.display(); "the ballast is given away, so that the facts find room");

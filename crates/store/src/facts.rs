@@ -21,7 +21,7 @@ use ottla_host::Disk;
 
 use crate::{
     ballast::Ballast,
-    facts::{memory::MemoryFacts, tree::Tree},
+    facts::{memory::MemoryFacts, seal::Seal, tree::Tree},
 };
 
 pub mod checkpoint;
@@ -31,6 +31,7 @@ pub mod image;
 pub mod key;
 pub mod memory;
 pub mod producers;
+mod seal;
 mod tree;
 pub mod value;
 
@@ -47,7 +48,7 @@ pub enum FactsKind {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FactsError {
     /// The value is not one that we wrote: rebuild it, or go without.
-    #[error("the stored fact {key} cannot be read: {why}")]
+    #[error("the stored fact {key} is damaged: {why}")]
     Damaged {
         /// The key, with unprintable bytes escaped.
         key: String,
@@ -70,25 +71,30 @@ pub struct Facts {
 
 #[derive(Debug)]
 enum Kind {
-    Sled(Box<Tree>),
+    Sled(Box<(Tree, Seal)>),
     Memory(MemoryFacts),
 }
 
 /// One key and its value, as [`Facts::scan_prefix`] lists them.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
+/// One change: a key, and its value or its end.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
 impl Facts {
-    /// Opens the facts in `dir` (created when missing), or those of the given memory. The ballast is given away when the disk
-    /// has no room for them.
-    pub fn open(
-        kind: FactsKind,
-        disk: &Disk,
-        dir: &Path,
-        ballast: Option<Ballast>,
-    ) -> Result<Self, FactsError> {
+    /// Opens the facts in the directory `own` (created when missing), or those of the given memory.
+    ///
+    /// # Errors
+    /// Those that exist nowhere else must be as they were put last; they are never guessed at.
+    pub fn open(kind: FactsKind, disk: &Disk, own: &Path) -> Result<Self, FactsError> {
         let kind = match kind {
             FactsKind::Memory(memory) => Kind::Memory(memory),
-            FactsKind::Sled => Kind::Sled(Box::new(Tree::open(disk.clone(), dir, ballast)?)),
+            FactsKind::Sled => {
+                let ballast = Ballast::new(disk.clone(), own.join("ballast"));
+                let tree = Tree::open(disk.clone(), &own.join("facts"), ballast)?;
+                let seal = Seal::open(disk.clone(), own.join("seal"), &tree)?;
+                Kind::Sled(Box::new((tree, seal)))
+            }
         };
         Ok(Self { kind: Arc::new(kind) })
     }
@@ -96,7 +102,7 @@ impl Facts {
     /// The value under `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, FactsError> {
         match &*self.kind {
-            Kind::Sled(tree) => tree.get(key),
+            Kind::Sled(sled) => sled.0.get(key),
             Kind::Memory(memory) => Ok(memory.get(key)),
         }
     }
@@ -104,7 +110,7 @@ impl Facts {
     /// Puts `value` under `key`, in place of what was there. Safe after the next [`Self::flush`].
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), FactsError> {
         match &*self.kind {
-            Kind::Sled(tree) => tree.change(key, Some(value)),
+            Kind::Sled(sled) => sled.0.change(key, Some(value)),
             Kind::Memory(memory) => {
                 memory.put(key, value);
                 Ok(())
@@ -115,7 +121,7 @@ impl Facts {
     /// Forgets `key`; no error when it is not there. Safe after the next [`Self::flush`].
     pub fn remove(&self, key: &[u8]) -> Result<(), FactsError> {
         match &*self.kind {
-            Kind::Sled(tree) => tree.change(key, None),
+            Kind::Sled(sled) => sled.0.change(key, None),
             Kind::Memory(memory) => {
                 memory.remove(key);
                 Ok(())
@@ -126,8 +132,37 @@ impl Facts {
     /// Every fact whose key begins with `prefix`, in the order of the keys.
     pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<Pair>, FactsError> {
         match &*self.kind {
-            Kind::Sled(tree) => tree.scan_prefix(prefix),
+            Kind::Sled(sled) => sled.0.scan_prefix(prefix),
             Kind::Memory(memory) => Ok(memory.scan_prefix(prefix)),
+        }
+    }
+
+    /// Puts and removes facts in this order, and returns once that is safe from a power cut. For the facts that are the only
+    /// copy of what they say (identity and metadata): from then on they are missed when they are gone.
+    ///
+    /// # Errors
+    /// Nobody knows then how many of the changes are there.
+    pub fn commit(&self, changes: &[Change]) -> Result<(), FactsError> {
+        match &*self.kind {
+            Kind::Sled(sled) => sled.1.commit(&sled.0, changes),
+            Kind::Memory(memory) => {
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => memory.put(key, value),
+                        None => memory.remove(key),
+                    }
+                }
+                memory.flush();
+                Ok(())
+            }
+        }
+    }
+
+    /// Sees to it that a full disk later on still has room for the facts. Blocks; does nothing when that is seen to.
+    pub fn take_on_ballast(&self) {
+        match &*self.kind {
+            Kind::Sled(sled) => sled.0.take_on_ballast(),
+            Kind::Memory(_) => (),
         }
     }
 
@@ -142,7 +177,7 @@ impl Facts {
     /// Returns once everything put or removed before is safe from a power cut.
     pub fn flush(&self) -> Result<(), FactsError> {
         match &*self.kind {
-            Kind::Sled(tree) => tree.flush(),
+            Kind::Sled(sled) => sled.0.flush(),
             Kind::Memory(memory) => {
                 memory.flush();
                 Ok(())

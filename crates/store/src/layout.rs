@@ -5,6 +5,8 @@
 //!   .ottla/lock            held by the process that uses the directory
 //!   .ottla/format          the version of everything below
 //!   .ottla/facts/          sled
+//!   .ottla/seal            what the metadata among the facts adds up to
+//!   .ottla/ballast         nothing, to be given away on a full disk
 //!   .ottla/journal/        the journal
 //!   .ottla/suspect         a sync failed: pages that look clean may not be on the disk
 //!   <topic>-<partition>/   one partition, as in Kafka:

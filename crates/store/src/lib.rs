@@ -14,7 +14,6 @@ pub mod log;
 pub mod store;
 mod suspect;
 
-pub use ballast::Ballast;
 pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};
 pub use log::{
     Log, LogError, Place,

@@ -10,7 +10,6 @@ use ottla_host::{Chance, Disk, LockFile, OpenMode};
 use ottla_rules::ids::{NodeId, PartitionId, TopicId};
 
 use crate::{
-    ballast::Ballast,
     facts::{self, Facts, FactsError, FactsKind, identity::Identity},
     files::{Dir, Files},
     layout,
@@ -56,6 +55,14 @@ pub enum OpenError {
         /// Who wants it.
         claimed: NodeId,
     },
+    /// It has partitions and no facts.
+    #[error("the data directory {} has partitions ({partition}) but no metadata in .ottla that tells of them; put .ottla back from a copy, or set log.dirs to another directory", .dir.display())]
+    Orphans {
+        /// The directory.
+        dir: PathBuf,
+        /// One of them.
+        partition: String,
+    },
     /// There is no room to open its facts.
     #[error("the disk of the data directory {} is full, and not even its metadata can be opened: {error}; make room there", .dir.display())]
     Full {
@@ -83,8 +90,6 @@ pub struct Store {
 struct Inner {
     dir: PathBuf,
     facts: Facts,
-    /// Only where the facts are on a disk too.
-    ballast: Option<Ballast>,
     files: Arc<Files>,
     chance: Chance,
     identity: Mutex<Identity>,
@@ -110,8 +115,6 @@ impl Store {
             Err(error) => return Err(unusable(error)),
         };
         check_format(&disk, &dir)?;
-        let on_disk = matches!(kind, FactsKind::Sled);
-        let ballast = on_disk.then(|| Ballast::new(disk.clone(), layout::own(&dir, "ballast")));
         let is_suspect = suspect::is_marked(&disk, &dir);
         if is_suspect {
             log::warn!(dir:% = dir.display(); "a sync failed before: what is not known to be synced is written again");
@@ -119,14 +122,14 @@ impl Store {
                 suspect::write_dir_again(&disk, &layout::own(&dir, own)).map_err(unusable)?;
             }
         }
-        let facts =
-            Facts::open(kind, &disk, &layout::own(&dir, "facts"), ballast.clone()).map_err(unreadable)?;
+        let facts = Facts::open(kind, &disk, &dir.join(layout::OWN)).map_err(unreadable)?;
         let identity = match facts::identity::get(&facts).map_err(unreadable)? {
             Some(identity) => identity,
             None => {
+                refuse_orphans(&disk, &dir)?;
                 let cluster = new_id(&chance).to_string();
                 let identity = Identity { cluster, directory: new_id(&chance), node: None };
-                facts::identity::put(&facts, &identity).and_then(|()| facts.flush()).map_err(unreadable)?;
+                facts.commit(&[facts::identity::put(&identity)]).map_err(unreadable)?;
                 identity
             }
         };
@@ -139,7 +142,6 @@ impl Store {
             inner: Arc::new(Inner {
                 dir,
                 facts,
-                ballast,
                 files,
                 chance,
                 identity,
@@ -159,7 +161,7 @@ impl Store {
             Some(owner) => return Err(OpenError::OtherNode { dir: dir(), owner, claimed: node }),
             None => identity.node = Some(node),
         }
-        let put = facts::identity::put(self.facts(), &identity).and_then(|()| self.facts().flush());
+        let put = self.facts().commit(&[facts::identity::put(&identity)]);
         put.map_err(|error| unreadable(&dir(), error))
     }
 
@@ -187,13 +189,6 @@ impl Store {
         &self.inner.facts
     }
 
-    /// Sees to it that a full disk later on still has room for the facts. Blocks; does nothing when that is seen to.
-    pub fn take_on_ballast(&self) {
-        if let Some(ballast) = &self.inner.ballast {
-            ballast.take_on();
-        }
-    }
-
     /// The disk it is on.
     #[must_use]
     pub fn disk(&self) -> &Disk {
@@ -208,14 +203,12 @@ impl Store {
 
     /// From now on a crash may leave things unfinished; safe on the disk when this returns.
     pub fn mark_dirty(&self) -> Result<(), FactsError> {
-        facts::identity::set_clean(self.facts(), false)?;
-        self.facts().flush()
+        self.facts().commit(&[facts::identity::clean(false)])
     }
 
     /// Everything is written and synced: the last act of a clean stop.
     pub fn mark_clean(&self) -> Result<(), FactsError> {
-        facts::identity::set_clean(self.facts(), true)?;
-        self.facts().flush()?;
+        self.facts().commit(&[facts::identity::clean(true)])?;
         // Left behind it costs the next start time and nothing else.
         if let Err(error) = suspect::clear(self.disk(), self.path()) {
             log::warn!(error:% = error; "the mark of a failed sync is not taken away");
@@ -284,6 +277,16 @@ impl Store {
     /// 32 characters that were not used before.
     pub(crate) fn unique(&self) -> String {
         format!("{:016x}{:016x}", self.inner.chance.u64(), self.inner.chance.u64())
+    }
+}
+
+/// Partitions without any metadata: it was lost, or the directory is somebody else's. To begin anew would be to delete them.
+fn refuse_orphans(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
+    let listed = disk.list(dir).map_err(|error| OpenError::NotUsable { dir: dir.to_owned(), error })?;
+    let is_partition = |name: &str| layout::read_dir_name(name).is_some();
+    match listed.into_iter().find(|entry| entry.is_dir && is_partition(&entry.name)) {
+        Some(entry) => Err(OpenError::Orphans { dir: dir.to_owned(), partition: entry.name }),
+        None => Ok(()),
     }
 }
 

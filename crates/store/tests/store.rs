@@ -100,7 +100,7 @@ fn keeps_facts(kind: &FactsKind, dir: &Path) {
     };
     let known = Checkpoint { recovery_point: Offset(41), log_start: Offset(3) };
     {
-        let facts = Facts::open(kind.clone(), &Disk::machine(), dir, None).unwrap();
+        let facts = Facts::open(kind.clone(), &Disk::machine(), dir).unwrap();
         assert_eq!(checkpoint::get(&facts, id).unwrap(), None);
         checkpoint::put(&facts, id, known).unwrap();
         producers::put(&facts, id, Offset(41), std::slice::from_ref(&producer)).unwrap();
@@ -112,7 +112,7 @@ fn keeps_facts(kind: &FactsKind, dir: &Path) {
         facts.remove(b"not there").unwrap();
         facts.flush().unwrap();
     }
-    let facts = Facts::open(kind.clone(), &Disk::machine(), dir, None).unwrap();
+    let facts = Facts::open(kind.clone(), &Disk::machine(), dir).unwrap();
     assert_eq!(checkpoint::get(&facts, id).unwrap(), Some(known));
     assert_eq!(producers::get(&facts, id).unwrap(), Some((Offset(41), vec![producer])));
     assert_eq!(epochs::get(&facts, id).unwrap(), rows(&[(3, 12), (256, 20)]));
@@ -152,8 +152,7 @@ fn a_crash_takes_a_tail_of_what_was_not_flushed() {
     for draw in 0..8 {
         let memory = MemoryFacts::new();
         let facts =
-            Facts::open(FactsKind::Memory(memory.clone()), &Disk::machine(), Path::new("unused"), None)
-                .unwrap();
+            Facts::open(FactsKind::Memory(memory.clone()), &Disk::machine(), Path::new("unused")).unwrap();
         facts.put(b"a", b"safe").unwrap();
         facts.flush().unwrap();
         for key in [b"b", b"c", b"d"] {

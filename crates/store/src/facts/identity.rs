@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use ottla_rules::ids::{NodeId, TopicId};
 
-use super::{Facts, FactsError, value, value::Value};
+use super::{Change, Facts, FactsError, value, value::Value};
 
 const KEY: &[u8] = b"i/identity";
 const CLEAN: &[u8] = b"i/clean";
@@ -40,10 +40,12 @@ pub fn get(facts: &Facts) -> Result<Option<Identity>, FactsError> {
     }))
 }
 
-/// Puts the identity.
-pub fn put(facts: &Facts, identity: &Identity) -> Result<(), FactsError> {
+/// The change that puts the identity.
+#[must_use]
+pub fn put(identity: &Identity) -> Change {
     let Identity { cluster, directory, node } = identity.clone();
-    value::put(facts, KEY, &Stored { cluster, directory: directory.0, node: node.map(|node| node.0) })
+    let stored = Stored { cluster, directory: directory.0, node: node.map(|node| node.0) };
+    (KEY.to_vec(), Some(value::encode(&stored)))
 }
 
 /// Whether the last process left in order.
@@ -51,7 +53,8 @@ pub fn is_clean(facts: &Facts) -> Result<bool, FactsError> {
     Ok(facts.get(CLEAN)?.is_some())
 }
 
-/// Remembers, or forgets, that everything is in order.
-pub fn set_clean(facts: &Facts, clean: bool) -> Result<(), FactsError> {
-    if clean { facts.put(CLEAN, &[1]) } else { facts.remove(CLEAN) }
+/// The change that remembers, or forgets, that everything is in order.
+#[must_use]
+pub fn clean(is_clean: bool) -> Change {
+    (CLEAN.to_vec(), is_clean.then(|| vec![1]))
 }

@@ -17,15 +17,24 @@ pub fn load(facts: &Facts) -> Result<Vec<Change>, FactsError> {
     facts.scan_prefix(PREFIX)?.into_iter().map(|(key, value)| decode(&key, &value)).collect()
 }
 
-/// Keeps a change. Safe after the next flush.
+/// Keeps changes, in this order; they are safe when this returns.
 ///
 /// # Errors
-/// The facts cannot be written.
-pub fn keep(facts: &Facts, change: &Change) -> Result<(), FactsError> {
-    match change.fact() {
-        Fact::Put(key) => facts.put(&[PREFIX, &key].concat(), &encode(change)),
-        Fact::RemoveAll(prefix) => facts.remove_prefix(&[PREFIX, &prefix].concat()),
+/// The facts cannot be written: nobody knows how many of the changes they have.
+pub fn keep(facts: &Facts, changes: &[Change]) -> Result<(), FactsError> {
+    let mut puts: Vec<super::Change> = Vec::with_capacity(changes.len());
+    for change in changes {
+        match change.fact() {
+            Fact::Put(key) => puts.push(([PREFIX, &key].concat(), Some(encode(change)))),
+            Fact::RemoveAll(prefix) => {
+                let prefix = [PREFIX, &prefix].concat();
+                // What this very call puts goes as well.
+                puts.retain(|(key, _)| !key.starts_with(&prefix));
+                puts.extend(facts.scan_prefix(&prefix)?.into_iter().map(|(key, _)| (key, None)));
+            }
+        }
     }
+    facts.commit(&puts)
 }
 
 fn encode(change: &Change) -> Vec<u8> {
@@ -64,28 +73,25 @@ mod tests {
     #[test]
     fn a_topic_that_was_deleted_leaves_nothing_behind() {
         let facts =
-            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref(), None)
-                .unwrap();
+            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref()).unwrap();
         let id = TopicId([7; 16]);
         let made =
             Change::TopicCreated { id, name: "t".into(), partitions: vec![], configs: BTreeMap::new() };
         let set =
             Change::TopicConfigured { id, configs: BTreeMap::from([("retention.ms".into(), "1".into())]) };
 
-        keep(&facts, &made).unwrap();
-        keep(&facts, &set).unwrap();
+        keep(&facts, &[made.clone(), set.clone()]).unwrap();
         assert_eq!(load(&facts).unwrap(), [made, set]);
         assert!(Image::rebuild("c", load(&facts).unwrap()).topic_named("t").is_some());
 
-        keep(&facts, &Change::TopicDeleted { id }).unwrap();
+        keep(&facts, &[Change::TopicDeleted { id }]).unwrap();
         assert_eq!(load(&facts).unwrap(), []);
     }
 
     #[test]
     fn a_damaged_change_is_named_and_not_guessed_at() {
         let facts =
-            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref(), None)
-                .unwrap();
+            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref()).unwrap();
         facts.put(b"m/n", &[VERSION, 0xff, 0xff, 0xff]).unwrap();
         assert!(matches!(load(&facts), Err(FactsError::Damaged { .. })));
     }

@@ -11,6 +11,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError, RwLock, RwLockReadGuard,
@@ -35,7 +36,7 @@ pub(super) struct Tree {
     dir: PathBuf,
     /// A failed fsync: no later one is believed.
     lost: AtomicBool,
-    ballast: Option<Ballast>,
+    ballast: Ballast,
     /// None while the disk has no room to open it.
     db: RwLock<Option<sled::Db>>,
     pending: Mutex<Pending>,
@@ -51,7 +52,7 @@ struct Pending {
 }
 
 impl Tree {
-    pub(super) fn open(disk: Disk, dir: &Path, ballast: Option<Ballast>) -> Result<Self, FactsError> {
+    pub(super) fn open(disk: Disk, dir: &Path, ballast: Ballast) -> Result<Self, FactsError> {
         let tree = Self {
             disk,
             dir: dir.to_owned(),
@@ -107,6 +108,10 @@ impl Tree {
         Ok(())
     }
 
+    pub(super) fn take_on_ballast(&self) {
+        self.ballast.take_on();
+    }
+
     /// Makes what sled has written survive a power cut.
     fn sync(&self) -> Result<(), FactsError> {
         if self.lost.load(Ordering::Relaxed) {
@@ -158,14 +163,20 @@ impl Tree {
         };
         // Closed first: two of them in one directory would not work.
         drop(db.take());
-        let mut opened = open().map_err(failed);
-        if let (Err(FactsError::Full(_)), Some(ballast)) = (&opened, &self.ballast)
-            && ballast.give_away()
-        {
-            opened = open().map_err(failed);
+        let mut opened = unwound(open);
+        if matches!(opened, Err(FactsError::Full(_))) && self.ballast.give_away() {
+            opened = unwound(open);
         }
         *db = Some(opened?);
         Ok(())
+    }
+}
+
+/// sled panics over some damage that it finds, and an operator wants a sentence.
+fn unwound<T>(open: impl Fn() -> sled::Result<T>) -> Result<T, FactsError> {
+    match panic::catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(failed),
+        Err(_) => Err(FactsError::Failed("sled found damage in them that it cannot name".to_owned())),
     }
 }
 
@@ -191,6 +202,11 @@ fn refused(error: &io::Error) -> FactsError {
 }
 
 fn failed(error: sled::Error) -> FactsError {
+    if let sled::Error::Corruption { at, .. } = &error {
+        let place: String = format!("{at:?}").chars().filter(char::is_ascii_digit).collect();
+        let place = if place.is_empty() { place } else { format!(" at byte {place}") };
+        return FactsError::Failed(format!("{DB_FILE} in .ottla/facts is damaged{place}"));
+    }
     let kind = if let sled::Error::Io(error) = &error { Some(error.kind()) } else { None };
     match kind {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
