@@ -266,9 +266,9 @@ impl Fetching {
         let wanted = std::mem::take(&mut self.wanted);
         let mut answers = Vec::with_capacity(wanted.len());
         for ((wanted, plan), piece) in wanted.iter().zip(plans).zip(loaded) {
-            let mut data = match plan.and_then(|plan| {
-                piece.map(|piece| (plan, piece)).map_err(|_| Refusal::Code(Code::KafkaStorageError))
-            }) {
+            let mut data = match plan
+                .and_then(|plan| piece.map(|piece| (plan, piece)).map_err(|error| unreadable(wanted, &error)))
+            {
                 Ok((plan, piece)) => self.data(&plan, piece, &mut pieces),
                 Err(refusal) => self.refused(wanted, &refusal, &mut endpoints),
             };
@@ -396,6 +396,15 @@ impl Found {
     fn is_enough(&self, bytes_min: usize) -> bool {
         self.is_urgent || self.bytes >= bytes_min
     }
+}
+
+/// What a consumer is told of bytes that cannot be read: that they are damaged, or that the disk refuses.
+fn unreadable(wanted: &Wanted, error: &io::Error) -> Refusal {
+    log::error!(partition:? = wanted.partition.ok(), offset:% = wanted.ask.from, error:% = error; "records cannot be read");
+    Refusal::Code(match error.kind() {
+        io::ErrorKind::InvalidData => Code::CorruptMessage,
+        _ => Code::KafkaStorageError,
+    })
 }
 
 /// -1 stands for "not known" and checks nothing.

@@ -30,6 +30,7 @@ use crate::{
     store::Store,
 };
 
+pub(crate) mod chain;
 pub mod config;
 pub mod delete;
 pub(crate) mod index;

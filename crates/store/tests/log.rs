@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     fs,
+    io::ErrorKind,
     path::PathBuf,
     time::{Duration, UNIX_EPOCH},
 };
@@ -81,6 +82,31 @@ fn journaled(kind: EntryKind) -> JournalEntry {
 
 fn append_of(batch: &Stamped) -> JournalEntry {
     journaled(EntryKind::Append { base: batch.base, bytes: batch.bytes.clone() })
+}
+
+#[test]
+fn a_bit_flipped_in_a_header_costs_the_batch_it_is_in_and_no_other() {
+    let all = batches(0, 60, 40);
+    let size = all[0].bytes.len();
+    // Every bit of the offset and the length of a batch in the middle of a closed segment: outside of its CRC.
+    for bit in 0..12 * 8 {
+        let world = World::with(&all);
+        let (second, path) = (world.log.segments()[1].base, world.file(&world.names()[4]));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[2 * size + bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &bytes).unwrap();
+        let read = |from: i64| {
+            let slice = world.log.locate(Offset(second.0 + from), world.log.end(), 100_000).unwrap();
+            slice.read(true).and_then(|range| range.read())
+        };
+        let of = |from: i64| ((second.0 + from) / 2) as usize;
+
+        assert_eq!(read(0).unwrap(), bytes_of(&all[of(0)..of(4)]), "bit {bit}: what is before it");
+        for damaged in [4, 5] {
+            assert_eq!(read(damaged).unwrap_err().kind(), ErrorKind::InvalidData, "bit {bit}: itself");
+        }
+        assert_eq!(read(6).unwrap()[..size], all[of(6)].bytes[..], "bit {bit}: what is behind it");
+    }
 }
 
 #[test]

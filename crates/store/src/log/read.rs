@@ -53,6 +53,7 @@ impl Log {
             entries: segment.offsets,
             bytes_max,
             only_warm: false,
+            bound: next_base,
             next: None,
         })
     }
@@ -75,7 +76,7 @@ impl Log {
             }
         };
         let (files, entries) = (segment.files.clone(), segment.offsets);
-        Slice { files, from, upto, begin, end, entries, bytes_max, only_warm: false, next: None }
+        Slice { files, from, upto, begin, end, entries, bytes_max, only_warm: false, bound: None, next: None }
     }
 
     /// Where to look for an offset that is not remembered: index entries not yet written are known here only.

@@ -429,7 +429,20 @@ fn load(files: &Arc<SegmentFiles>, interval: u64) -> Option<Segment> {
     let (times, newest) = last_entry::<TimeEntry>(files, Part::TimeIndex)?;
     segment.newest = newest.filter(|entry| entry.last >= files.base && entry.timestamp > NO_TIMESTAMP)?;
     (segment.offsets, segment.times, segment.dirty) = (offsets, times, false);
-    Some(segment)
+    has_newest(&segment)?.then_some(segment)
+}
+
+/// Whether the batch is there that the end of the time index tells of: a file of zeros looks like an index too.
+fn has_newest(segment: &Segment) -> Option<bool> {
+    let (files, newest) = (&segment.files, segment.newest);
+    let at = files.position_before(newest.last, segment.offsets, segment.size, false).ok()?;
+    let mut scan = Scan::new(files.open(Part::Log).ok()?, at, segment.size, batch::HEADER_BYTES);
+    while let Some(found) = scan.next_header().ok()? {
+        if last_of(&found) >= newest.last {
+            return Some(last_of(&found) == newest.last && found.header.max_timestamp == newest.timestamp);
+        }
+    }
+    Some(false)
 }
 
 fn last_entry<E: Entry>(files: &Arc<SegmentFiles>, part: Part) -> Option<(u32, Option<E>)> {

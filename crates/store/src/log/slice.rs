@@ -6,6 +6,7 @@ use ottla_host::{File, is_cold};
 use ottla_rules::ids::Offset;
 
 use super::{
+    chain::{Chain, Link},
     index::{self, OffsetEntry},
     scan::{Found, Scan},
 };
@@ -28,6 +29,8 @@ pub struct Slice {
     pub(crate) bytes_max: usize,
     /// Reads must not wait for a disk.
     pub(crate) only_warm: bool,
+    /// A closed segment: where the next one begins.
+    pub(crate) bound: Option<Offset>,
     /// The next segment, read when this one has nothing from `from` on (compaction leaves gaps).
     pub(crate) next: Option<Box<Slice>>,
 }
@@ -114,12 +117,16 @@ impl Slice {
     /// `at_least_one`. Reads a few headers, so it belongs where a cold disk may be waited for.
     ///
     /// # Errors
-    /// `NotFound` when the segment was deleted longer ago than `file.delete.delay.ms`.
+    /// `NotFound` when the segment was deleted longer ago than `file.delete.delay.ms`; `InvalidData` when the batch that holds
+    /// the first offset is damaged.
     pub fn read(self, at_least_one: bool) -> io::Result<FileRange> {
         let file = self.files.open_for(Part::Log, self.only_warm)?;
         let limit = match self.end {
             End::At(at) | End::Before(at) => at,
         };
+        if let Some(bound) = self.bound {
+            return self.read_closed(file, limit, bound, at_least_one);
+        }
         let mut scan = Scan::new(file.clone(), 0, limit, LOOK_BYTES);
         let Some(begin) = self.find_begin(&mut scan, limit)? else {
             return match self.next {
@@ -132,6 +139,40 @@ impl Slice {
             End::At(_) | End::Before(_) => self.find_end(&mut scan, begin, limit, at_least_one)?,
         };
         Ok(FileRange { file: file.may_wait(), at: begin, len: end - begin })
+    }
+
+    /// As [`Self::read`], in a closed segment: every batch must be in its place.
+    fn read_closed(self, file: File, limit: u64, bound: Offset, at_least_one: bool) -> io::Result<FileRange> {
+        let at = match self.begin {
+            Begin::At(at) | Begin::After(at) => at,
+            Begin::Indexed => self.files.position_before(self.from, self.entries, limit, self.only_warm)?,
+        };
+        let expected = (at == 0).then_some(self.files.base);
+        let mut chain = Chain::new(Scan::new(file.clone(), at, limit, LOOK_BYTES), limit, bound, expected);
+        let (mut begin, mut end) = (None, at);
+        loop {
+            match chain.next()? {
+                Link::Batch(found) if found.header.end() <= self.from => (),
+                Link::Batch(found) if found.header.end() > self.upto => break,
+                Link::Batch(found) => {
+                    let from = *begin.get_or_insert(found.position);
+                    let fits = found.end() - from <= self.bytes_max as u64;
+                    if !fits && (found.position > from || !at_least_one) {
+                        break;
+                    }
+                    end = found.end();
+                }
+                Link::Damage { upto, .. } if upto <= self.from => (),
+                Link::Damage { .. } if begin.is_some() => break,
+                Link::Damage { at, .. } => return Err(not_a_batch(&self.files, at)),
+                Link::End => break,
+            }
+        }
+        match (begin, self.next) {
+            (Some(at), _) => Ok(FileRange { file: file.may_wait(), at, len: end.max(at) - at }),
+            (None, Some(next)) => next.read(at_least_one),
+            (None, None) => Ok(FileRange { file: file.may_wait(), at: 0, len: 0 }),
+        }
     }
 
     /// Where the batch begins that holds `from`, or the first one after it.
