@@ -99,7 +99,7 @@ def main():
         told.seek(0)
         outside_acked, wrong = verifiable_problems(told.read(), broker.address, "verifiable")
     found = ledger.read_back(broker.address, "ledger", args.partitions)
-    wrong += ledger.problems(book.acked, book.sent, found, tail.seen)
+    wrong += ledger.problems(book.acked, book.sent, found, tail.seen) + ledger.not_there(book.unplaced, found)
     wrong += [f"refused: {r}" for r in book.refused] + [f"acknowledged twice: {d}" for d in book.doubled]
     wrong += [f"two values at {key}" for key in tail.wrong]
     if not book.acked:

@@ -20,6 +20,7 @@ class Ledger:
         self.topic, self.partitions, self.address, self.pause_s = topic, partitions, address, pause_s
         self.acked = {}  # (partition, offset) -> value
         self.sent = collections.Counter()  # (codec, partition) -> how many
+        self.unplaced = []  # acknowledged without an offset: the broker knew the batch already, and no longer where it is
         self.refused = []
         self.doubled = []
         self.stopping = threading.Event()
@@ -67,6 +68,9 @@ class Ledger:
         with self.lock:
             if error is not None:
                 self.refused.append((message.value()[:40], str(error)))
+                return
+            if message.offset() is None or message.offset() < 0:
+                self.unplaced.append(message.value())
                 return
             key = (message.partition(), message.offset())
             if key in self.acked:
@@ -126,6 +130,12 @@ def read_back(address, topic, partitions, patience_s=120):
                 raise SystemExit(f"FAIL: reading back: {message.error()}")
     consumer.close()
     return found
+
+
+def not_there(unplaced, found):
+    """What was acknowledged without an offset and is at none."""
+    there = {value for records in found.values() for _, value in records} if unplaced else set()
+    return [f"lost: {value[:40]} was acknowledged, without an offset" for value in unplaced if value not in there]
 
 
 def problems(acked, sent, found, seen):

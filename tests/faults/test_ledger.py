@@ -37,6 +37,10 @@ class Problems(unittest.TestCase):
         self.found[0].append((3, record(3)))
         self.assertIn("invented", self.wrong())
 
+    def test_what_was_acknowledged_without_an_offset_is_looked_for(self):
+        self.assertEqual(ledger.not_there([record(1)], self.found), [])
+        self.assertIn("lost", ledger.not_there([record(77)], self.found)[0])
+
     def test_a_gap_in_the_offsets_is_found(self):
         self.found[0][2] = (3, record(2))
         self.assertIn("offsets", self.wrong())
