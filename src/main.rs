@@ -40,8 +40,9 @@ fn main() -> ExitCode {
 
 /// Runs a broker until it is told to stop.
 fn serve(sources: &Sources) -> Result<(), (String, u8)> {
-    let config = Config::load(sources).map_err(|error| (error.to_string(), MISUSED))?;
+    let mut config = Config::load(sources).map_err(|error| (error.to_string(), MISUSED))?;
     config.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    config.limits = config.limits.within_open_files(ottla_host::open_files_max());
     let host = Host::machine().map_err(|error| (format!("cannot start threads: {error}"), FAILED))?;
     ottla::block_on(run(host, config)).map_err(|sentence| (sentence, FAILED))
 }

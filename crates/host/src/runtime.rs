@@ -17,3 +17,15 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .thread_name("blocking")
         .build()
 }
+
+/// How many files and sockets this process may have open. The kernel's soft limit, which is low for the sake of old
+/// programs, is raised to the hard one, as Java's runtime does.
+#[must_use]
+pub fn open_files_max() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    // None is no limit.
+    now.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
+}

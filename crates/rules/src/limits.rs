@@ -19,6 +19,7 @@ pub struct Limits {
     /// Beyond it no connection is read until answers have left.
     pub queued_bytes_max: usize,
     /// Connections of this node (`max.connections`). A further one is closed as soon as it is accepted.
+    /// Never more than the open files that the process may have leave room for ([`Limits::within_open_files`]).
     pub connections_max: usize,
     /// Connections from one address (`max.connections.per.ip`). A further one is closed as soon as it is accepted.
     pub connections_per_ip_max: usize,
@@ -82,6 +83,9 @@ pub const CONNECTION_BYTES_ALWAYS: usize = 16 * 1024;
 /// While there is room, nobody is hurried.
 pub const REQUEST_ARRIVES_MS_MAX: u64 = 5_000;
 
+/// Open files that are kept from connections, where the process may have twice as many.
+pub const FILES_RESERVED_MIN: usize = 96;
+
 /// What `queued.max.request.bytes=-1` stands for here. Kafka has no bound then; we always have one.
 const QUEUED_BYTES_DEFAULT: usize = 512 * 1024 * 1024;
 
@@ -115,6 +119,18 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// The same within a process that may have so many files and sockets open: connections do not take those that
+    /// segments, the journal and the facts need (a sixteenth, at least [`FILES_RESERVED_MIN`] where there are that
+    /// many), else a crowd at the door would stop the disk.
+    #[must_use]
+    pub fn within_open_files(mut self, open_files_max: usize) -> Self {
+        let reserved = (open_files_max / 16).max(FILES_RESERVED_MIN.min(open_files_max / 2));
+        self.connections_max = self.connections_max.min(open_files_max - reserved);
+        self
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::of(&BrokerSettings::default())
@@ -139,6 +155,13 @@ mod tests {
         assert_eq!(Limits::default().queued_bytes_max, QUEUED_BYTES_DEFAULT);
         let given = BrokerSettings::new([("queued.max.request.bytes", "1000")]).unwrap();
         assert_eq!(Limits::of(&given).queued_bytes_max, 1000);
+    }
+
+    #[test]
+    fn connections_leave_files_for_the_disk() {
+        let of = |open_files| Limits::default().within_open_files(open_files).connections_max;
+        assert_eq!([of(20_000), of(1024), of(256), of(64), of(0)], [18_750, 928, 160, 32, 0]);
+        assert_eq!(of(usize::MAX), i32::MAX as usize);
     }
 
     #[test]

@@ -63,7 +63,17 @@ impl Files {
     fn admit(&self, segment: &Arc<SegmentFiles>, part: Part) {
         let mut open = lock(&self.open);
         open.push_back((Arc::downgrade(segment), part));
-        let max = self.max.load(Ordering::Relaxed);
+        Self::close_beyond(&mut open, self.max.load(Ordering::Relaxed));
+    }
+
+    /// The process has no descriptor left: half of the files that are only kept open are closed.
+    fn make_room(&self) {
+        let mut open = lock(&self.open);
+        let half = open.len() / 2;
+        Self::close_beyond(&mut open, half);
+    }
+
+    fn close_beyond(open: &mut VecDeque<(Weak<SegmentFiles>, Part)>, max: usize) {
         // Each file gets one more round when it was used since the last; two rounds find one to close for sure.
         for _ in 0..2 * open.len() {
             if open.len() <= max {
@@ -75,6 +85,11 @@ impl Files {
             }
         }
     }
+}
+
+/// `EMFILE` or `ENFILE`: the process, or the machine, has as many files open as it may.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23))
 }
 
 impl Dir {
@@ -114,6 +129,16 @@ impl SegmentFiles {
     }
 
     fn obtain(self: &Arc<Self>, part: Part, mode: OpenMode) -> io::Result<File> {
+        match self.try_obtain(part, mode) {
+            Err(error) if is_out_of_files(&error) => {
+                self.dir.files.make_room();
+                self.try_obtain(part, mode)
+            }
+            obtained => obtained,
+        }
+    }
+
+    fn try_obtain(self: &Arc<Self>, part: Part, mode: OpenMode) -> io::Result<File> {
         let mut slots = lock(&self.slots);
         slots.used[part as usize] = true;
         if let Some(file) = &slots.files[part as usize] {
