@@ -25,6 +25,11 @@ use crate::api::{self, Call, Close, Request};
 /// After so many rounds the other tasks of the shard have their turn.
 const ROUNDS_MAX: usize = 32;
 
+/// Also after so many requests have begun, and after so many bytes have come or gone: a connection that floods a shard
+/// keeps it for a fraction of a millisecond at a time, whatever it sends.
+const TURN_REQUESTS_MAX: usize = 64;
+const TURN_BYTES_MAX: usize = 512 * 1024;
+
 /// How much is read behind a request that waits for its turn: enough that a client's end is seen behind what clients
 /// send while they wait, little enough that waiting costs no memory to speak of.
 const AHEAD_BYTES: usize = 16 * 1024;
@@ -68,6 +73,8 @@ pub(crate) struct Connection {
     tally: Counter,
     replies: Arc<Replies<AppendReply>>,
     arrived: Vec<(u64, AppendReply)>,
+    /// What was done since the others of the shard had their turn.
+    since: Since,
     next_tag: u64,
     ended: bool,
     /// There was no room for what the client may have sent: its end is not seen by reading.
@@ -77,6 +84,18 @@ pub(crate) struct Connection {
     idle: Idle,
     /// Rings while a large request is arriving; `None` as soon as it is here.
     arriving: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Since {
+    requests: usize,
+    bytes: usize,
+}
+
+impl Since {
+    fn is_enough(self) -> bool {
+        self.requests >= TURN_REQUESTS_MAX || self.bytes >= TURN_BYTES_MAX
+    }
 }
 
 /// The idle clock: armed once, and looked at again only when it rings.
@@ -108,6 +127,7 @@ impl Connection {
             tally,
             replies: Replies::new(),
             arrived: Vec::new(),
+            since: Since::default(),
             next_tag: 0,
             ended: false,
             is_blind: false,
@@ -124,13 +144,17 @@ impl Connection {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         let mut moved_at_all = false;
+        self.since = Since::default();
         for _ in 0..ROUNDS_MAX {
             match self.round(cx) {
                 Err(ending) => return Poll::Ready(ending),
+                // There may be more to do, and it is somebody else's turn.
+                Ok(_) if self.since.is_enough() => break,
                 Ok(true) => moved_at_all = true,
                 Ok(false) => return self.rest(moved_at_all, cx),
             }
         }
+        self.idle.last_moved_ms = self.call.server.host.clock.now().mono_ms;
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -176,6 +200,7 @@ impl Connection {
 
     /// Closes; answers before the one that went wrong leave if the socket takes them now.
     fn close(&mut self, close: Close, cx: &mut Context<'_>) -> Ending {
+        self.since = Since::default();
         // The outcome changes nothing: the connection ends here either way.
         let _ = self.write(cx);
         close.into()
@@ -183,10 +208,11 @@ impl Connection {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
         let mut moved = false;
-        while !self.outbox.is_empty() {
+        while !self.outbox.is_empty() && self.since.bytes < TURN_BYTES_MAX {
             let Poll::Ready(written) = self.outbox.poll_write(&mut self.socket, cx)? else { break };
             self.share.give(written.from_memory);
             self.tally.written(written.bytes);
+            self.since.bytes += written.bytes;
             moved = true;
         }
         Ok(moved)
@@ -200,7 +226,7 @@ impl Connection {
     /// Begins the requests that are here and whose turn it is.
     fn begin(&mut self) -> Result<bool, Ending> {
         let mut moved = false;
-        while !self.is_untaken() {
+        while !self.is_untaken() && self.since.requests < TURN_REQUESTS_MAX {
             let (request, bytes) = match self.held.take() {
                 Some(held) => held,
                 None => match self.intake.next_frame()? {
@@ -221,6 +247,7 @@ impl Connection {
                 self.next_tag = produced.end_tag();
             }
             self.line.push(turn, bytes);
+            self.since.requests += 1;
             moved = true;
         }
         Ok(moved)
@@ -232,12 +259,14 @@ impl Connection {
         }
         // Behind a request that waits for its turn only so much is read that its client's end is seen.
         let is_ahead = self.held.is_some() && self.intake.len() >= AHEAD_BYTES;
-        let frame_begun = self.held.is_none() && self.intake.has_begun();
-        self.is_blind = is_ahead || self.is_untaken() || !self.share.may_read(frame_begun, cx);
+        // The little that everybody may read is no beginning: who has no more waits without a deadline.
+        let frame_begun = self.held.is_none() && self.intake.len() > CONNECTION_BYTES_ALWAYS;
+        let room = if is_ahead || self.is_untaken() { 0 } else { self.share.room(frame_begun, cx) };
+        self.is_blind = room == 0;
         if self.is_blind {
             return Ok(false);
         }
-        match self.intake.poll_fill(&mut self.socket, cx)? {
+        match self.intake.poll_fill(&mut self.socket, room, cx)? {
             Poll::Pending => Ok(false),
             Poll::Ready(0) => {
                 self.ended = true;
@@ -246,6 +275,7 @@ impl Connection {
             Poll::Ready(came) => {
                 self.share.take(came);
                 self.tally.read(came);
+                self.since.bytes += came;
                 Ok(true)
             }
         }

@@ -97,17 +97,15 @@ impl Share {
         Share { id, credit, held: 0, held_max }
     }
 
-    /// True when this connection may read now. A frame that has begun may always go on as far as this
-    /// connection is concerned: its length has a bound of its own. Who holds next to nothing may always read, so that
-    /// small requests pass by a crowd of large ones.
-    pub(crate) fn may_read(&self, frame_begun: bool, cx: &Context<'_>) -> bool {
-        if self.held < CONNECTION_BYTES_ALWAYS.min(self.held_max) {
-            return true;
+    /// How many bytes this connection may read now. A frame that has begun may always go on as far as this
+    /// connection is concerned: its length has a bound of its own. Who holds next to nothing may always read a little,
+    /// so that small requests pass by a crowd of large ones.
+    pub(crate) fn room(&self, frame_begun: bool, cx: &Context<'_>) -> usize {
+        let is_full = self.held >= self.held_max && !frame_begun;
+        if !is_full && self.credit.may_read(self.id, frame_begun, cx) {
+            return usize::MAX;
         }
-        if self.held >= self.held_max && !frame_begun {
-            return false;
-        }
-        self.credit.may_read(self.id, frame_begun, cx)
+        CONNECTION_BYTES_ALWAYS.min(self.held_max).saturating_sub(self.held)
     }
 
     /// True while the node is short of room: who fills it with half a frame should not do so for long.
@@ -157,10 +155,10 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         let mut share = Share::new(Arc::clone(&credit), 100);
         share.take(100);
-        assert!(!share.may_read(false, &cx), "a new frame waits");
-        assert!(share.may_read(true, &cx), "a frame that has begun goes on");
+        assert_eq!(share.room(false, &cx), 0, "a new frame waits");
+        assert_eq!(share.room(true, &cx), usize::MAX, "a frame that has begun goes on");
         share.give(1);
-        assert!(share.may_read(false, &cx));
+        assert_eq!(share.room(false, &cx), usize::MAX);
     }
 
     #[test]
@@ -174,14 +172,14 @@ mod tests {
 
         modest.take(CONNECTION_BYTES_ALWAYS);
         greedy.take(800_000);
-        assert!(!modest.may_read(false, &cx));
-        assert!(greedy.may_read(true, &cx));
+        assert_eq!(modest.room(false, &cx), 0);
+        assert_eq!(greedy.room(true, &cx), usize::MAX);
         greedy.take(200_000);
-        assert!(!greedy.may_read(true, &cx));
+        assert_eq!(greedy.room(true, &cx), 0);
 
         drop(greedy);
         assert_eq!(woken.0.load(Ordering::Relaxed), 2);
-        assert!(modest.may_read(false, &cx));
+        assert_eq!(modest.room(false, &cx), usize::MAX);
         drop(modest);
         assert_eq!(credit.used(), 0);
     }
@@ -196,8 +194,9 @@ mod tests {
         greedy.take(2_000_000);
 
         assert!(greedy.is_short());
-        assert!(modest.may_read(false, &cx));
+        modest.take(1000);
+        assert_eq!(modest.room(false, &cx), CONNECTION_BYTES_ALWAYS - 1000);
         modest.take(CONNECTION_BYTES_ALWAYS);
-        assert!(!modest.may_read(false, &cx));
+        assert_eq!(modest.room(false, &cx), 0);
     }
 }

@@ -39,11 +39,6 @@ impl Intake {
         self.buffer.len()
     }
 
-    /// True when bytes are here that no frame has taken yet.
-    pub(crate) fn has_begun(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// The next whole frame, without its length; `None` until it has come.
     pub(crate) fn next_frame(&mut self) -> Result<Option<BytesMut>, FrameError> {
         let Some(length) = self.length()? else { return Ok(None) };
@@ -68,12 +63,17 @@ impl Intake {
         rest.min(TRUST_BYTES.max(have)).max(CHUNK_BYTES)
     }
 
-    /// One read. `Ready(0)` is the end of the stream.
-    pub(crate) fn poll_fill<S>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
+    /// One read, of at most `room` bytes. `Ready(0)` is the end of the stream.
+    pub(crate) fn poll_fill<S>(
+        &mut self,
+        socket: &mut S,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {
-        let want = self.want();
+        let want = self.want().min(room);
         self.buffer.reserve(want);
         let read = poll_read_into(socket, &mut self.buffer, want, cx);
         if read.is_pending() {
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(intake.next_frame().unwrap().unwrap(), &b"abcdefgh"[..]);
         assert_eq!(intake.next_frame().unwrap().unwrap(), &b"ijklmnopq"[..]);
         assert_eq!(intake.next_frame(), Ok(None));
-        assert!(intake.has_begun());
+        assert_eq!(intake.len(), 2);
     }
 
     #[test]

@@ -13,6 +13,11 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 
 use crate::disk::File;
 
+/// What the kernel takes for a peer that does not read: without a bound some megabytes, and a thousand such peers then
+/// take all the memory that it has for TCP, of every connection of the machine. Who reads is sent more in time.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT_BYTES_MAX: u32 = 256 * 1024;
+
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 1024;
 /// Most that one `sendfile` moves, so that one fast reader does not keep a thread to itself.
@@ -189,6 +194,9 @@ impl Socket {
         stream.set_nodelay(true)?;
         // A peer that vanished without a word would otherwise hold its connection for ever.
         SockRef::from(&stream).set_keepalive(true)?;
+        // Where there is no such option the kernel's own bound counts.
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
         Ok(Self { stream: Stream::Machine(stream), local, peer })
     }
