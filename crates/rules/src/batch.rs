@@ -217,10 +217,11 @@ impl Header {
         LENGTH_PREFIX_BYTES + self.batch_length as usize
     }
 
-    /// The offset after the last record.
+    /// The offset after the last record. Bytes may name a place that no log reaches: then the highest offset, so that
+    /// whoever compares finds that it does not follow.
     #[must_use]
     pub fn end(&self) -> Offset {
-        self.base_offset.plus(i64::from(self.last_offset_delta) + 1)
+        Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta) + 1))
     }
 
     /// The sequence of the last record; wraps as Kafka's `DefaultRecordBatch.lastSequence`.
