@@ -88,8 +88,9 @@ impl Shared {
 
     /// Takes in the bounds that the settings of an image ask for; whether they are others than before.
     pub(crate) fn follow(&self, image: &Image) -> bool {
-        let limits = Limits::of(&image.settings(self.node, &self.given));
         let mut now = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let asked = Limits::of(&image.settings(self.node, &self.given));
+        let limits = asked.within_open_files(now.open_files_max);
         let changed = **now != limits;
         if changed {
             *now = Arc::new(limits);

@@ -53,6 +53,8 @@ pub struct Limits {
     /// Segment files held open (`segment.files.open.max`). The one used longest ago is closed and opened again on
     /// its next use.
     pub segment_files_open_max: usize,
+    /// Files and sockets that this process may have open; `usize::MAX` where nobody has asked the kernel.
+    pub open_files_max: usize,
 }
 
 /// Partitions that one CreateTopics entry or one CreatePartitions entry may ask for. More are refused with
@@ -115,6 +117,7 @@ impl Limits {
             disk_free_bytes_min: wide("disk.free.bytes.min"),
             journal_bytes_max: wide("journal.bytes.max"),
             segment_files_open_max: size("segment.files.open.max"),
+            open_files_max: usize::MAX,
         }
     }
 }
@@ -127,6 +130,7 @@ impl Limits {
     pub fn within_open_files(mut self, open_files_max: usize) -> Self {
         let reserved = (open_files_max / 16).max(FILES_RESERVED_MIN.min(open_files_max / 2));
         self.connections_max = self.connections_max.min(open_files_max - reserved);
+        self.open_files_max = open_files_max;
         self
     }
 }
