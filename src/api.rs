@@ -22,6 +22,8 @@ use crate::server::Server;
 
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_groups;
@@ -249,6 +251,15 @@ fn begin_in_group(call: &Call, request: Request) -> Result<Turn, Close> {
             later(request, |asked| describe_groups::describe_groups(call, version, asked))
         }
         ApiKey::ListGroups => later(request, |asked| list_groups::list_groups(call, asked)),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client_id = request.header.client_id.clone();
+            later(request, |asked| {
+                consumer_group_heartbeat::consumer_group_heartbeat(call, version, client_id, asked)
+            })
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            later(request, |asked| consumer_group_describe::consumer_group_describe(call, asked))
+        }
         ApiKey::DeleteGroups => later(request, |asked| delete_groups::delete_groups(call, asked)),
         // Kafka has many more; `Request::read` has turned away what is not served.
         other => Err(Close::UnknownKey(other.number())),

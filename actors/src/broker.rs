@@ -118,13 +118,13 @@ impl BrokerActor {
         self.generation += 1;
         let (partition, generation) = (charge.place.id, self.generation);
         let shard = self.shard_of(partition);
-        let coordinates = &*charge.place.topic == CONSUMER_OFFSETS;
+        let (coordinates, is_new) = (&*charge.place.topic == CONSUMER_OFFSETS, charge.is_new);
         let child = ChildName::Partition(partition, generation);
         let make = move |_: &mut Context<PartitionActor>| PartitionActor::new(charge);
         let addr = spawn_watched(&self.shards[shard], child, self.parent.clone(), make);
         self.shared.directory.seat(partition, Seat { addr, shard, generation });
         if coordinates {
-            self.coordinate(partition, image);
+            self.coordinate(partition, is_new, image);
         }
     }
 
@@ -134,7 +134,7 @@ impl BrokerActor {
     }
 
     /// Whoever leads a partition of `__consumer_offsets` coordinates its groups, beside the partition.
-    fn coordinate(&mut self, partition: PartitionId, image: &Image) {
+    fn coordinate(&mut self, partition: PartitionId, is_new: bool, image: &Image) {
         let Some(topic) = image.topic(partition.topic) else { return };
         self.generation += 1;
         let (generation, shared) = (self.generation, self.shared.clone());
@@ -142,7 +142,7 @@ impl BrokerActor {
         let batch_bytes_max = image.topic_config(topic, &settings).max_message_bytes;
         let (image_version, shard) = (image.version(), self.shards[self.shard_of(partition)].clone());
         let charge =
-            OffsetsCharge { partition, image_version, batch_bytes_max, shared, shard: shard.clone() };
+            OffsetsCharge { partition, image_version, is_new, batch_bytes_max, shared, shard: shard.clone() };
         let make = move |_: &mut Context<OffsetsActor>| OffsetsActor::new(charge);
         let child = ChildName::Offsets(partition, generation);
         let addr = spawn_watched(&shard, child, self.parent.clone(), make);
@@ -201,7 +201,7 @@ impl Handler<CoordinateAgain> for BrokerActor {
         // Without the partition's actor there is nothing to coordinate: whoever starts it sees to that.
         if self.shared.directory.has(partition) {
             let image = self.image.clone();
-            self.coordinate(partition, &image);
+            self.coordinate(partition, false, &image);
         }
     }
 }

@@ -11,7 +11,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::{BatchBuilder, BuildRecord},
     cluster::Image,
-    group::{Ask, Group, GroupConfig, GroupError, Outcome, Summary, WriteError},
+    group::{Ask, CONSUMER_KIND, Group, GroupConfig, GroupError, Outcome, Summary, WriteError},
     ids::PartitionId,
     partition::{Acks, AppendError, Appended},
     records::GroupRecord,
@@ -115,6 +115,8 @@ pub(crate) struct OffsetsCharge {
     pub(crate) partition: PartitionId,
     /// The image that made it lead: an earlier one does not know every topic yet.
     pub(crate) image_version: u64,
+    /// The partition was made just now: there is nothing to load.
+    pub(crate) is_new: bool,
     /// The largest batch that the topic takes.
     pub(crate) batch_bytes_max: usize,
     pub(crate) shared: Arc<Shared>,
@@ -162,6 +164,9 @@ struct Staged {
     bytes: usize,
 }
 
+/// How long to wait before a group is read again whose records could not be written.
+const READ_AGAIN_MS: u64 = 100;
+
 /// Bytes that a record takes beside key and value, at most.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 
@@ -170,9 +175,9 @@ impl OffsetsActor {
         let settings = charge.shared.directory.image().settings(charge.shared.node, &charge.shared.given);
         let expiry = charge.shared.now().after(expire_every_ms(&charge.shared));
         Self {
+            serving: charge.is_new,
             charge,
             config: Arc::new(GroupConfig::of(&settings)),
-            serving: false,
             groups: BTreeMap::new(),
             names: BTreeMap::new(),
             generation: 0,
@@ -271,6 +276,23 @@ impl OffsetsActor {
         }
     }
 
+    /// Members of the consumer protocol move before their records are safe, and what others are told follows from it. When the
+    /// records are not safe after all, such a group is what the log says.
+    fn read_again_if_ahead(&mut self, group: Arc<str>, of: u64, ctx: &Context<Self>) {
+        let Some(Seat::Here { addr, generation, summary: Some(summary), .. }) = self.groups.get(&group)
+        else {
+            return;
+        };
+        if *generation != of || summary.kind != CONSUMER_KIND {
+            return;
+        }
+        addr.do_send(Leave);
+        self.names.remove(&of);
+        self.staged.retain(|staged| staged.generation != of);
+        self.groups.insert(group.clone(), Seat::Reading);
+        self.read_log(Some(group), self.charge.shared.now().after(READ_AGAIN_MS).0, ctx);
+    }
+
     fn group_down(&mut self, group: Arc<str>, generation: u64, exit: &Exit, ctx: &Context<Self>) {
         match self.groups.get(&group) {
             Some(Seat::Here { generation: current, .. }) if *current == generation => (),
@@ -315,7 +337,9 @@ impl Actor for OffsetsActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.read_log(None, 0, ctx);
+        if !self.serving {
+            self.read_log(None, 0, ctx);
+        }
         self.alarm.set(Some(self.expiry), self.charge.shared.now(), ctx);
     }
 }
@@ -397,6 +421,11 @@ impl Handler<Stage> for OffsetsActor {
     type Result = ();
 
     fn handle(&mut self, Stage { group, generation, ticket, records }: Stage, ctx: &mut Context<Self>) {
+        match self.groups.get(&group) {
+            Some(Seat::Here { generation: current, .. }) if *current == generation => (),
+            // What a life that is over still had to say follows from what is not so.
+            _ => return,
+        }
         let timestamp = self.charge.shared.now().wall_ms;
         let mut bytes = 0;
         let records: Vec<_> = records
@@ -439,6 +468,9 @@ impl Handler<BatchWritten> for OffsetsActor {
         });
         for (group, generation, ticket) in self.writing.take().unwrap_or_default() {
             self.tell_written(&group, generation, ticket, result);
+            if result.is_err() {
+                self.read_again_if_ahead(group, generation, ctx);
+            }
         }
         for (group, not_before_ms) in mem::take(&mut self.fallen) {
             self.read_log(Some(group), not_before_ms, ctx);

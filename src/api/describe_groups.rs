@@ -14,6 +14,7 @@ use ottla_wire::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 
+use super::consumer_group_heartbeat::sentence;
 use super::{Call, group_right};
 
 /// The version from which a group that does not exist is an error.
@@ -45,11 +46,11 @@ pub(crate) fn describe_groups(
             let mut group = match outcome {
                 Ok(Answer::Described(description)) => described(id, description),
                 Ok(_) => refused(id, Code::UnknownServerError, None),
-                Err(GroupError::NotFound) if version < NOT_FOUND_FROM => {
+                Err(GroupError::NotFound | GroupError::WrongType(_)) if version < NOT_FOUND_FROM => {
                     DescribedGroup { group_id: id, group_state: "Dead".to_owned(), ..Default::default() }
                 }
-                Err(GroupError::NotFound) => {
-                    let message = format!("Group {id} not found.");
+                Err(error @ (GroupError::NotFound | GroupError::WrongType(_))) => {
+                    let message = sentence(&id, &error);
                     let dead = refused(id, Code::GroupIdNotFound, Some(message));
                     DescribedGroup { group_state: "Dead".to_owned(), ..dead }
                 }

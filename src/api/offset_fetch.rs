@@ -94,7 +94,9 @@ fn fetch(
             let good = wanted.iter().filter(|topic| topic.refused.is_none());
             good.map(|topic| (topic.name.clone(), topic.indexes.clone())).collect()
         });
-        call.server.ask_group(&asked.group_id, Ask::FetchOffsets { topics })
+        let epoch = asked.member_epoch;
+        let reader = asked.member_id.filter(|_| epoch >= 0).map(|member| (member, epoch));
+        call.server.ask_group(&asked.group_id, Ask::FetchOffsets { topics, reader })
     });
     async move {
         let outcome = match answer {

@@ -211,7 +211,7 @@ fn a_static_member_comes_back_after_a_crash_of_the_broker_without_a_rebalance() 
     let broker = Broker::start(&dir, AT_ONCE);
     let mut client = found(&broker);
     let before = join(&mut client, "", Some("i")).member_id;
-    sync(&mut client, &before, 1, &[&before]);
+    assert_eq!(sync(&mut client, &before, 1, &[&before]).error_code, 0);
     broker.kill();
     let broker = Broker::start(&dir, AT_ONCE);
     let mut client = broker.client();

@@ -8,6 +8,7 @@ mod broker;
 mod client;
 mod compatibility;
 mod connections;
+mod consumer_groups;
 mod describe;
 mod fetch;
 mod fetch_sessions;

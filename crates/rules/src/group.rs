@@ -5,13 +5,19 @@
 //!                                   \-> Answer at once (refusals, heartbeats, reads)
 //! ```
 //!
-//! A [`Group`] holds what the group committed ([`offsets::Offsets`]) and who is in it ([`classic`]). What is to outlive
+//! A [`Group`] holds what the group committed ([`offsets::Offsets`]) and who is in it ([`classic`], [`consumer`]). What is to outlive
 //! the node is a record first: the machine hands records out, parks the answer beside them, and gives it once
 //! the records are safe. Taking over is feeding the same records to [`Group::replay`] and then calling [`Group::loaded`].
 
 pub mod ask;
 pub mod classic;
 mod commit;
+pub mod consumer;
+#[cfg(test)]
+mod consumer_model;
+#[cfg(test)]
+mod consumer_tests;
+mod members;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -25,12 +31,12 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     cluster::Image,
     records::GroupRecord,
-    settings::BrokerSettings,
+    settings::{BrokerSettings, check::items},
     time::{Deadline, Now},
 };
 
-pub use ask::{Answer, Ask, GroupError, Outcome, Summary};
-use classic::Classic;
+pub use ask::{Answer, Ask, CONSUMER_KIND, GroupError, Outcome, Summary};
+use members::Members;
 use offsets::Offsets;
 
 /// What a group wants done. Effects are carried out in the order in which they are given.
@@ -77,6 +83,14 @@ pub struct GroupConfig {
     pub members_max: usize,
     /// How much text may go with an offset, in bytes (`offset.metadata.max.bytes`). More is refused for that partition.
     pub metadata_bytes_max: usize,
+    /// After how long a silence a member of the consumer protocol is expelled (`group.consumer.session.timeout.ms`).
+    pub consumer_session_ms: u64,
+    /// How often such a member says that it lives (`group.consumer.heartbeat.interval.ms`).
+    pub consumer_heartbeat_ms: i32,
+    /// How many such members a group may have (`group.consumer.max.size`). A further one is refused with GROUP_MAX_SIZE_REACHED.
+    pub consumer_members_max: usize,
+    /// The broker's assignors that may be used, the default first (`group.consumer.assignors`).
+    pub assignors: Vec<String>,
     /// How long offsets are kept that nobody uses (`offsets.retention.minutes`).
     pub retention_ms: i64,
 }
@@ -93,6 +107,11 @@ impl GroupConfig {
             initial_delay_ms: u64::try_from(settings.int("group.initial.rebalance.delay.ms")).unwrap_or(0),
             members_max: size("group.max.size"),
             metadata_bytes_max: size("offset.metadata.max.bytes"),
+            consumer_session_ms: u64::try_from(settings.int("group.consumer.session.timeout.ms"))
+                .unwrap_or(0),
+            consumer_heartbeat_ms: int("group.consumer.heartbeat.interval.ms"),
+            consumer_members_max: size("group.consumer.max.size"),
+            assignors: items(settings.text("group.consumer.assignors")).map(str::to_owned).collect(),
             retention_ms: settings.int("offsets.retention.minutes").saturating_mul(60_000),
         }
     }
@@ -120,7 +139,7 @@ pub struct Group<R> {
     id: String,
     config: Arc<GroupConfig>,
     offsets: Offsets,
-    classic: Classic<R>,
+    members: Members<R>,
     /// Written and not yet known to be safe, in the order of tickets.
     parked: VecDeque<(u64, Parked<R>)>,
     next_ticket: u64,
@@ -145,6 +164,13 @@ enum Parked<R> {
     Expire {
         doomed: Vec<(String, i32)>,
     },
+    /// A step of the consumer protocol: the answer is ready.
+    Said {
+        to: R,
+        with: Outcome,
+    },
+    /// Nobody waits, and what it says has happened already.
+    Quiet,
     Classic(classic::Parked<R>),
 }
 
@@ -156,7 +182,7 @@ impl<R> Group<R> {
             id: id.to_owned(),
             config,
             offsets: Offsets::default(),
-            classic: Classic::new(),
+            members: Members::new(),
             parked: VecDeque::new(),
             next_ticket: 0,
         }
@@ -171,47 +197,31 @@ impl<R> Group<R> {
             GroupRecord::Offset { topic, partition, value: None, .. } => {
                 self.offsets.remove(&topic, partition)
             }
-            GroupRecord::Group { value, .. } => self.classic.replay(value),
-            // The consumer protocol is not served yet.
-            GroupRecord::ConsumerGroup { .. }
-            | GroupRecord::ConsumerMember { .. }
-            | GroupRecord::TargetEpoch { .. }
-            | GroupRecord::TargetMember { .. }
-            | GroupRecord::CurrentMember { .. }
-            | GroupRecord::Regex { .. } => (),
+            record => self.members.replay(record),
         }
     }
 
     /// The log has been read to its end: members have their session timeouts from now on.
     pub fn loaded(&mut self, now: Now) {
-        self.classic.loaded(now);
+        self.members.loaded(&self.config, now);
     }
 
     /// A request, and whom to answer.
     pub fn ask(&mut self, ask: Ask, to: R, now: Now, out: &mut Vec<Effect<R>>) {
         self.tick(now, out);
         match ask {
-            Ask::Join(join) => self.in_classic(now, out, |classic, desk| classic.join(join, to, desk)),
-            Ask::Sync(sync) => self.in_classic(now, out, |classic, desk| classic.sync(sync, to, desk)),
-            Ask::Heartbeat(beat) => {
-                let with = self.classic.heartbeat(&beat, now);
-                out.push(Effect::Answer { to, with });
+            Ask::Join(_) | Ask::Sync(_) | Ask::Heartbeat(_) | Ask::Leave(_) | Ask::Describe => {
+                self.ask_classic(ask, to, now, out);
             }
-            Ask::Leave(members) => self.in_classic(now, out, |classic, desk| {
-                let left = members.iter().map(|member| classic.leave(member, desk)).collect();
-                classic.after_departures(desk);
-                desk.answer(to, Ok(Answer::Left(left)));
-            }),
+            Ask::ConsumerHeartbeat(beat) => self.ask_consumer(beat, to, now, out),
+            Ask::ConsumerDescribe => out.push(Effect::Answer { to, with: self.describe_consumer() }),
             Ask::Commit(commit) => self.commit(commit, to, now, out),
-            Ask::FetchOffsets { topics } => {
-                out.push(Effect::Answer { to, with: Ok(Answer::Offsets(self.offsets.fetch(topics))) });
+            Ask::FetchOffsets { topics, reader } => {
+                let allowed = self.check_reader(reader.as_ref());
+                let with = allowed.map(|()| Answer::Offsets(self.offsets.fetch(topics)));
+                out.push(Effect::Answer { to, with });
             }
             Ask::DeleteOffsets { topics } => self.delete_offsets(topics, to, out),
-            Ask::Describe => {
-                let is_there = self.summary().ok_or(GroupError::NotFound);
-                let with = is_there.map(|_| Answer::Described(self.classic.describe()));
-                out.push(Effect::Answer { to, with });
-            }
             Ask::Delete => self.delete(to, out),
         }
     }
@@ -228,7 +238,11 @@ impl<R> Group<R> {
             Ask::Commit(commit) if commit.generation < 0 => None,
             Ask::Commit(commit) if commit.knows_group_errors => Some(Err(GroupError::NotFound)),
             Ask::Commit(_) => Some(Err(GroupError::IllegalGeneration)),
-            Ask::FetchOffsets { topics } => {
+            // What is wrong in itself is said before what is not there.
+            Ask::ConsumerHeartbeat(beat) if beat.member_epoch == 0 || beat.member_epoch < -2 => None,
+            Ask::ConsumerHeartbeat(_) | Ask::ConsumerDescribe => Some(Err(GroupError::NotFound)),
+            Ask::FetchOffsets { reader: Some(_), .. } => Some(Err(GroupError::NotFound)),
+            Ask::FetchOffsets { topics, .. } => {
                 Some(Ok(Answer::Offsets(Offsets::default().fetch(topics.clone()))))
             }
             Ask::Describe | Ask::Delete | Ask::DeleteOffsets { .. } => Some(Err(GroupError::NotFound)),
@@ -260,7 +274,7 @@ impl<R> Group<R> {
             Parked::Delete { to } => {
                 if result.is_ok() {
                     self.offsets = Offsets::default();
-                    self.classic.forget();
+                    self.members.forget();
                 }
                 let with = result.map_err(GroupError::of_metadata).map(|()| Answer::Deleted);
                 out.extend(to.map(|to| Effect::Answer { to, with }));
@@ -270,6 +284,11 @@ impl<R> Group<R> {
                     doomed.iter().for_each(|(topic, partition)| self.offsets.remove(topic, *partition));
                 }
             }
+            Parked::Said { to, with } => {
+                let with = result.map_err(GroupError::of_metadata).and(with);
+                out.push(Effect::Answer { to, with });
+            }
+            Parked::Quiet => (),
             Parked::Classic(parked) => {
                 self.in_classic(now, out, |classic, desk| classic.written(parked, result, desk));
             }
@@ -279,14 +298,14 @@ impl<R> Group<R> {
     /// What is overdue happens.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
         if self.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
-            self.in_classic(now, out, Classic::tick);
+            self.tick_members(now, out);
         }
     }
 
     /// When [`Group::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.classic.next_deadline()
+        self.members.next_deadline()
     }
 
     /// Old offsets go, and with the last of them a group without members. Called from time to time.
@@ -295,10 +314,10 @@ impl<R> Group<R> {
         if !self.parked.is_empty() {
             return;
         }
-        let Some(clock) = self.classic.expiry_clock() else { return };
+        let Some(clock) = self.members.expiry_clock() else { return };
         let doomed = self.offsets.expired(&clock, self.config.retention_ms, now.wall_ms);
         let all = doomed.len() == self.offsets.len();
-        if all && self.classic.is_vacant() && !self.is_blank() {
+        if all && self.members.is_vacant() && !self.is_blank() {
             let records = self.tombstones();
             return self.write(records, Parked::Delete { to: None }, out);
         }
@@ -320,17 +339,17 @@ impl<R> Group<R> {
     /// What lists say about it; none for a group that is not there.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
-        (!self.is_blank()).then(|| self.classic.summary())
+        (!self.is_blank()).then(|| self.members.summary())
     }
 
     /// Whether nothing would be lost by forgetting it: no members, no offsets, nothing on its way.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.offsets.is_empty() && self.parked.is_empty() && self.classic.is_blank()
+        self.offsets.is_empty() && self.parked.is_empty() && self.members.is_blank()
     }
 
     fn delete(&mut self, to: R, out: &mut Vec<Effect<R>>) {
-        if !self.classic.is_vacant() {
+        if !self.members.is_vacant() {
             return out.push(Effect::Answer { to, with: Err(GroupError::NonEmpty) });
         }
         if self.is_blank() {
@@ -349,8 +368,7 @@ impl<R> Group<R> {
             _ => &[],
         });
         let parked = parked.map(|commit| self.tombstone(&commit.topic, commit.partition));
-        let group = GroupRecord::Group { group: self.id.clone(), value: None };
-        offsets.chain(parked).chain([group]).collect()
+        offsets.chain(parked).chain(self.members.tombstones(&self.id)).collect()
     }
 
     fn tombstone(&self, topic: &str, partition: i32) -> GroupRecord {
@@ -362,21 +380,5 @@ impl<R> Group<R> {
         self.next_ticket += 1;
         self.parked.push_back((ticket, parked));
         out.push(Effect::Write { ticket, records });
-    }
-
-    /// Steps the members, and parks what they have written.
-    fn in_classic(
-        &mut self,
-        now: Now,
-        out: &mut Vec<Effect<R>>,
-        step: impl FnOnce(&mut Classic<R>, &mut classic::Desk<'_, R>),
-    ) {
-        let mut written = Vec::new();
-        let mut desk =
-            classic::Desk { group: &self.id, config: &self.config, now, out, written: &mut written };
-        step(&mut self.classic, &mut desk);
-        for (record, parked) in written {
-            self.write(vec![record], Parked::Classic(parked), out);
-        }
     }
 }

@@ -120,6 +120,8 @@ pub const SERVED: &[Served] = {
         Served::of::<m::incremental_alter_configs::IncrementalAlterConfigsRequest>(),
         Served::of::<m::offset_delete::OffsetDeleteRequest>(),
         Served::of::<m::describe_cluster::DescribeClusterRequest>(),
+        Served::of::<m::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest>(),
+        Served::of::<m::consumer_group_describe::ConsumerGroupDescribeRequest>(),
         Served::of::<m::list_config_resources::ListConfigResourcesRequest>(),
         Served::of::<m::describe_topic_partitions::DescribeTopicPartitionsRequest>(),
     ]

@@ -1,10 +1,14 @@
 //! What a group is asked, and what it answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
-    group::{WriteError, classic::Description, offsets::Fetched},
+    cluster::Image,
+    group::{WriteError, classic::Description, consumer::ConsumerDescription, offsets::Fetched},
     ids::TopicId,
+    records::TopicPartitions,
 };
 
 /// A request to one group.
@@ -24,14 +28,20 @@ pub enum Ask {
     FetchOffsets {
         /// The partitions by topic; none is all that there are.
         topics: Option<Vec<(String, Vec<i32>)>>,
+        /// The member that asks, and its epoch; none outside of the consumer protocol.
+        reader: Option<(String, i32)>,
     },
     /// Forget what was committed (OffsetDelete).
     DeleteOffsets {
         /// The partitions.
         topics: Vec<(String, i32)>,
     },
+    /// Join, stay or leave by the consumer protocol (ConsumerGroupHeartbeat).
+    ConsumerHeartbeat(ConsumerHeartbeat),
     /// Tell all about the group (DescribeGroups).
     Describe,
+    /// The same of a group of the consumer protocol (ConsumerGroupDescribe).
+    ConsumerDescribe,
     /// Forget the group (DeleteGroups).
     Delete,
 }
@@ -134,6 +144,52 @@ pub struct CommitOffset {
     pub metadata: String,
 }
 
+/// A member of the consumer protocol lives. What is none has not changed since its last heartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerHeartbeat {
+    /// Its id; empty when the broker is to make one.
+    pub member_id: String,
+    /// The client makes member ids itself (KIP-1082).
+    pub makes_its_id: bool,
+    /// Its epoch; 0 joins, -1 leaves, -2 is a static member that will be back.
+    pub member_epoch: i32,
+    /// The name of a static member.
+    pub instance_id: Option<String>,
+    /// Its rack.
+    pub rack_id: Option<String>,
+    /// How long it may take to give partitions up, in milliseconds.
+    pub rebalance_timeout_ms: Option<i32>,
+    /// The topics it reads.
+    pub topic_names: Option<Vec<String>>,
+    /// The pattern of topics it reads; empty for none.
+    pub topic_regex: Option<String>,
+    /// The assignor it wants.
+    pub server_assignor: Option<String>,
+    /// The partitions it owns.
+    pub owned: Option<Vec<TopicPartitions>>,
+    /// What its client calls itself.
+    pub client_id: String,
+    /// Where it connects from, as Kafka writes it: `/127.0.0.1`.
+    pub client_host: String,
+    /// The topics that there are.
+    pub image: Arc<Image>,
+    /// Sixteen random bytes, for the id of a new member.
+    pub chance: [u8; 16],
+}
+
+/// What a member of the consumer protocol is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Its id.
+    pub member_id: String,
+    /// Its epoch from now on.
+    pub member_epoch: i32,
+    /// When to say again that it lives, in milliseconds.
+    pub interval_ms: i32,
+    /// What it should own from now on; none when that has not changed.
+    pub assignment: Option<Vec<TopicPartitions>>,
+}
+
 /// What a group says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -150,6 +206,8 @@ pub enum Answer {
     },
     /// The member may go on.
     Alive,
+    /// What a member of the consumer protocol is to do.
+    Beat(Beat),
     /// What became of each that was to leave.
     Left(Vec<Result<(), GroupError>>),
     /// What became of each offset; none is well.
@@ -160,6 +218,8 @@ pub enum Answer {
     OffsetsDeleted(Vec<Option<GroupError>>),
     /// All about the group.
     Described(Description),
+    /// All about a group of the consumer protocol.
+    ConsumerDescribed(ConsumerDescription),
     /// The group is gone.
     Deleted,
 }
@@ -182,6 +242,9 @@ pub struct Joined {
     /// All members: id, static name, and what each says to the leader. For the leader alone.
     pub members: Vec<(String, Option<String>, Bytes)>,
 }
+
+/// The type of groups whose members speak the consumer protocol, by Kafka's name.
+pub const CONSUMER_KIND: &str = "consumer";
 
 /// What lists say about a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,6 +301,35 @@ pub enum GroupError {
     /// There is no such group (GROUP_ID_NOT_FOUND).
     #[error("there is no such group")]
     NotFound,
+    /// The group is of the other type; this is the one that was asked for (GROUP_ID_NOT_FOUND).
+    #[error("the group is not a {0} group")]
+    WrongType(&'static str),
+    /// The member must give everything up and join again (FENCED_MEMBER_EPOCH).
+    #[error("the member's epoch is {is}, not {got}: it must give up all its partitions and join again")]
+    FencedMemberEpoch {
+        /// The epoch it has.
+        is: i32,
+        /// The epoch it believes in.
+        got: i32,
+    },
+    /// The member has another epoch by now (STALE_MEMBER_EPOCH).
+    #[error("the member has another epoch by now")]
+    StaleMemberEpoch,
+    /// Another member still uses the static name (UNRELEASED_INSTANCE_ID).
+    #[error("another member still uses the group instance id: it must leave first")]
+    UnreleasedInstance,
+    /// No such assignor; these there are (UNSUPPORTED_ASSIGNOR).
+    #[error("the assignor is not supported; supported are {0}")]
+    UnsupportedAssignor(String),
+    /// The pattern cannot be read (INVALID_REGULAR_EXPRESSION).
+    #[error("the regular expression {0} is not valid")]
+    InvalidRegex(String),
+    /// The request contradicts itself (INVALID_REQUEST).
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The client is too old for this group (UNSUPPORTED_VERSION).
+    #[error("members of the consumer protocol commit with version 9 of OffsetCommit or later")]
+    UnsupportedVersion,
     /// The group has members (NON_EMPTY_GROUP).
     #[error("the group has members")]
     NonEmpty,

@@ -18,8 +18,7 @@ pub(super) struct Commit {
 
 impl<R> Group<R> {
     pub(super) fn commit(&mut self, asked: CommitOffsets, to: R, now: Now, out: &mut Vec<Effect<R>>) {
-        let allowed =
-            self.classic.check_commit(&asked.member_id, asked.instance_id.as_deref(), asked.generation, now);
+        let allowed = self.members.check_commit(&asked, now);
         if let Err(error) = allowed {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
@@ -68,7 +67,7 @@ impl<R> Group<R> {
     }
 
     pub(super) fn delete_offsets(&mut self, topics: Vec<(String, i32)>, to: R, out: &mut Vec<Effect<R>>) {
-        let subscribed = match self.classic.check_delete_offsets(self.offsets.is_empty()) {
+        let subscribed = match self.members.check_delete_offsets(self.offsets.is_empty()) {
             Ok(subscribed) => subscribed,
             Err(error) => return out.push(Effect::Answer { to, with: Err(error) }),
         };

@@ -158,7 +158,7 @@ fn groups_that_are_not_there_say_so() {
     assert_eq!(absent(&commit("", -1, 0, 0)), None);
     assert_eq!(absent(&commit("x", 1, 0, 0)), Some(Err(GroupError::IllegalGeneration)));
     assert_eq!(absent(&Ask::Describe), Some(Err(GroupError::NotFound)));
-    let asked = Ask::FetchOffsets { topics: Some(vec![("t".into(), vec![0])]) };
+    let asked = Ask::FetchOffsets { topics: Some(vec![("t".into(), vec![0])]), reader: None };
     let Some(Ok(Answer::Offsets(fetched))) = absent(&asked) else { panic!() };
     assert_eq!(fetched[0].partitions, [(0, None)]);
 }
@@ -169,7 +169,7 @@ fn a_committed_offset_comes_back_with_all_that_was_said_with_it() {
     world.ask("tool", commit("", -1, 4, 5));
     drop(world.heard("tool"));
     world.group = world.rebuilt();
-    world.ask("tool", Ask::FetchOffsets { topics: None });
+    world.ask("tool", Ask::FetchOffsets { topics: None, reader: None });
     let Ok(Answer::Offsets(fetched)) = world.heard("tool") else { panic!() };
     let (partition, committed) = &fetched[0].partitions[0];
     let committed = committed.as_ref().unwrap();

@@ -155,7 +155,10 @@ impl World {
 
 impl<R> Group<R> {
     pub(super) fn classic_generation(&self) -> i32 {
-        self.classic.generation()
+        match &self.members {
+            members::Members::Classic(classic) => classic.generation(),
+            members::Members::Consumer(_) => 0,
+        }
     }
 }
 

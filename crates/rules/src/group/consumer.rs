@@ -1,0 +1,346 @@
+//! Members of a group that speak the consumer protocol (KIP-848): the broker assigns, and members move there one by one.
+//!
+//! ```text
+//!   a member, a subscription or the topics change  ->  group epoch + 1  ->  target assignment of that epoch
+//!   each member, at its own heartbeat:
+//!     Stable -> UnrevokedPartitions (gives up what it should not own) -> UnreleasedPartitions (waits for what others
+//!     still own) -> Stable, in the epoch of the target
+//! ```
+//!
+//! A partition is given to a member only when nobody owns it any more: its last owner has said, by a heartbeat, that it has let
+//! go, or has been expelled. Behaviour and errors are those of Kafka's `GroupMetadataManager` and `ConsumerGroup`.
+
+mod assign;
+mod heartbeat;
+mod reconcile;
+mod subscription;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, offsets::ExpiryClock},
+    ids::TopicId,
+    records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, MemberState, TopicPartitions},
+    time::{Deadline, Now},
+};
+
+pub(super) use heartbeat::check;
+use subscription::Subscribed;
+
+/// Partitions, by topic and number.
+pub(super) type Partitions = BTreeSet<(TopicId, i32)>;
+
+/// The epoch of a static member that will be back.
+const AWAY: i32 = -2;
+
+/// All about a consumer group (ConsumerGroupDescribe).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerDescription {
+    /// Its state, by Kafka's name.
+    pub state: &'static str,
+    /// The group epoch.
+    pub epoch: i32,
+    /// The epoch of the target assignment.
+    pub assignment_epoch: i32,
+    /// The assignor.
+    pub assignor: String,
+    /// The members.
+    pub members: Vec<ConsumerMemberDescription>,
+}
+
+/// All about a member of a consumer group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerMemberDescription {
+    /// Its id.
+    pub member_id: String,
+    /// Its epoch.
+    pub epoch: i32,
+    /// What it said about itself.
+    pub described: ConsumerMemberValue,
+    /// What it owns.
+    pub assigned: Vec<TopicPartitions>,
+    /// What it should own.
+    pub target: Vec<TopicPartitions>,
+}
+
+/// Who is in the group and who owns what.
+#[derive(Default)]
+pub(super) struct Consumer {
+    epoch: i32,
+    assignment_epoch: i32,
+    members: BTreeMap<String, Member>,
+    /// Static names, and whose they are.
+    instances: BTreeMap<String, String>,
+    target: BTreeMap<String, Partitions>,
+    /// Every partition that some member owns or is giving up.
+    owned: Partitions,
+    /// The topics that the members read, as they were when the target was last looked at.
+    subscribed: Subscribed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    described: ConsumerMemberValue,
+    epoch: i32,
+    previous_epoch: i32,
+    state: MemberState,
+    assigned: Partitions,
+    /// What it is still giving up.
+    revoking: Partitions,
+    session: Option<Deadline>,
+    /// Until then it must have given up what it should.
+    revoked_by: Option<Deadline>,
+}
+
+/// What a step has at hand.
+pub(super) struct Desk<'a> {
+    pub(super) group: &'a str,
+    pub(super) config: &'a GroupConfig,
+    pub(super) now: Now,
+    pub(super) records: &'a mut Vec<GroupRecord>,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self {
+            described: ConsumerMemberValue { rebalance_timeout_ms: -1, ..Default::default() },
+            epoch: 0,
+            previous_epoch: -1,
+            state: MemberState::Stable,
+            assigned: Partitions::new(),
+            revoking: Partitions::new(),
+            session: None,
+            revoked_by: None,
+        }
+    }
+}
+
+/// Partitions as records and answers have them.
+fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
+    let mut list: Vec<TopicPartitions> = Vec::new();
+    for (topic_id, index) in partitions {
+        match list.last_mut() {
+            Some(last) if last.topic_id == *topic_id => last.partitions.push(*index),
+            _ => list.push(TopicPartitions { topic_id: *topic_id, partitions: vec![*index] }),
+        }
+    }
+    list
+}
+
+fn flat(list: &[TopicPartitions]) -> Partitions {
+    list.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.topic_id, *index))).collect()
+}
+
+impl Consumer {
+    pub(super) fn replay(&mut self, record: GroupRecord) {
+        match record {
+            GroupRecord::ConsumerGroup { epoch, .. } => self.epoch = epoch.unwrap_or(0),
+            GroupRecord::TargetEpoch { epoch, .. } => self.assignment_epoch = epoch.unwrap_or(0),
+            GroupRecord::ConsumerMember { member, value: Some(value), .. } => {
+                if let Some(instance) = &value.instance_id {
+                    self.instances.insert(instance.clone(), member.clone());
+                }
+                self.members.entry(member).or_default().described = value;
+            }
+            GroupRecord::ConsumerMember { member, value: None, .. } => {
+                self.members.remove(&member);
+                self.instances.retain(|_, of| *of != member);
+            }
+            GroupRecord::TargetMember { member, partitions: Some(partitions), .. } => {
+                self.target.insert(member, flat(&partitions));
+            }
+            GroupRecord::TargetMember { member, partitions: None, .. } => {
+                self.target.remove(&member);
+            }
+            GroupRecord::CurrentMember { member, value, .. } => {
+                let Some(known) = self.members.get_mut(&member) else { return };
+                let Some(value) = value else {
+                    return *known = Member { described: known.described.clone(), ..Member::default() };
+                };
+                known.epoch = value.member_epoch;
+                known.previous_epoch = value.previous_epoch;
+                known.state = value.state;
+                known.assigned = flat(&value.assigned);
+                known.revoking = flat(&value.pending_revocation);
+            }
+            // Patterns are looked up again; the rest is not about members of this protocol.
+            GroupRecord::Regex { .. } | GroupRecord::Offset { .. } | GroupRecord::Group { .. } => (),
+        }
+    }
+
+    pub(super) fn loaded(&mut self, config: &GroupConfig, now: Now) {
+        self.owned = Partitions::new();
+        for member in self.members.values_mut() {
+            self.owned.extend(member.assigned.iter().chain(&member.revoking));
+            member.session = Some(now.after(config.consumer_session_ms));
+            member.watch_revocation(now);
+        }
+    }
+
+    pub(super) fn is_vacant(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        Summary { state: self.state(), kind: CONSUMER_KIND, protocol_type: "consumer".to_owned() }
+    }
+
+    fn state(&self) -> &'static str {
+        let settled =
+            |member: &Member| member.state == MemberState::Stable && member.epoch == self.assignment_epoch;
+        if self.members.is_empty() {
+            "Empty"
+        } else if self.epoch > self.assignment_epoch {
+            "Assigning"
+        } else if self.members.values().all(|member| settled(member) || member.epoch == AWAY) {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
+    }
+
+    pub(super) fn describe(&self, config: &GroupConfig) -> ConsumerDescription {
+        let members = self.members.iter().map(|(id, member)| ConsumerMemberDescription {
+            member_id: id.clone(),
+            epoch: member.epoch,
+            described: member.described.clone(),
+            assigned: by_topic(&member.assigned),
+            target: self.target.get(id).map(by_topic).unwrap_or_default(),
+        });
+        ConsumerDescription {
+            state: self.state(),
+            epoch: self.epoch,
+            assignment_epoch: self.assignment_epoch,
+            assignor: self.assignor(config).to_owned(),
+            members: members.collect(),
+        }
+    }
+
+    /// From when on offsets are unused; none while it is not known what the members read.
+    pub(super) fn expiry_clock(&self) -> Option<ExpiryClock> {
+        self.subscribed_names().map(ExpiryClock::Unsubscribed)
+    }
+
+    /// The topics that the members read; none before patterns have been looked up.
+    pub(super) fn subscribed_names(&self) -> Option<Vec<String>> {
+        let has_pattern = self.members.values().any(|member| member.described.topic_regex.is_some());
+        if has_pattern && !self.subscribed.is_known() {
+            return None;
+        }
+        let named = self.members.values().flat_map(|member| member.described.topic_names.iter().cloned());
+        Some(self.subscribed.names().into_iter().chain(named).collect())
+    }
+
+    /// Whether a member, or somebody who is none, may commit.
+    pub(super) fn check_commit(
+        &mut self,
+        member_id: &str,
+        epoch: i32,
+        is_new_client: bool,
+    ) -> Result<(), GroupError> {
+        if epoch < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        self.check_epoch(member_id, epoch)?;
+        // The version in which clients learned what a stale epoch is.
+        if is_new_client { Ok(()) } else { Err(GroupError::UnsupportedVersion) }
+    }
+
+    /// Whether a member knows what it should know when it reads offsets.
+    pub(super) fn check_epoch(&self, member_id: &str, epoch: i32) -> Result<(), GroupError> {
+        let member = self.members.get(member_id).ok_or(GroupError::UnknownMember)?;
+        if member.epoch == epoch { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        self.members.values().flat_map(|member| [member.session, member.revoked_by]).flatten().min()
+    }
+
+    /// Members that are silent, or do not give up what they should, are expelled.
+    pub(super) fn tick(&mut self, desk: &mut Desk<'_>) {
+        let now = desk.now;
+        let is_due = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.is_due(now));
+        let late = self.members.iter().filter(|(_, it)| is_due(it.session) || is_due(it.revoked_by));
+        let late: Vec<_> = late.map(|(id, _)| id.clone()).collect();
+        if late.is_empty() {
+            return;
+        }
+        late.iter().for_each(|id| self.remove(id, desk));
+        self.bump(desk);
+    }
+
+    /// Everything that was said, taken back.
+    pub(super) fn tombstones(&self, group: &str) -> Vec<GroupRecord> {
+        let (epoch, group) = (None, group.to_owned());
+        vec![
+            GroupRecord::TargetEpoch { group: group.clone(), epoch },
+            GroupRecord::ConsumerGroup { group, epoch },
+        ]
+    }
+
+    fn bump(&mut self, desk: &mut Desk<'_>) {
+        self.epoch += 1;
+        desk.records
+            .push(GroupRecord::ConsumerGroup { group: desk.group.to_owned(), epoch: Some(self.epoch) });
+    }
+
+    /// A member goes, and lets go of everything.
+    fn remove(&mut self, id: &str, desk: &mut Desk<'_>) {
+        let Some(member) = self.members.remove(id) else { return };
+        for partition in member.assigned.iter().chain(&member.revoking) {
+            self.owned.remove(partition);
+        }
+        self.target.remove(id);
+        self.instances.retain(|_, of| of != id);
+        let (group, member) = (desk.group.to_owned(), id.to_owned());
+        desk.records.extend([
+            GroupRecord::CurrentMember { group: group.clone(), member: member.clone(), value: None },
+            GroupRecord::TargetMember { group: group.clone(), member: member.clone(), partitions: None },
+            GroupRecord::ConsumerMember { group, member, value: None },
+        ]);
+    }
+
+    /// Puts a member in the place of what it was, and says so where it differs.
+    fn put(&mut self, id: &str, member: Member, desk: &mut Desk<'_>) {
+        let before = self.members.get(id);
+        if let Some(before) = before {
+            for partition in before.assigned.iter().chain(&before.revoking) {
+                self.owned.remove(partition);
+            }
+        }
+        let said = |member: &Member| member.current();
+        if before.is_none_or(|before| said(before) != said(&member)) {
+            desk.records.push(GroupRecord::CurrentMember {
+                group: desk.group.to_owned(),
+                member: id.to_owned(),
+                value: Some(said(&member)),
+            });
+        }
+        for partition in member.assigned.iter().chain(&member.revoking) {
+            let free = self.owned.insert(*partition);
+            assert!(free, "partition {} of {} would have two owners", partition.1, partition.0);
+        }
+        self.members.insert(id.to_owned(), member);
+    }
+}
+
+impl Member {
+    fn current(&self) -> CurrentAssignment {
+        CurrentAssignment {
+            member_epoch: self.epoch,
+            previous_epoch: self.previous_epoch,
+            state: self.state,
+            assigned: by_topic(&self.assigned),
+            pending_revocation: by_topic(&self.revoking),
+        }
+    }
+
+    /// The time to give partitions up runs from when the member is told to.
+    fn watch_revocation(&mut self, now: Now) {
+        let patience_ms = u64::try_from(self.described.rebalance_timeout_ms).unwrap_or(0);
+        self.revoked_by = match self.state {
+            MemberState::UnrevokedPartitions => self.revoked_by.or(Some(now.after(patience_ms))),
+            MemberState::Stable | MemberState::UnreleasedPartitions => None,
+        };
+    }
+}

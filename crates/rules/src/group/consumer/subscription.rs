@@ -1,0 +1,109 @@
+//! Which topics a group reads: names and patterns against what the cluster knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::{Regex, RegexBuilder};
+
+use super::Consumer;
+use crate::{
+    cluster::Image, group::GroupError, ids::TopicId, records::ConsumerMemberValue, topic::is_internal,
+};
+
+/// How much memory one pattern may take once it is compiled, in bytes. A larger one is refused as invalid.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// The topics that the members read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Subscribed {
+    /// The image that was looked into; 0: none yet.
+    version: u64,
+    /// By name: id, and how many partitions there are.
+    pub(super) topics: BTreeMap<String, (TopicId, i32)>,
+    /// What each pattern stands for.
+    patterns: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Subscribed {
+    pub(super) fn is_known(&self) -> bool {
+        self.version > 0
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+}
+
+/// A pattern that must match the whole name (Kafka uses RE2's `matches`).
+fn compile(pattern: &str) -> Result<Regex, GroupError> {
+    let built = RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
+    built.map_err(|_| GroupError::InvalidRegex(pattern.to_owned()))
+}
+
+/// Whether a pattern can be used.
+pub(super) fn check(pattern: &str) -> Result<(), GroupError> {
+    if pattern.is_empty() { Ok(()) } else { compile(pattern).map(drop) }
+}
+
+impl Consumer {
+    /// Looks the subscriptions up; whether the topics, or their partitions, are others than before.
+    pub(super) fn look_up(&mut self, image: &Image, changed: bool) -> bool {
+        if !changed && self.subscribed.version == image.version() {
+            return false;
+        }
+        let is_news = self.subscribed.version != image.version();
+        let mut patterns = BTreeMap::new();
+        let mut topics = BTreeMap::new();
+        let mut add = |name: &str| {
+            if let Some(topic) = image.topic_named(name) {
+                let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+                topics.insert(name.to_owned(), (topic.id, count));
+            }
+        };
+        for member in self.members.values() {
+            member.described.topic_names.iter().for_each(|name| add(name));
+            let Some(pattern) = pattern_of(&member.described) else { continue };
+            if patterns.contains_key(pattern) {
+                continue;
+            }
+            let found = match self.subscribed.patterns.get(pattern) {
+                Some(known) if !is_news => known.clone(),
+                _ => matching(pattern, image),
+            };
+            found.iter().for_each(|name| add(name));
+            patterns.insert(pattern.to_owned(), found);
+        }
+        // What a new coordinator has not seen before it knows from the target: that was made for what there was then.
+        let first = self.subscribed.version == 0 && self.assignment_epoch > 0;
+        let other = if first { !self.is_target_of(&topics) } else { topics != self.subscribed.topics };
+        self.subscribed = Subscribed { version: image.version(), topics, patterns };
+        other
+    }
+
+    /// Whether the target gives out exactly the partitions of these topics.
+    fn is_target_of(&self, topics: &BTreeMap<String, (TopicId, i32)>) -> bool {
+        let wanted = topics.values().flat_map(|(id, count)| (0..*count).map(|index| (*id, index)));
+        wanted.collect::<BTreeSet<_>>() == self.target.values().flatten().copied().collect()
+    }
+
+    /// The topics that one member reads, with the numbers of their partitions.
+    pub(super) fn topics_of<'a>(
+        &'a self,
+        described: &'a ConsumerMemberValue,
+    ) -> impl Iterator<Item = (TopicId, i32)> + use<'a> {
+        let by_pattern = pattern_of(described).and_then(|pattern| self.subscribed.patterns.get(pattern));
+        let names: BTreeSet<&String> =
+            described.topic_names.iter().chain(by_pattern.into_iter().flatten()).collect();
+        names.into_iter().filter_map(|name| self.subscribed.topics.get(name).copied())
+    }
+}
+
+fn pattern_of(described: &ConsumerMemberValue) -> Option<&str> {
+    described.topic_regex.as_deref().filter(|pattern| !pattern.is_empty())
+}
+
+/// The topics that a pattern stands for. The broker's own topics are read by name only.
+fn matching(pattern: &str, image: &Image) -> BTreeSet<String> {
+    let Ok(pattern) = compile(pattern) else { return BTreeSet::new() };
+    let names = image.topics_by_name().map(|topic| &*topic.name);
+    names.filter(|name| !is_internal(name) && pattern.is_match(name)).map(str::to_owned).collect()
+}

@@ -1,0 +1,289 @@
+//! Who is in a group, by which protocol; and how an empty group goes over to the other one.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    group::{
+        Answer, Ask, Effect, Group, GroupConfig, GroupError, Outcome, Parked, Summary,
+        ask::{CommitOffsets, ConsumerHeartbeat, Leaver},
+        classic::{self, Classic},
+        consumer::{self, Consumer},
+        offsets::ExpiryClock,
+    },
+    records::GroupRecord,
+    time::{Deadline, Now},
+};
+
+/// Members of one protocol. A group that nobody has joined is a classic one, as in Kafka.
+pub(super) enum Members<R> {
+    Classic(Classic<R>),
+    Consumer(Consumer),
+}
+
+impl<R> Members<R> {
+    pub(super) fn new() -> Self {
+        Self::Classic(Classic::new())
+    }
+
+    pub(super) fn replay(&mut self, record: GroupRecord) {
+        match (&mut *self, record) {
+            (Self::Classic(classic), GroupRecord::Group { value, .. }) => classic.replay(value),
+            (Self::Consumer(_), GroupRecord::Group { value: None, .. }) => (),
+            (Self::Consumer(_), GroupRecord::Group { value, .. }) => {
+                let mut classic = Classic::new();
+                classic.replay(value);
+                *self = Self::Classic(classic);
+            }
+            (Self::Consumer(_), GroupRecord::ConsumerGroup { epoch: None, .. }) => *self = Self::new(),
+            (Self::Consumer(consumer), record) => consumer.replay(record),
+            (Self::Classic(_), GroupRecord::ConsumerGroup { epoch: Some(epoch), group }) => {
+                let mut consumer = Consumer::default();
+                consumer.replay(GroupRecord::ConsumerGroup { epoch: Some(epoch), group });
+                *self = Self::Consumer(consumer);
+            }
+            // A member's record stands before the first one of its group's epoch.
+            (Self::Classic(_), record @ GroupRecord::ConsumerMember { value: Some(_), .. }) => {
+                let mut consumer = Consumer::default();
+                consumer.replay(record);
+                *self = Self::Consumer(consumer);
+            }
+            (Self::Classic(_), _) => (),
+        }
+    }
+
+    pub(super) fn loaded(&mut self, config: &GroupConfig, now: Now) {
+        match self {
+            Self::Classic(classic) => classic.loaded(now),
+            Self::Consumer(consumer) => consumer.loaded(config, now),
+        }
+    }
+
+    /// Whether there are no members, and none on their way.
+    pub(super) fn is_vacant(&self) -> bool {
+        match self {
+            Self::Classic(classic) => classic.is_vacant(),
+            Self::Consumer(consumer) => consumer.is_vacant(),
+        }
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_blank(&self) -> bool {
+        match self {
+            Self::Classic(classic) => classic.is_blank(),
+            // Its epoch must not begin anew while its records are there.
+            Self::Consumer(_) => false,
+        }
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        match self {
+            Self::Classic(classic) => classic.summary(),
+            Self::Consumer(consumer) => consumer.summary(),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        match self {
+            Self::Classic(classic) => classic.next_deadline(),
+            Self::Consumer(consumer) => consumer.next_deadline(),
+        }
+    }
+
+    pub(super) fn expiry_clock(&self) -> Option<ExpiryClock> {
+        match self {
+            Self::Classic(classic) => classic.expiry_clock(),
+            Self::Consumer(consumer) => consumer.expiry_clock(),
+        }
+    }
+
+    pub(super) fn check_commit(&mut self, asked: &CommitOffsets, now: Now) -> Result<(), GroupError> {
+        match self {
+            Self::Classic(classic) => {
+                classic.check_commit(&asked.member_id, asked.instance_id.as_deref(), asked.generation, now)
+            }
+            Self::Consumer(consumer) => {
+                consumer.check_commit(&asked.member_id, asked.generation, asked.knows_group_errors)
+            }
+        }
+    }
+
+    /// Whether offsets may be forgotten: which topics may not.
+    pub(super) fn check_delete_offsets(&self, has_none: bool) -> Result<Vec<String>, GroupError> {
+        match self {
+            Self::Classic(classic) => classic.check_delete_offsets(has_none),
+            Self::Consumer(consumer) => consumer.subscribed_names().ok_or(GroupError::NotAvailable),
+        }
+    }
+
+    /// What was said about the members, taken back.
+    pub(super) fn tombstones(&self, group: &str) -> Vec<GroupRecord> {
+        match self {
+            Self::Classic(_) => vec![GroupRecord::Group { group: group.to_owned(), value: None }],
+            Self::Consumer(consumer) => consumer.tombstones(group),
+        }
+    }
+
+    /// The group was deleted. Who has come since that was decided stays.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::Classic(classic) => classic.forget(),
+            Self::Consumer(consumer) if consumer.is_vacant() => *self = Self::new(),
+            Self::Consumer(_) => (),
+        }
+    }
+}
+
+impl<R> Group<R> {
+    /// A request of the classic protocol.
+    pub(super) fn ask_classic(&mut self, ask: Ask, to: R, now: Now, out: &mut Vec<Effect<R>>) {
+        if let (Members::Consumer(consumer), Ask::Join(_)) = (&self.members, &ask)
+            && consumer.is_vacant()
+        {
+            // Nobody is left who speaks the other protocol.
+            let records = self.members.tombstones(&self.id);
+            self.members = Members::new();
+            self.write(records, Parked::Quiet, out);
+        }
+        if let Members::Consumer(_) = &self.members {
+            let with = match ask {
+                Ask::Join(_) => Err(GroupError::InconsistentProtocol),
+                Ask::Leave(leavers) => return self.expel(&leavers, to, now, out),
+                Ask::Describe => Err(GroupError::WrongType("classic")),
+                _ => Err(GroupError::UnknownMember),
+            };
+            return out.push(Effect::Answer { to, with });
+        }
+        match ask {
+            Ask::Join(join) => self.in_classic(now, out, |classic, desk| classic.join(join, to, desk)),
+            Ask::Sync(sync) => self.in_classic(now, out, |classic, desk| classic.sync(sync, to, desk)),
+            Ask::Heartbeat(beat) => self.in_classic(now, out, |classic, desk| {
+                let with = classic.heartbeat(&beat, now);
+                desk.answer(to, with);
+            }),
+            Ask::Leave(members) => self.in_classic(now, out, |classic, desk| {
+                let left = members.iter().map(|member| classic.leave(member, desk)).collect();
+                classic.after_departures(desk);
+                desk.answer(to, Ok(Answer::Left(left)));
+            }),
+            _ => {
+                let is_there = self.summary().ok_or(GroupError::NotFound);
+                self.in_classic(now, out, |classic, desk| {
+                    desk.answer(to, is_there.map(|_| Answer::Described(classic.describe())));
+                });
+            }
+        }
+    }
+
+    /// A heartbeat of the consumer protocol.
+    pub(super) fn ask_consumer(
+        &mut self,
+        beat: ConsumerHeartbeat,
+        to: R,
+        now: Now,
+        out: &mut Vec<Effect<R>>,
+    ) {
+        if let Err(error) = consumer::check(&beat, &self.config) {
+            return out.push(Effect::Answer { to, with: Err(error) });
+        }
+        if let Members::Classic(classic) = &self.members {
+            let refused = match beat.member_epoch {
+                0 if classic.is_vacant() => None,
+                _ if self.is_blank() => Some(GroupError::NotFound),
+                _ => Some(GroupError::WrongType("consumer")),
+            };
+            if let Some(error) = refused {
+                return out.push(Effect::Answer { to, with: Err(error) });
+            }
+            if !classic.is_blank() {
+                let records = self.members.tombstones(&self.id);
+                self.write(records, Parked::Quiet, out);
+            }
+            self.members = Members::Consumer(Consumer::default());
+        }
+        let mut with = Err(GroupError::Unknown);
+        let records = self.in_consumer(now, |consumer, desk| with = consumer.heartbeat(beat, desk));
+        self.say(records, to, with, out);
+    }
+
+    /// An administrator takes members out.
+    fn expel(&mut self, leavers: &[Leaver], to: R, now: Now, out: &mut Vec<Effect<R>>) {
+        let mut left = Vec::new();
+        let records = self.in_consumer(now, |consumer, desk| left = consumer.expel(leavers, desk));
+        self.say(records, to, Ok(Answer::Left(left)), out);
+    }
+
+    /// Answers once what was said is safe; at once when nothing was.
+    fn say(&mut self, records: Vec<GroupRecord>, to: R, with: Outcome, out: &mut Vec<Effect<R>>) {
+        if records.is_empty() {
+            return out.push(Effect::Answer { to, with });
+        }
+        self.write(records, Parked::Said { to, with }, out);
+    }
+
+    pub(super) fn describe_consumer(&self) -> Outcome {
+        match &self.members {
+            Members::Consumer(consumer) => Ok(Answer::ConsumerDescribed(consumer.describe(&self.config))),
+            Members::Classic(_) if self.is_blank() => Err(GroupError::NotFound),
+            Members::Classic(_) => Err(GroupError::WrongType("consumer")),
+        }
+    }
+
+    /// Whether a member that reads offsets knows what it should know.
+    pub(super) fn check_reader(&self, reader: Option<&(String, i32)>) -> Result<(), GroupError> {
+        match (&self.members, reader) {
+            (Members::Consumer(consumer), Some((member, epoch))) => consumer.check_epoch(member, *epoch),
+            (Members::Classic(_) | Members::Consumer(_), _) => Ok(()),
+        }
+    }
+
+    pub(super) fn tick_members(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
+        match &self.members {
+            Members::Classic(_) => self.in_classic(now, out, Classic::tick),
+            Members::Consumer(_) => {
+                let records = self.in_consumer(now, Consumer::tick);
+                if !records.is_empty() {
+                    self.write(records, Parked::Quiet, out);
+                }
+            }
+        }
+    }
+
+    fn in_consumer(
+        &mut self,
+        now: Now,
+        step: impl FnOnce(&mut Consumer, &mut consumer::Desk<'_>),
+    ) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        let Members::Consumer(consumer) = &mut self.members else { return records };
+        let config = Arc::clone(&self.config);
+        let mut desk = consumer::Desk { group: &self.id, config: &config, now, records: &mut records };
+        step(consumer, &mut desk);
+        once_each(records)
+    }
+
+    /// Steps members of the classic protocol, and parks what they have written.
+    pub(super) fn in_classic(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Effect<R>>,
+        step: impl FnOnce(&mut Classic<R>, &mut classic::Desk<'_, R>),
+    ) {
+        let mut written = Vec::new();
+        let Members::Classic(classic) = &mut self.members else { return };
+        let mut desk =
+            classic::Desk { group: &self.id, config: &self.config, now, out, written: &mut written };
+        step(classic, &mut desk);
+        for (record, parked) in written {
+            self.write(vec![record], Parked::Classic(parked), out);
+        }
+    }
+}
+
+/// Of several records with one key in one step only the last says something.
+fn once_each(records: Vec<GroupRecord>) -> Vec<GroupRecord> {
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<_> =
+        records.into_iter().rev().filter(|record| seen.insert(record.encode().0)).collect();
+    kept.reverse();
+    kept
+}
