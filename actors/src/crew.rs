@@ -13,7 +13,7 @@ use ottla_rules::{
 };
 use ottla_store::{
     FactsError, LogError, Store, facts,
-    journal::{Journal, JournalError, by_partition},
+    journal::{Journal, JournalError, by_partition, entry::JournalEntry},
 };
 
 use crate::{
@@ -68,7 +68,7 @@ impl Crew {
         store.set_open_files_max(config.limits.segment_files_open_max);
         let limits = StagingLimits::of(config.limits.journal_bytes_max);
         let salt = host.chance.u64();
-        let (mut journal, found) = Journal::open(store.disk().clone(), store.journal_dir(), limits, salt)?;
+        let (mut journal, found) = open_journal(&store, limits, salt)?;
         let mut found = by_partition(found);
         let image = register(&store, config, reached)?;
         let gone = store.remove_unknown(|_, partition| image.partition(partition).is_some())?;
@@ -162,6 +162,16 @@ impl Crew {
         self.shared.store.release();
         clean
     }
+}
+
+/// Opens the journal. When a sync fails already now, the next start must not believe what it finds in memory.
+fn open_journal(
+    store: &Store,
+    limits: StagingLimits,
+    salt: u64,
+) -> Result<(Journal, Vec<JournalEntry>), JournalError> {
+    Journal::open(store.disk().clone(), store.journal_dir(), limits, salt)
+        .inspect_err(|_| store.mark_suspect())
 }
 
 /// What the cluster knew, and that this node has started once more.

@@ -207,6 +207,7 @@ impl Actor for PartitionActor {
                 cut: None,
                 scanned_bytes: 0,
                 replayed: 0,
+                producers_from_journal: false,
             };
             return self.lead(Log::create(&shared.store, place, config), found, ctx);
         }
@@ -228,6 +229,12 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
         let kept = kept.and_then(|()| Ok(shared.store.facts().flush()?));
         unless_full(kept, &point)?;
         log.synced(point.end());
+    } else if found.producers_from_journal {
+        // No file is left that could tell, and the journal is about to forget.
+        let facts = shared.store.facts();
+        ottla_store::facts::producers::put(facts, id, found.end, &found.producers.snapshot())?;
+        ottla_store::facts::epochs::replace(facts, id, found.epochs.rows())?;
+        facts.flush()?;
     }
     shared.forget_found(id);
     Ok((log, found))
@@ -365,6 +372,9 @@ impl PartitionActor {
             Err(error) => {
                 log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
                 self.staged.clear();
+                if error.is_failed_sync() {
+                    self.charge.shared.lose(&error);
+                }
                 self.look_at_space();
                 self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
             }
@@ -461,6 +471,9 @@ impl Handler<Opened> for PartitionActor {
         let (log, found) = match opened {
             Ok(opened) => *opened,
             Err(error) => {
+                if error.is_failed_sync() {
+                    self.charge.shared.lose(&error);
+                }
                 self.go_offline(&error);
                 if error.is_full() {
                     ctx.notify_later(Recover, FULL_PAUSE);

@@ -13,6 +13,14 @@ pub enum Bug {
     StaleLapReplayed,
     /// A producer's batches are not remembered, so that a retry is stored twice.
     DedupForgotten,
+    /// DeleteRecords is answered, and the new log start is only in memory.
+    StartForgotten,
+    /// The journal's sync fails and is taken for a good one.
+    FailedSyncIgnored,
+    /// The next process believes what a failed sync left in the page cache.
+    FailedSyncForgotten,
+    /// A partition takes the files of a deleted topic of the same name for its own.
+    DeletedTopicRead,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -1,11 +1,47 @@
-//! Lives one seed through and says how it went: `cargo run -p ottla-sim --example seed -- 17`.
+//! Lives seeds through and says how they went: `cargo run -p ottla-sim --example seed -- 17`, or `-- 0..1000` for many,
+//! of which only those are told that showed something.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use ottla_sim::{Plan, Report, run, run_all};
 
 fn main() {
     env_logger::init();
-    for seed in std::env::args().skip(1).filter_map(|word| word.parse().ok()) {
-        let report = ottla_sim::run(seed);
-        println!("{}", report.last);
-        println!("{:#?}", ottla_sim::Plan::of(seed).lives);
-        println!("seed {seed}: {:?}, trace {:016x}", report.anomaly, report.trace);
+    for word in std::env::args().skip(1) {
+        match (range(&word), word.parse()) {
+            (Some(seeds), _) => many(seeds),
+            (None, Ok(seed)) => tell(&run(seed)),
+            (None, Err(_)) => eprintln!("{word} is neither a seed nor a range of seeds such as 0..1000"),
+        }
     }
+}
+
+fn range(word: &str) -> Option<Range<u64>> {
+    let (start, end) = word.split_once("..")?;
+    Some(start.parse().ok()?..end.parse().ok()?)
+}
+
+fn many(seeds: Range<u64>) {
+    let (begin, found, simulated_ms) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
+    run_all(seeds.clone(), |report| {
+        simulated_ms.fetch_add(report.simulated_ms, Ordering::Relaxed);
+        if let Some(anomaly) = report.anomaly {
+            found.fetch_add(1, Ordering::Relaxed);
+            println!("seed {}: {anomaly}", report.seed);
+        }
+    });
+    let (found, simulated_ms) = (found.into_inner(), simulated_ms.into_inner());
+    let rate = seeds.clone().count() as f64 / begin.elapsed().as_secs_f64();
+    println!(
+        "seeds {seeds:?}: {found} show something; {rate:.1} seeds/s, {} s simulated",
+        simulated_ms / 1000
+    );
+}
+
+fn tell(report: &Report) {
+    println!("{}", report.last);
+    println!("{:#?}", Plan::of(report.seed));
+    println!("seed {}: {:?}, trace {:016x}", report.seed, report.anomaly, report.trace);
 }

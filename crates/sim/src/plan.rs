@@ -1,6 +1,6 @@
 //! What one seed asks for.
 
-use ottla_config::Config;
+use ottla_config::{Config, Endpoint};
 use ottla_host::{Chance, Host, SimWorld};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
@@ -8,7 +8,7 @@ use ottla_rules::settings::BrokerSettings;
 /// How a life of the node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The power goes: what was not synced may vanish.
+    /// The power goes: what was not synced may vanish, and nobody is told that the connections are gone.
     Cut,
     /// The process is killed: nothing vanishes that was written.
     Kill,
@@ -16,19 +16,45 @@ pub enum End {
     Stop,
 }
 
-/// One life: when it ends, and how.
+/// What happens to the network for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing arrives, and all of it does later.
+    Hold,
+    /// What is sent is lost.
+    Partition,
+}
+
+/// One spell of trouble between the node and some of its clients.
 #[derive(Clone, Copy, Debug)]
+pub struct Spell {
+    /// Milliseconds after the start of the life.
+    pub from_ms: u64,
+    /// How long, milliseconds.
+    pub ms: u64,
+    /// What.
+    pub trouble: Trouble,
+    /// Who is cut off: the producers, else the consumers.
+    pub producers: bool,
+}
+
+/// One life: when it ends, and how.
+#[derive(Clone, Debug)]
 pub struct Life {
     /// Milliseconds after its start.
     pub ms: u64,
     /// How.
     pub end: End,
+    /// The network's troubles in it.
+    pub spells: Vec<Spell>,
+    /// The disk fails a sync after so many milliseconds, once.
+    pub fail_sync_at_ms: Option<u64>,
 }
 
 /// One idempotent producer writing to one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct LanePlan {
-    /// The partition.
+    /// The partition, counted over all topics.
     pub partition: usize,
     /// Batches that may be unanswered at once; five is what the broker remembers.
     pub window: usize,
@@ -47,14 +73,25 @@ pub struct LanePlan {
 pub struct Plan {
     /// Where all of it comes from.
     pub seed: u64,
-    /// Partitions of the topic.
+    /// Partitions of a topic.
     pub partitions: usize,
+    /// Topics of one name, each made when the one before it was deleted: how long each is kept, milliseconds. One more follows,
+    /// which stays.
+    pub deleted_after_ms: Vec<u64>,
     /// Who writes.
     pub lanes: Vec<LanePlan>,
     /// The lives before the last one, which ends when everything is acknowledged and checked.
     pub lives: Vec<Life>,
-    /// The topic's settings of its own.
-    pub topic: Vec<(String, Option<String>)>,
+    /// The topics' settings of their own.
+    pub topic: Vec<(String, String)>,
+    /// Acknowledgements come from the page cache: a power cut may take the end of a log.
+    pub page_cache: bool,
+    /// Somebody deletes records now and then.
+    pub deletes_records: bool,
+    /// Producers drop a connection in the middle of a request, once in so many sends.
+    pub drops_one_in: u64,
+    /// Messages take up to so long, milliseconds.
+    pub latency_ms_max: u64,
     /// How the node is configured.
     pub config: Config,
 }
@@ -80,68 +117,120 @@ impl Plan {
         // Large records of one size make the journal go round, so that entries of earlier laps lie where the next one would
         // be; small ones make many batches.
         let large = luck.below(3) == 0;
-        let lanes = (0..count(&luck, 1, 4)).map(|_| lane(&luck, partitions, large)).collect();
+        let page_cache = !large && luck.below(4) == 0;
+        let replaced = if luck.below(4) == 0 { count(&luck, 1, 2) } else { 0 };
+        let deleted_after_ms: Vec<u64> = (0..replaced).map(|_| between(&luck, 100, 900)).collect();
+        let lanes = (0..=replaced).flat_map(|topic| lanes(&luck, topic, partitions, large)).collect();
         let lives = if large { long_and_short(&luck) } else { any_lives(&luck) };
-        let mut topic = vec![];
-        if luck.below(3) == 0 {
-            topic.push(("segment.ms".to_owned(), Some(between(&luck, 20, 200).to_string())));
+        Self {
+            seed,
+            partitions,
+            deleted_after_ms,
+            lanes,
+            lives,
+            topic: topic(&luck, page_cache),
+            page_cache,
+            deletes_records: luck.below(3) == 0,
+            drops_one_in: if luck.below(2) == 0 { 25 } else { u64::MAX },
+            latency_ms_max: between(&luck, 1, 6),
+            config: config(&luck, large),
         }
-        if luck.below(3) == 0 {
-            topic.push(("index.interval.bytes".to_owned(), Some("0".to_owned())));
-        }
-        Self { seed, partitions, lanes, lives, topic, config: config(&luck, large) }
     }
+
+    /// Topics that there will be, one after the other.
+    #[must_use]
+    pub fn topics(&self) -> usize {
+        self.deleted_after_ms.len() + 1
+    }
+
+    /// The partitions of a topic, counted over all topics.
+    #[must_use]
+    pub fn partitions_of(&self, topic: usize) -> std::ops::Range<usize> {
+        topic * self.partitions..(topic + 1) * self.partitions
+    }
+}
+
+fn topic(luck: &Chance, page_cache: bool) -> Vec<(String, String)> {
+    let mut settings = vec![];
+    let mut set = |name: &str, value: String| settings.push((name.to_owned(), value));
+    if luck.below(3) == 0 {
+        set("segment.ms", between(luck, 20, 200).to_string());
+    }
+    if luck.below(3) == 0 {
+        set("index.interval.bytes", "0".to_owned());
+    }
+    set("file.delete.delay.ms", luck.below(500).to_string());
+    if page_cache {
+        let many = if luck.below(2) == 0 { u64::from(u32::MAX) } else { between(luck, 2, 60) };
+        set("flush.messages", many.to_string());
+    }
+    settings
 }
 
 /// Record sizes of which one makes exactly twice the journal entry of the other (32,280 and 16,140 bytes): where a lap ends
 /// because a large one found no room, an entry of an earlier lap begins.
 const LARGE: [usize; 2] = [16_000, 32_140];
 
-fn lane(luck: &Chance, partitions: usize, large: bool) -> LanePlan {
-    let partition = count(luck, 0, partitions - 1);
-    let window = count(luck, 1, 5);
-    let rest_ms_max = luck.below(30);
-    if large {
-        return LanePlan {
-            partition,
-            window,
-            records: 150,
-            batch_records_max: 1,
-            record_bytes: LARGE[count(luck, 0, 1)],
-            rest_ms_max,
-        };
-    }
-    let record_bytes = count(luck, 12, 1500);
-    LanePlan { partition, window, records: 150, batch_records_max: 3, record_bytes, rest_ms_max }
+fn lanes(luck: &Chance, topic: usize, partitions: usize, large: bool) -> Vec<LanePlan> {
+    let lane = |_| {
+        let partition = topic * partitions + count(luck, 0, partitions - 1);
+        let window = count(luck, 1, 5);
+        let rest_ms_max = luck.below(30);
+        if large {
+            let record_bytes = LARGE[count(luck, 0, 1)];
+            return LanePlan {
+                partition,
+                window,
+                records: 150,
+                batch_records_max: 1,
+                record_bytes,
+                rest_ms_max,
+            };
+        }
+        let record_bytes = count(luck, 12, 1500);
+        LanePlan { partition, window, records: 150, batch_records_max: 3, record_bytes, rest_ms_max }
+    };
+    (0..count(luck, 1, 4)).map(lane).collect()
 }
 
 fn any_lives(luck: &Chance) -> Vec<Life> {
-    let life = |_| {
+    let one = |_| {
         // Some end while the node is still recovering.
         let ms = if luck.below(5) == 0 { luck.below(60) } else { between(luck, 60, 700) };
-        Life { ms, end: end(luck) }
+        life(luck, ms)
     };
-    (0..count(luck, 1, 4)).map(life).collect()
+    (0..count(luck, 1, 4)).map(one).collect()
 }
 
 /// Lives in which the journal goes round, each followed by some that end while it is being settled.
 fn long_and_short(luck: &Chance) -> Vec<Life> {
     let mut lives = vec![];
     for _ in 0..2 {
-        lives.push(Life { ms: between(luck, 300, 900), end: end(luck) });
+        let ms = between(luck, 300, 900);
+        lives.push(life(luck, ms));
         for _ in 0..count(luck, 1, 3) {
-            lives.push(Life { ms: between(luck, 12, 60), end: end(luck) });
+            let ms = between(luck, 12, 60);
+            lives.push(life(luck, ms));
         }
     }
     lives
 }
 
-fn end(luck: &Chance) -> End {
-    match luck.below(10) {
+fn life(luck: &Chance, ms: u64) -> Life {
+    let end = match luck.below(10) {
         0..7 => End::Cut,
         7..9 => End::Kill,
         _ => End::Stop,
-    }
+    };
+    let spells = if luck.below(3) == 0 { vec![spell(luck, ms)] } else { vec![] };
+    let fail_sync_at_ms = (luck.below(6) == 0).then(|| luck.below(ms + 1));
+    Life { ms, end, spells, fail_sync_at_ms }
+}
+
+fn spell(luck: &Chance, life_ms: u64) -> Spell {
+    let trouble = if luck.below(2) == 0 { Trouble::Hold } else { Trouble::Partition };
+    let (from_ms, ms) = (luck.below(life_ms + 1), between(luck, 5, 300));
+    Spell { from_ms, ms, trouble, producers: luck.below(2) == 0 }
 }
 
 fn config(luck: &Chance, large: bool) -> Config {
@@ -150,8 +239,14 @@ fn config(luck: &Chance, large: bool) -> Config {
     let given = [
         ("log.flush.offset.checkpoint.interval.ms", checkpoint_ms.as_str()),
         ("journal.bytes.max", journal_bytes),
+        // Whoever asks for a topic that was deleted must not bring it back.
+        ("auto.create.topics.enable", "false"),
     ];
-    // Both values are within their ranges, so that the defaults stand for nothing here.
+    // All values are within their ranges, so that the defaults stand for nothing here.
     let settings = BrokerSettings::new(given).unwrap_or_default();
-    Config { limits: Limits::of(&settings), settings, data_dir: "/data".into(), ..Config::default() }
+    let listen = vec![Endpoint { name: "PLAINTEXT".into(), host: "0.0.0.0".into(), port: PORT }];
+    Config { limits: Limits::of(&settings), settings, listen, data_dir: "/data".into(), ..Config::default() }
 }
+
+/// Where the node listens.
+pub(crate) const PORT: u16 = 9092;

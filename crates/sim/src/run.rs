@@ -2,16 +2,34 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
+use ottla::Node;
+use ottla_actors::stage::shards::Shards;
+use ottla_host::{Fault, Host};
+use ottla_store::FactsKind;
+use turmoil::Sim;
 
+use crate::admin::administer;
+use crate::consumer::consume_all;
 use crate::ledger::Anomaly;
-use crate::life::{Scene, Until, live};
-use crate::plan::{End, Plan};
+use crate::plan::{End, Life, Plan, Spell, Trouble};
+use crate::producer::produce_all;
+use crate::scene::{CONSUMERS, NODE, PRODUCERS, Scene};
+
+/// No seed needs so long for its last life.
+const DRAIN_MS_MAX: u64 = 120_000;
+/// How long a node has for leaving: its own limits are shorter.
+const STOP_MS_MAX: u64 = 10_000;
+/// How long the last recovery and the last reading may take.
+const CHECK_MS_MAX: u64 = 60_000;
+/// Segments on their way to one socket: more than any client here lets pile up.
+const TCP_SEGMENTS: usize = 4096;
 
 /// How a run went.
 #[derive(Clone, Debug)]
@@ -40,60 +58,249 @@ pub struct Report {
 pub fn run(seed: u64) -> Report {
     watch_panics();
     let scene = Rc::new(Scene::new(Plan::of(seed)));
-    // One runtime for all lives: a clock that began anew would let the machine's time in.
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
-    let runtime = runtime.expect("a runtime needs a few file descriptors and nothing else");
-    for life in scene.plan.lives.clone() {
-        let until = match life.end {
-            End::Cut | End::Kill => Until::Dropped(life.ms),
-            End::Stop => Until::Stopped(life.ms),
-        };
-        if !lived(&runtime, &scene, until) {
-            break;
-        }
-        {
-            // Outside of the runtime the clock would be the machine's.
-            let _entered = runtime.enter();
-            scene.note(format_args!("{:?}", life.end));
-        }
-        // After an orderly stop too: what was promised to be safe then had better be.
-        if life.end == End::Cut || (life.end == End::Stop && scene.luck.below(2) == 0) {
-            scene.world.disk().crash();
-            scene.facts.crash(scene.luck.u64());
-        }
-        scene.world.disk().heal();
+    let simulated = catch_unwind(AssertUnwindSafe(|| World::new(scene.clone()).live_all()));
+    if let Err(panic) = simulated {
+        scene.report(Err(Anomaly::Panicked(text_of(panic.as_ref()))));
     }
-    if scene.anomaly.borrow().is_none() {
-        lived(&runtime, &scene, Until::Drained);
-    }
-    report(&runtime, &scene)
-}
-
-fn report(runtime: &Runtime, scene: &Scene) -> Report {
-    let _entered = runtime.enter();
+    scene.take_panics();
     let trace = scene.trace.borrow();
     Report {
-        seed: scene.plan.seed,
+        seed,
         trace: trace.hash(),
         events: trace.count(),
         acked: scene.ledger.borrow().acked(),
-        simulated_ms: scene.host.clock.now().mono_ms,
+        simulated_ms: scene.outside_ms.get(),
         anomaly: scene.anomaly.borrow().clone(),
         last: trace.last(),
     }
 }
 
-/// Lives one life and drops everything that still ran in it; whether all promises were kept.
-fn lived(runtime: &Runtime, scene: &Rc<Scene>, until: Until) -> bool {
-    let tasks = LocalSet::new();
-    let life = catch_unwind(AssertUnwindSafe(|| tasks.block_on(runtime, live(scene.clone(), until))));
-    let _entered = runtime.enter();
-    scene.report(life.unwrap_or_else(|panic| Err(Anomaly::Panicked(text_of(panic.as_ref())))));
-    drop(tasks);
-    for text in PANICS.take() {
-        scene.report(Err(Anomaly::Panicked(text)));
+/// Runs seeds on all cores, one world a thread, and gives each report to `judge`, in any order.
+pub fn run_all(seeds: Range<u64>, judge: impl Fn(Report) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    judge(run(seed));
+                }
+            });
+        }
+    });
+}
+
+/// The simulated network with everybody in it.
+struct World {
+    sim: Sim<'static>,
+    scene: Rc<Scene>,
+}
+
+impl World {
+    fn new(scene: Rc<Scene>) -> Self {
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(scene.plan.seed)
+            .simulation_duration(Duration::MAX)
+            .min_message_latency(Duration::ZERO)
+            .max_message_latency(Duration::from_millis(scene.plan.latency_ms_max))
+            .tcp_capacity(TCP_SEGMENTS)
+            .build();
+        let own = scene.clone();
+        sim.host(NODE, move || live(own.clone()));
+        let own = scene.clone();
+        sim.host(PRODUCERS, move || produce_all(own.clone()));
+        let own = scene.clone();
+        sim.host(CONSUMERS, move || {
+            tokio::task::spawn_local(administer(own.clone()));
+            consume_all(own.clone())
+        });
+        Self { sim, scene }
     }
-    scene.anomaly.borrow().is_none()
+
+    fn live_all(mut self) {
+        let lives = self.scene.plan.lives.clone();
+        for (index, life) in lives.iter().enumerate() {
+            self.begin(index > 0);
+            self.live(life);
+            self.end(life.end);
+            if !self.goes_on() {
+                return;
+            }
+        }
+        self.begin(!lives.is_empty());
+        let scene = self.scene.clone();
+        if !self.step_until(DRAIN_MS_MAX, || scene.is_drained() && scene.is_checked()) {
+            return self.unavailable("a producer or a consumer is never answered");
+        }
+        // Once more, now that nothing changes any more.
+        scene.life.set(scene.life.get() + 1);
+        if !self.step_until(CHECK_MS_MAX, || scene.is_checked()) {
+            self.unavailable("the last reading does not end");
+        }
+    }
+
+    fn unavailable(&self, what: &str) {
+        if self.scene.anomaly.borrow().is_none() {
+            self.scene.report(Err(Anomaly::Unavailable(what.to_owned())));
+        }
+    }
+
+    /// The node starts, with nothing wrong.
+    fn begin(&mut self, again: bool) {
+        self.scene.life.set(self.scene.life.get() + 1);
+        self.scene.failed_at_ms.set(None);
+        self.scene.failed_before.set(self.scene.world.disk().failed_syncs());
+        self.scene.world.disk().heal();
+        if again {
+            self.sim.bounce(NODE);
+        }
+        self.scene.note(format_args!("life {} begins", self.scene.life.get()));
+    }
+
+    /// One life, up to its end.
+    fn live(&mut self, life: &Life) {
+        let begin_ms = self.scene.outside_ms.get();
+        let disk = self.scene.world.disk().clone();
+        let mut fail_at_ms = life.fail_sync_at_ms;
+        for passed_ms in 0..life.ms {
+            for spell in &life.spells {
+                self.trouble(spell, passed_ms);
+            }
+            if fail_at_ms.take_if(|at_ms| *at_ms == passed_ms).is_some() {
+                disk.break_below("/data", Fault::FailNextSync);
+            }
+            if !self.step() {
+                return;
+            }
+        }
+        debug_assert_eq!(self.scene.outside_ms.get(), begin_ms + life.ms);
+    }
+
+    fn trouble(&self, spell: &Spell, passed_ms: u64) {
+        let client = if spell.producers { PRODUCERS } else { CONSUMERS };
+        if passed_ms == spell.from_ms {
+            self.scene.note(format_args!("{:?} between the {NODE} and the {client}", spell.trouble));
+            match spell.trouble {
+                Trouble::Hold => self.sim.hold(NODE, client),
+                Trouble::Partition => self.sim.partition(NODE, client),
+            }
+        } else if passed_ms == spell.from_ms + spell.ms {
+            self.mend(client);
+        }
+    }
+
+    fn mend(&self, client: &str) {
+        self.sim.release(NODE, client);
+        self.sim.repair(NODE, client);
+    }
+
+    /// Ends a life, and all troubles with it.
+    fn end(&mut self, end: End) {
+        self.scene.note(format_args!("{end:?}"));
+        match end {
+            End::Kill => self.sim.crash(NODE),
+            End::Stop => self.stop(),
+            End::Cut => {
+                // Nobody is told that the connections are gone.
+                self.sim.partition(NODE, PRODUCERS);
+                self.sim.partition(NODE, CONSUMERS);
+                self.sim.crash(NODE);
+            }
+        }
+        for client in [PRODUCERS, CONSUMERS] {
+            self.mend(client);
+        }
+        // After an orderly stop too: what was promised to be safe then had better be.
+        if end == End::Cut || (end == End::Stop && self.scene.luck.below(2) == 0) {
+            self.scene.world.disk().crash();
+            self.scene.facts.crash(self.scene.luck.u64());
+            // What has left in order has synced everything.
+            if end == End::Cut || self.scene.sync_failed() {
+                self.scene.ledger.borrow_mut().power_cut();
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.scene.leave.notify_one();
+        let deadline_ms = self.scene.outside_ms.get() + STOP_MS_MAX;
+        while self.sim.is_host_running(NODE) && self.scene.outside_ms.get() < deadline_ms {
+            if !self.step() {
+                return;
+            }
+        }
+        if self.sim.is_host_running(NODE) {
+            self.unavailable("the node does not leave");
+        }
+    }
+
+    /// Steps until something holds; false when it does not within `ms_max`, or when something is wrong.
+    fn step_until(&mut self, ms_max: u64, holds: impl Fn() -> bool) -> bool {
+        for _ in 0..ms_max {
+            if !self.step() {
+                return false;
+            }
+            if holds() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// One millisecond for everybody; false when something is wrong.
+    fn step(&mut self) -> bool {
+        if let Err(error) = self.sim.step() {
+            self.scene.report(Err(Anomaly::Panicked(error.to_string())));
+        }
+        self.scene.outside_ms.set(u64::try_from(self.sim.elapsed().as_millis()).unwrap_or(u64::MAX));
+        if self.scene.sync_failed() && self.scene.failed_at_ms.get().is_none() {
+            self.scene.note(format_args!("a sync has failed"));
+            self.scene.failed_at_ms.set(Some(self.scene.outside_ms.get()));
+        }
+        self.goes_on()
+    }
+
+    fn goes_on(&self) -> bool {
+        self.scene.take_panics();
+        self.scene.anomaly.borrow().is_none()
+    }
+}
+
+/// The node's host: the whole node, until it is told to leave or its host is crashed.
+async fn live(scene: Rc<Scene>) -> turmoil::Result {
+    let (host, config) = (Host::simulated(&scene.world), scene.plan.config.clone());
+    let facts = FactsKind::Memory(scene.facts.clone());
+    scene.note(format_args!("the node starts"));
+    let node = match Node::start_in(host, config, facts, Shards::local()).await {
+        Ok(node) => node,
+        // A sync that failed while it started is a reason not to.
+        Err(_) if scene.sync_failed() => return Ok(()),
+        Err(error) => {
+            scene.report(Err(Anomaly::Unavailable(format!("no start: {error}"))));
+            return Ok(());
+        }
+    };
+    scene.leave.notified().await;
+    // Who is still recovering cannot leave in order, nor can who has lost the disk.
+    let ready = scene.is_checked();
+    let in_order = node.stop().await;
+    scene.note(format_args!("the node has left, in order: {in_order}"));
+    if !in_order && ready && !scene.sync_failed() {
+        scene.report(Err(Anomaly::Unavailable("the node does not leave in order".into())));
+    }
+    Ok(())
+}
+
+impl Scene {
+    fn take_panics(&self) {
+        for text in PANICS.take() {
+            self.report(Err(Anomaly::Panicked(text)));
+        }
+    }
 }
 
 thread_local! {

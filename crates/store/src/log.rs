@@ -92,6 +92,9 @@ pub enum LogError {
     Facts(#[from] FactsError),
 }
 
+/// What was tried when a sync failed.
+pub(crate) const SYNC: &str = "sync";
+
 impl LogError {
     /// Whether it is only that the disk has no room: once there is some, the same may be tried again.
     #[must_use]
@@ -103,6 +106,12 @@ impl LogError {
             Self::Facts(error) => matches!(error, FactsError::Full(_)),
             Self::Damaged { .. } => false,
         }
+    }
+
+    /// Whether it was a sync that failed: nothing in the data directory is to be believed any more.
+    #[must_use]
+    pub fn is_failed_sync(&self) -> bool {
+        matches!(self, Self::Io { what, .. } if *what == SYNC)
     }
 }
 
@@ -331,7 +340,7 @@ impl Log {
         let path = self.dir.path();
         let failed = |error| LogError::Io { what: "create", file: path.clone(), error };
         disk.create_dir_all(&path).map_err(failed)?;
-        write_metadata(&self.store, &path, self.place.id.topic).map_err(failed)?;
+        write_metadata(&self.store, &path, self.place.id.topic)?;
         self.exists = true;
         Ok(())
     }
@@ -435,13 +444,17 @@ fn find_end(segment: &Segment, to: Offset) -> io::Result<u64> {
 }
 
 /// Kafka's `partition.metadata`, safe on the disk when this returns.
-pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicId) -> io::Result<()> {
-    let file = store.disk().open(dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Create)?;
+pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicId) -> Result<(), LogError> {
+    let path = dir.join(layout::PARTITION_METADATA);
+    let failed = |what| {
+        let file = path.clone();
+        move |error| LogError::Io { what, file, error }
+    };
+    let file = store.disk().open(&path, ottla_host::OpenMode::Create).map_err(failed("create"))?;
     let text = format!("version: 0\ntopic_id: {topic}");
-    file.pwrite_all(text.as_bytes(), 0)?;
-    file.set_len(text.len() as u64)?;
-    file.sync_data()?;
-    store.disk().sync_dir(dir)
+    file.pwrite_all(text.as_bytes(), 0).map_err(|error| failed("write")(error.into()))?;
+    file.set_len(text.len() as u64).map_err(failed("write"))?;
+    file.sync_data().and_then(|()| store.disk().sync_dir(dir)).map_err(failed(SYNC))
 }
 
 /// The topic id that a partition's directory belongs to, when it says so.

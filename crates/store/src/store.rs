@@ -7,7 +7,10 @@ use std::{
 };
 
 use ottla_host::{Chance, Disk, LockFile, OpenMode};
-use ottla_rules::ids::{NodeId, PartitionId, TopicId};
+use ottla_rules::{
+    ids::{NodeId, PartitionId, TopicId},
+    planted,
+};
 
 use crate::{
     facts::{self, Facts, FactsError, FactsKind, identity::Identity},
@@ -115,7 +118,7 @@ impl Store {
             Err(error) => return Err(unusable(error)),
         };
         check_format(&disk, &dir)?;
-        let is_suspect = suspect::is_marked(&disk, &dir);
+        let is_suspect = suspect::is_marked(&disk, &dir) && !planted::is(planted::Bug::FailedSyncForgotten);
         if is_suspect {
             log::warn!(dir:% = dir.display(); "a sync failed before: what is not known to be synced is written again");
             for own in ["facts", "journal"] {
@@ -253,7 +256,9 @@ impl Store {
         for name in self.disk().list(dir).map_err(failed)?.into_iter().map(|entry| entry.name) {
             let Some((topic, index)) = layout::read_dir_name(&name) else { continue };
             let Some(id) = crate::log::read_metadata(self, &dir.join(&name)) else { continue };
-            if is_known(topic, PartitionId { topic: id, index }) {
+            if is_known(topic, PartitionId { topic: id, index })
+                || planted::is(planted::Bug::DeletedTopicRead)
+            {
                 continue;
             }
             let place = Arc::new(Dir::new(self.inner.files.clone(), dir.join(&name)));

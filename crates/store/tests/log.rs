@@ -409,6 +409,38 @@ fn a_truncation_in_the_journal_replaces_what_came_before_it() {
     assert_eq!(read_all(&world.log, Offset(30), 10_000), expected);
 }
 
+/// Found by the simulation: a power cut took the segment's new name, the start that was moved into it was safe.
+#[test]
+fn a_log_without_files_begins_with_the_journaled_batch_that_holds_its_start() {
+    let all = batches(0, 4, 40);
+    let mut journal: Vec<_> = all.iter().map(append_of).collect();
+    journal.push(journaled(EntryKind::MoveStart { to: Offset(3) }));
+
+    let (world, recovered) = World::new().restart_with(journal).unwrap();
+
+    assert_eq!((recovered.log_start, recovered.end), (Offset(3), Offset(8)));
+    assert_eq!(read_all(&world.log, Offset(3), 10_000), bytes_of(&all[1..]));
+}
+
+/// Found by the simulation: whoever wrote the deleted records was told for ever that the next ones are out of order.
+#[test]
+fn deleted_records_in_the_journal_still_say_where_their_producer_was() {
+    let written = |base: i64, sequence: i32| {
+        let builder = BatchBuilder::new().producer(9, 0, sequence).value("v", 77);
+        builder.stamped(Offset(base), LeaderEpoch(0))
+    };
+    let mut journal: Vec<_> = (0..3).map(|at| append_of(&written(i64::from(at), at))).collect();
+    journal.push(journaled(EntryKind::MoveStart { to: Offset(3) }));
+
+    let (_, recovered) = World::new().restart_with(journal).unwrap();
+
+    assert_eq!((recovered.log_start, recovered.end), (Offset(3), Offset(3)));
+    let known: Vec<_> =
+        recovered.producers.snapshot().iter().map(|entry| (entry.id.0, entry.next_sequence.0)).collect();
+    assert_eq!(known, [(9, 3)]);
+    assert!(recovered.producers_from_journal, "whoever lets the journal forget must keep them");
+}
+
 #[test]
 fn files_of_an_earlier_topic_of_the_same_name_are_not_read() {
     let World { dir, facts, store, log } = World::with(&batches(0, 10, 40));

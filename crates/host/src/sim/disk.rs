@@ -46,6 +46,7 @@ struct State {
     free_bytes: u64,
     /// Counts crashes: what was opened before one is useless after it.
     life: u64,
+    failed_syncs: u64,
 }
 
 impl SimDisk {
@@ -57,6 +58,7 @@ impl SimDisk {
             sync_delay_ms: 1..20,
             free_bytes: FREE_BYTES,
             life: 0,
+            failed_syncs: 0,
         };
         Self { state: Arc::new(Mutex::new(state)), chance: SimChance::new(seed), clock }
     }
@@ -86,6 +88,12 @@ impl SimDisk {
     /// Ends all faults.
     pub fn heal(&self) {
         self.lock_state().faults.clear();
+    }
+
+    /// How many syncs have failed so far.
+    #[must_use]
+    pub fn failed_syncs(&self) -> u64 {
+        self.lock_state().failed_syncs
     }
 
     /// Sets how long a sync takes, in milliseconds of simulated time; 1 to 19 unless told otherwise.
@@ -193,6 +201,7 @@ impl State {
         };
         let Some(index) = self.faults.iter().position(hit) else { return Ok(()) };
         self.faults.remove(index);
+        self.failed_syncs += 1;
         Err(input_output())
     }
 

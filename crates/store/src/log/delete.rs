@@ -114,12 +114,12 @@ pub(crate) fn forget(facts: &Facts, partition: PartitionId) -> Result<(), LogErr
 pub(crate) fn rename_away(store: &Store, dir: &Arc<Dir>, name: &str) -> Result<PathBuf, LogError> {
     let mut path = crate::files::lock(&dir.path);
     let to = store.path().join(layout::deleted_dir(name, &store.unique()));
-    let failed = |file: &PathBuf| {
+    let failed = |what, file: &PathBuf| {
         let file = file.clone();
-        move |error| LogError::Io { what: "rename", file, error }
+        move |error| LogError::Io { what, file, error }
     };
-    store.disk().rename(&*path, &to).map_err(failed(&path))?;
-    store.disk().sync_dir(store.path()).map_err(failed(&to))?;
+    store.disk().rename(&*path, &to).map_err(failed("rename", &path))?;
+    store.disk().sync_dir(store.path()).map_err(failed(super::SYNC, &to))?;
     path.clone_from(&to);
     Ok(to)
 }

@@ -21,7 +21,7 @@ use ottla_rules::{
 };
 
 use super::{
-    Log, LogError, Place,
+    Log, LogError, Place, SYNC,
     config::LogConfig,
     failed,
     index::{self, Entry, OffsetEntry, TimeEntry},
@@ -60,6 +60,8 @@ pub struct Recovered {
     pub scanned_bytes: u64,
     /// Records that came from the journal.
     pub replayed: u64,
+    /// Of some producers only the journal knew, because their records are deleted: keep them before it forgets.
+    pub producers_from_journal: bool,
 }
 
 /// Bytes that a crash left and that are not a batch, or do not follow.
@@ -84,6 +86,7 @@ pub(crate) struct Recovery {
     cut: Option<Cut>,
     scanned_bytes: u64,
     pub(crate) replayed: u64,
+    pub(crate) producers_from_journal: bool,
 }
 
 impl Log {
@@ -99,10 +102,12 @@ impl Log {
         journal: Vec<impl Into<Replay>>,
     ) -> Result<(Self, Recovered), LogError> {
         let mut recovery = Recovery::begin(store, place, config)?;
+        let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let bases = recovery.log.list_segments()?;
+        recovery.play_dead(&journal);
         recovery.read_segments(&bases)?;
         recovery.settle()?;
-        recovery.replay(journal.into_iter().map(Into::into).collect())?;
+        recovery.replay(journal)?;
         recovery.finish()
     }
 
@@ -117,7 +122,9 @@ impl Log {
             let file = path.clone();
             move |error| LogError::Io { what, file, error }
         };
-        if super::read_metadata(&store, &path).is_some_and(|topic| topic != self.place.id.topic) {
+        if super::read_metadata(&store, &path).is_some_and(|topic| topic != self.place.id.topic)
+            && !planted::is(planted::Bug::DeletedTopicRead)
+        {
             // An earlier topic of the same name was deleted, and its files were not yet.
             let away = super::delete::rename_away(&store, &self.dir, &self.place.dir_name())?;
             store.disk().remove_dir_all(&away).map_err(failed("remove"))?;
@@ -141,7 +148,7 @@ impl Log {
             // A process that was killed may have left names that no sync has covered yet.
             self.dir_dirty = bases.last() >= Some(&self.recovery_point);
             if super::read_metadata(&store, &path).is_none() {
-                super::write_metadata(&store, &path, self.place.id.topic).map_err(failed("write"))?;
+                super::write_metadata(&store, &path, self.place.id.topic)?;
             }
         }
         Ok(bases)
@@ -176,6 +183,7 @@ impl Recovery {
             cut: None,
             scanned_bytes: 0,
             replayed: 0,
+            producers_from_journal: false,
         })
     }
 
@@ -251,7 +259,7 @@ impl Recovery {
             self.cut_or_refuse(&files, scan.position(), end, why)?;
             log.set_len(scan.position()).map_err(failed("cut", &files, Part::Log))?;
             // Synced at once: else the rest could come back behind new batches of the same length.
-            log.sync_data().map_err(failed("sync", &files, Part::Log))?;
+            log.sync_data().map_err(failed(SYNC, &files, Part::Log))?;
         }
         active.segment.dirty = end > self.log.recovery_point || self.cut.is_some();
         if active.segment.dirty && self.log.store.is_suspect() {
@@ -381,7 +389,7 @@ impl Recovery {
         if self.cut.is_some() {
             let path = log.dir.path();
             let synced = log.store.disk().sync_dir(&path);
-            synced.map_err(|error| LogError::Io { what: "sync", file: path, error })?;
+            synced.map_err(|error| LogError::Io { what: SYNC, file: path, error })?;
         }
         Ok(())
     }
@@ -398,6 +406,7 @@ impl Recovery {
             cut: self.cut,
             scanned_bytes: self.scanned_bytes,
             replayed: self.replayed,
+            producers_from_journal: self.producers_from_journal,
         };
         Ok((self.log, recovered))
     }

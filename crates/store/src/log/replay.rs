@@ -46,9 +46,25 @@ impl From<JournalEntry> for Replay {
 }
 
 impl Recovery {
-    /// Applies the entries. Batches that a later entry truncates are not looked at: the segment may hold what was
-    /// appended in their place.
-    pub(crate) fn replay(&mut self, journal: Vec<Replay>) -> Result<(), LogError> {
+    /// Plays to the producers what lies below the log's start: nobody reads it again, but whoever wrote it may send it once
+    /// more, or go on behind it. Before the segments are read: they hold what came later.
+    pub(crate) fn play_dead(&mut self, journal: &[Replay]) {
+        let (start, kept_below) = self.fates(journal);
+        for (entry, kept_below) in journal.iter().zip(kept_below) {
+            let Replay::Append { bytes } = entry else { continue };
+            // What is no batch is found again, and refused, by the replay.
+            for (_, header) in Walk::over(bytes).filter_map(Result::ok) {
+                if header.end() <= start && header.base_offset < kept_below {
+                    self.producers_from_journal |= header.has_producer();
+                    self.play(&header);
+                }
+            }
+        }
+    }
+
+    /// Where the log begins once all entries are applied, and for each entry the offset below which later entries leave its
+    /// batches in place.
+    fn fates(&self, journal: &[Replay]) -> (Offset, Vec<Offset>) {
         let mut kept_below = vec![Offset(i64::MAX); journal.len()];
         let mut start = self.log.start;
         for at in (0..journal.len()).rev() {
@@ -62,6 +78,13 @@ impl Recovery {
                 start = start.max(*to);
             }
         }
+        (start, kept_below)
+    }
+
+    /// Applies the entries. Batches that a later entry truncates are not looked at: the segment may hold what was
+    /// appended in their place.
+    pub(crate) fn replay(&mut self, journal: Vec<Replay>) -> Result<(), LogError> {
+        let (start, kept_below) = self.fates(&journal);
         for (entry, kept_below) in journal.into_iter().zip(kept_below) {
             match entry {
                 Replay::Append { bytes } => self.replay_batches(&bytes, start, kept_below)?,
@@ -84,6 +107,10 @@ impl Recovery {
             let whole = bytes.slice(position..position + header.size());
             if header.end() <= start || header.base_offset >= kept_below {
                 continue;
+            }
+            if header.base_offset < self.log.end && self.log.all().next().is_none() {
+                // The start lies within this batch, and the file that held it is gone.
+                self.begin_at(header.base_offset)?;
             }
             if header.base_offset < self.log.end {
                 self.compare(&header, &whole)?;

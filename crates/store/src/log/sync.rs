@@ -10,7 +10,7 @@ use ottla_rules::{
     producers::ProducerEntry,
 };
 
-use super::{Log, LogError, failed};
+use super::{Log, LogError, SYNC, failed};
 use crate::{
     facts::{self, Facts, checkpoint::Checkpoint},
     files::{Dir, SegmentFiles},
@@ -81,13 +81,13 @@ impl SyncPoint {
         for files in &self.files {
             for part in Part::ALL {
                 let file = files.open(part).map_err(failed("open", files, part))?;
-                file.sync_data().map_err(failed("sync", files, part))?;
+                file.sync_data().map_err(failed(SYNC, files, part))?;
             }
         }
         if let Some(dir) = &self.dir {
             let path = dir.path();
             let synced = dir.files.disk.sync_dir(&path);
-            synced.map_err(|error| LogError::Io { what: "sync", file: path, error })?;
+            synced.map_err(|error| LogError::Io { what: SYNC, file: path, error })?;
         }
         Ok(())
     }
