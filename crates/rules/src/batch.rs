@@ -20,6 +20,7 @@ pub mod build;
 mod check;
 mod codec;
 mod pack;
+pub mod marker;
 pub mod records;
 mod skim;
 mod varint;

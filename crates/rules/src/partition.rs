@@ -19,6 +19,7 @@ pub mod epochs;
 pub mod leader;
 mod parked;
 mod read;
+pub mod transactions;
 mod watchers;
 
 /// What a producer waits for (`acks`).
