@@ -9,16 +9,22 @@
 //!
 //! This file has what a leader is asked and what it answers; [`leader::Leader`] decides.
 
+use std::sync::Arc;
+
+use self::transactions::Aborted;
 use crate::{
     batch::Stamped,
-    ids::{LeaderEpoch, Offset, ProducerEpoch, Sequence},
+    ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence},
     producers::SequenceError,
+    transaction::TransactionError,
 };
 
 pub mod epochs;
+mod held;
 pub mod leader;
 mod parked;
 mod read;
+mod transactional;
 pub mod transactions;
 mod watchers;
 
@@ -65,6 +71,22 @@ pub enum Effect<R, B> {
         /// Its bell.
         bell: B,
     },
+    /// A marker aborted this: into the index of aborted transactions, before the marker's batch is readable.
+    RememberAborted {
+        /// What was aborted.
+        aborted: Aborted,
+    },
+    /// Ask the transaction's coordinator whether this partition is part of it, or have it join. Reported by `joined`.
+    Join {
+        /// Told again in the report.
+        ask: u64,
+        /// The transaction.
+        transaction: Joining,
+        /// Who writes it.
+        producer: ProducerId,
+        /// Under which epoch.
+        epoch: ProducerEpoch,
+    },
     /// The log begins here from now on: into the journal and the facts, before the next append is hardened.
     MoveStart {
         /// The new log start.
@@ -77,6 +99,16 @@ pub enum Effect<R, B> {
         /// Its first offset.
         start: Offset,
     },
+}
+
+/// How a transactional batch comes: its transaction, and how the partition gets to be part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joining {
+    /// The transactional id.
+    pub id: Arc<str>,
+    /// The first write makes the partition part of the transaction (KIP-890 part 2, Produce from version 12); before, the
+    /// client said so to the coordinator, and it is only verified (part 1).
+    pub implicit: bool,
 }
 
 /// A batch is in the log.
@@ -133,9 +165,20 @@ pub enum AppendError {
     /// `limits.parked_max` appends of this partition wait already; nothing was appended (REQUEST_TIMED_OUT: the producer tries again).
     #[error("too many appends of this partition wait for the disk")]
     TooManyParked,
-    /// Transactions are not served yet (UNSUPPORTED_FOR_MESSAGE_FORMAT; the producer's `InitProducerId` says so first).
-    #[error("transactional batches are not supported yet")]
-    TransactionsUnsupported,
+    /// The batch does not fit the producer's transaction (INVALID_TXN_STATE).
+    #[error("{0}")]
+    InvalidTransaction(&'static str),
+    /// The coordinator does not let the partition into the transaction.
+    #[error("{0}")]
+    NotJoined(TransactionError),
+    /// A marker of a coordinator whose reign is over (TRANSACTION_COORDINATOR_FENCED).
+    #[error("the coordinator's epoch {got} is fenced by {by}")]
+    CoordinatorFenced {
+        /// The reign that has written a marker.
+        by: i32,
+        /// The reign of this one.
+        got: i32,
+    },
 }
 
 impl From<SequenceError> for AppendError {

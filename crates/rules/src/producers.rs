@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    batch::Header,
+    batch::{Header, marker::Marker},
     ids::{Offset, ProducerEpoch, ProducerId, Sequence},
+    partition::transactions::{Aborted, Transactions},
     planted::{self, Bug},
     time::Now,
 };
@@ -74,6 +75,10 @@ pub struct ProducerEntry {
     pub next_sequence: Sequence,
     /// Its last batches, oldest first; at most [`WINDOW`].
     pub batches: Vec<RememberedBatch>,
+    /// The reign of the transaction coordinator that ended its last transaction; -1 before the first.
+    pub coordinator_epoch: i32,
+    /// Where the transaction begins that it has open.
+    pub open_since: Option<Offset>,
 }
 
 /// The producers of one partition.
@@ -91,6 +96,7 @@ pub struct Producers {
     by_id: BTreeMap<ProducerId, Producer>,
     /// Who wrote when, in the order of writing: the first is forgotten first.
     by_age: BTreeMap<u64, ProducerId>,
+    transactions: Transactions,
     writes: u64,
     max: usize,
 }
@@ -103,6 +109,7 @@ struct Producer {
     last_write_ms: i64,
     /// Its place in `by_age`.
     age: u64,
+    coordinator_epoch: i32,
     window: [RememberedBatch; WINDOW],
     n_window: u8,
 }
@@ -112,7 +119,13 @@ impl Producers {
     /// written for longest is forgotten: its next batch is taken with any sequence.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { by_id: BTreeMap::new(), by_age: BTreeMap::new(), writes: 0, max: max.max(1) }
+        Self {
+            by_id: BTreeMap::new(),
+            by_age: BTreeMap::new(),
+            transactions: Transactions::new(),
+            writes: 0,
+            max: max.max(1),
+        }
     }
 
     /// Judges a batch before it is appended. Batches without a producer, and control batches, are always new.
@@ -140,6 +153,12 @@ impl Producers {
         Ok(Verdict::New)
     }
 
+    /// Whether this very batch is in the log already.
+    #[must_use]
+    pub fn is_duplicate(&self, header: &Header) -> bool {
+        matches!(self.check(header), Ok(Verdict::Duplicate { .. }))
+    }
+
     /// Remembers a batch that has been given its place (`base`, and `timestamp`: [`crate::batch::Stamped::max_timestamp`]).
     pub fn update(&mut self, header: &Header, base: Offset, timestamp: i64, now: Now) {
         if !header.has_producer() {
@@ -157,6 +176,35 @@ impl Producers {
             let (base_sequence, last_offset_delta) = (header.base_sequence, header.last_offset_delta);
             producer.remember(RememberedBatch { base, base_sequence, last_offset_delta, timestamp });
         }
+        if header.attributes.is_transactional() && !header.attributes.is_control() {
+            self.transactions.wrote(header.producer_id, base);
+        }
+    }
+
+    /// Remembers a marker that has been given its place, after [`Producers::update`] has its header. What it aborted, if it
+    /// aborted something.
+    pub fn marked(&mut self, producer: ProducerId, base: Offset, marker: Marker) -> Option<Aborted> {
+        if let Some(producer) = self.by_id.get_mut(&producer) {
+            producer.coordinator_epoch = producer.coordinator_epoch.max(marker.coordinator_epoch);
+        }
+        self.transactions.ended(producer, base, marker.commit)
+    }
+
+    /// The epoch of a producer, and the reign of the coordinator that wrote its last marker.
+    #[must_use]
+    pub fn epochs_of(&self, producer: ProducerId) -> Option<(ProducerEpoch, i32)> {
+        self.by_id.get(&producer).map(|producer| (producer.epoch, producer.coordinator_epoch))
+    }
+
+    /// The transactions.
+    #[must_use]
+    pub fn transactions(&self) -> &Transactions {
+        &self.transactions
+    }
+
+    /// The high watermark has moved: transactions that ended below it are stable.
+    pub fn settle(&mut self, high_watermark: Offset) {
+        self.transactions.settle(high_watermark);
     }
 
     /// Remembers a stored batch during recovery, without judging it. `now.wall_ms` counts as the time of its write. A batch
@@ -175,6 +223,7 @@ impl Producers {
     /// Reaches back over at most [`WINDOW`] batches of each producer, as many as a client has in flight. After a deeper cut
     /// the state has to be made anew from the log, or the producer is told to begin a new epoch (out of order).
     pub fn rollback(&mut self, to: Offset) {
+        self.transactions.rollback(to);
         for producer in self.by_id.values_mut() {
             let kept = producer.window().iter().take_while(|batch| batch.base < to).count();
             if let Some(first) = producer.window().get(kept) {
@@ -184,12 +233,14 @@ impl Producers {
         }
     }
 
-    /// Forgets producers that have not written for `ms` milliseconds (`producer.id.expiration.ms`).
+    /// Forgets producers that have not written for `ms` milliseconds (`producer.id.expiration.ms`), but never one with an
+    /// open transaction.
     pub fn expire(&mut self, now: Now, ms: u64) {
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-        let by_age = &mut self.by_age;
-        self.by_id.retain(|_, producer| {
-            let stays = now.wall_ms.saturating_sub(producer.last_write_ms) < ms;
+        let (by_age, transactions) = (&mut self.by_age, &self.transactions);
+        self.by_id.retain(|id, producer| {
+            let is_young = now.wall_ms.saturating_sub(producer.last_write_ms) < ms;
+            let stays = is_young || transactions.open_since(*id).is_some();
             if !stays {
                 by_age.remove(&producer.age);
             }
@@ -208,6 +259,8 @@ impl Producers {
                 last_write_ms: producer.last_write_ms,
                 next_sequence: producer.next_sequence,
                 batches: producer.window().to_vec(),
+                coordinator_epoch: producer.coordinator_epoch,
+                open_since: self.transactions.open_since(*id),
             })
         };
         self.by_age.values().filter_map(entry).collect()
@@ -222,8 +275,12 @@ impl Producers {
             let producer = producers.touch_id(entry.id, entry.epoch, now);
             producer.next_sequence = entry.next_sequence;
             producer.n_window = 0;
+            producer.coordinator_epoch = entry.coordinator_epoch;
             for batch in entry.batches {
                 producer.remember(batch);
+            }
+            if let Some(first) = entry.open_since {
+                producers.transactions.wrote(entry.id, first);
             }
         }
         producers
@@ -245,14 +302,22 @@ impl Producers {
         self.touch_id(header.producer_id, header.producer_epoch, now)
     }
 
+    /// Who has not written for longest, and has no transaction open. When all have, there is room for one more: a producer
+    /// that is forgotten in the middle of its transaction could not be fenced.
+    fn first_to_forget(&self) -> Option<(u64, ProducerId)> {
+        let mut oldest = self.by_age.iter().map(|(age, id)| (*age, *id));
+        oldest.find(|(_, id)| self.transactions.open_since(*id).is_none())
+    }
+
     /// The producer, made the youngest; a new one with this epoch when it is not known.
     fn touch_id(&mut self, id: ProducerId, epoch: ProducerEpoch, now: Now) -> &mut Producer {
         self.writes += 1;
         let age = self.writes;
         if self.by_id.len() >= self.max
             && !self.by_id.contains_key(&id)
-            && let Some((_, oldest)) = self.by_age.pop_first()
+            && let Some((age, oldest)) = self.first_to_forget()
         {
+            self.by_age.remove(&age);
             self.by_id.remove(&oldest);
         }
         let producer = self.by_id.entry(id).or_insert_with(|| Producer::new(epoch, age));
@@ -273,7 +338,15 @@ impl Producer {
             timestamp: -1,
         };
         let window = [nothing; WINDOW];
-        Self { epoch, next_sequence: Sequence(0), last_write_ms: 0, age, window, n_window: 0 }
+        Self {
+            epoch,
+            next_sequence: Sequence(0),
+            last_write_ms: 0,
+            age,
+            coordinator_epoch: -1,
+            window,
+            n_window: 0,
+        }
     }
 
     fn window(&self) -> &[RememberedBatch] {

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     Acks, AppendError, Appended, DeleteError, Effect,
     epochs::EpochHistory,
+    held::AllHeld,
     parked::{Parked, Wait},
     watchers::Watchers,
 };
@@ -64,12 +65,14 @@ pub struct Leader<R, B> {
     sync_first: Option<Offset>,
     /// Page-cache mode: when the oldest batch that nobody has asked to be synced has waited for `flush.ms`.
     flush_at: Option<Deadline>,
-    producers: Producers,
+    pub(super) producers: Producers,
     pub(super) epochs: EpochHistory,
     /// Batches beyond the high watermark: their bytes are still held for the disk.
     unsafe_yet: VecDeque<Unsafe>,
     unsafe_bytes: usize,
     parked: Parked<R>,
+    /// Transactional batches that wait for the word of a coordinator.
+    pub(super) held: AllHeld<R>,
     pub(super) watchers: Watchers<B>,
     expire_at: Option<Deadline>,
 }
@@ -115,6 +118,7 @@ impl<R, B> Leader<R, B> {
             unsafe_yet: VecDeque::new(),
             unsafe_bytes: 0,
             parked: Parked::new(),
+            held: AllHeld::new(),
             watchers: Watchers::new(),
             expire_at: None,
         }
@@ -132,6 +136,24 @@ impl<R, B> Leader<R, B> {
         now: Now,
         out: &mut Vec<Effect<R, B>>,
     ) {
+        let header = batch.header();
+        if header.attributes.is_transactional() && !self.is_known_here(header) {
+            let why = "a batch of a transaction that has not been joined";
+            return out.push(Effect::Answer { to, with: Err(AppendError::InvalidTransaction(why)) });
+        }
+        self.take(batch, acks, now.after(patience_ms), to, now, out);
+    }
+
+    /// Takes a batch whose transaction, if it is part of one, is this partition's too.
+    pub(super) fn take(
+        &mut self,
+        batch: Batch,
+        acks: Acks,
+        deadline: Deadline,
+        to: R,
+        now: Now,
+        out: &mut Vec<Effect<R, B>>,
+    ) {
         let verdict = match self.admit(&batch, acks) {
             Ok(verdict) => verdict,
             Err(error) => return out.push(Effect::Answer { to, with: Err(error) }),
@@ -141,38 +163,55 @@ impl<R, B> Leader<R, B> {
             Verdict::Duplicate { base, timestamp } => (base, timestamp),
             Verdict::New => self.stage(batch, now, out),
         };
-        let deadline = now.after(patience_ms);
         let until = base.plus(n_records);
-        self.parked.push(Wait { until, base, append_time, quiet: acks == Acks::None, deadline, to });
+        let appended = Appended { base, append_time, log_start: self.log_start };
+        self.park(until, appended, acks, deadline, to);
         if until <= self.high_watermark {
             self.settle(out);
         }
     }
 
-    fn admit(&self, batch: &Batch, acks: Acks) -> Result<Verdict, AppendError> {
+    pub(super) fn park(&mut self, until: Offset, told: Appended, acks: Acks, deadline: Deadline, to: R) {
+        let Appended { base, append_time, .. } = told;
+        self.parked.push(Wait { until, base, append_time, quiet: acks == Acks::None, deadline, to });
+    }
+
+    pub(super) fn admit(&self, batch: &Batch, acks: Acks) -> Result<Verdict, AppendError> {
         match self.state {
             State::Leading => (),
             State::Retired => return Err(AppendError::NotHere),
             State::Lost => return Err(AppendError::Storage),
         }
-        if batch.header().attributes.is_transactional() {
-            return Err(AppendError::TransactionsUnsupported);
+        let header = batch.header();
+        if !header.attributes.is_transactional()
+            && self.producers.transactions().open_since(header.producer_id).is_some()
+        {
+            return Err(AppendError::InvalidTransaction(
+                "the producer has a transaction open in this partition",
+            ));
         }
         // A topic cannot ask for more replicas than it has (KIP-966).
         let need = self.config.min_insync_replicas.min(self.replicas);
         if acks == Acks::All && need > self.in_sync {
             return Err(AppendError::NotEnoughReplicas { need, have: self.in_sync });
         }
-        let verdict = self.producers.check(batch.header())?;
-        let waiting = self.parked.len().max(self.unsafe_yet.len());
-        if waiting >= self.limits.parked_max || self.unsafe_bytes >= self.limits.queued_bytes_max {
-            return Err(AppendError::TooManyParked);
-        }
+        let verdict = self.producers.check(header)?;
+        self.admit_held()?;
         Ok(verdict)
     }
 
+    /// Whether there is room for one more batch that waits, for the disk or for a coordinator.
+    pub(super) fn admit_held(&self) -> Result<(), AppendError> {
+        let waiting = self.parked.len().max(self.unsafe_yet.len()) + self.held.len();
+        let bytes = self.unsafe_bytes + self.held.bytes();
+        if waiting >= self.limits.parked_max || bytes >= self.limits.queued_bytes_max {
+            return Err(AppendError::TooManyParked);
+        }
+        Ok(())
+    }
+
     /// Gives a batch its place; what its producer is told of it.
-    fn stage(&mut self, batch: Batch, now: Now, out: &mut Vec<Effect<R, B>>) -> (Offset, i64) {
+    pub(super) fn stage(&mut self, batch: Batch, now: Now, out: &mut Vec<Effect<R, B>>) -> (Offset, i64) {
         if self.epochs.latest() != Some(self.epoch) && self.epochs.remember(self.epoch, self.end) {
             out.push(Effect::RememberEpoch { epoch: self.epoch, start: self.end });
         }
@@ -314,6 +353,7 @@ impl<R, B> Leader<R, B> {
             let with = if wait.quiet { Ok(self.appended(&wait)) } else { Err(AppendError::TimedOut) };
             out.push(Effect::Answer { to: wait.to, with });
         }
+        self.tick_held(now, out);
         out.extend(self.watchers.take_due(now).into_iter().map(|bell| Effect::Ring { bell }));
         if self.state == State::Leading && self.flush_at.is_some_and(|at| at.is_due(now)) {
             self.sync_written(out);
@@ -328,7 +368,7 @@ impl<R, B> Leader<R, B> {
     /// When to tick at the latest; none when nothing waits.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        [self.parked.next_deadline(), self.watchers.next_deadline(), self.flush_at]
+        [self.parked.next_deadline(), self.held.next_deadline(), self.watchers.next_deadline(), self.flush_at]
             .into_iter()
             .flatten()
             .min()
@@ -458,9 +498,9 @@ impl<R, B> Leader<R, B> {
             let with = Ok(self.appended(&wait));
             out.push(Effect::Answer { to: wait.to, with });
         }
-        out.extend(
-            self.watchers.take_ready(self.high_watermark).into_iter().map(|bell| Effect::Ring { bell }),
-        );
+        self.producers.settle(self.high_watermark);
+        let ready = self.watchers.take_ready(self.high_watermark, self.stable());
+        out.extend(ready.into_iter().map(|bell| Effect::Ring { bell }));
     }
 
     fn appended(&self, wait: &Wait<R>) -> Appended {
@@ -470,6 +510,7 @@ impl<R, B> Leader<R, B> {
     fn leave(&mut self, state: State, error: &AppendError, out: &mut Vec<Effect<R, B>>) {
         self.state = state;
         self.flush_at = None;
+        self.refuse_held(error, out);
         for wait in self.parked.take_beyond(Offset(i64::MIN)) {
             out.push(Effect::Answer { to: wait.to, with: Err(error.clone()) });
         }

@@ -402,7 +402,7 @@ fn take_readers(
     let expected = match step {
         Step::Watch { from, ms } => {
             let (from, until) = (naive.high_watermark + from, now.after(ms));
-            prop_assert_eq!(leader.watch(token, Offset(from), until, now, out), Ok(()));
+            prop_assert_eq!(leader.watch(token, Offset(from), false, until, now, out), Ok(()));
             naive.watch(from, until.0, token)
         }
         Step::Delete { upto } => {

@@ -253,7 +253,7 @@ fn a_failed_write_gives_offsets_and_sequences_back() {
 fn a_failed_sync_refuses_everyone_from_then_on() {
     let (mut leader, mut out) = (leader(), vec![]);
     leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
-    leader.watch("doorbell", Offset(0), Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("doorbell", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
     leader.written(Offset(1), at(0), &mut out);
     out.clear();
 
@@ -301,7 +301,12 @@ fn some_appends_are_refused_before_anything_happens() {
         assert_eq!(leader.end(), Offset::ZERO);
     };
     let in_transaction = builder(1).producer(1, 0, 0).transactional().parsed();
-    check(durable(), in_transaction, Acks::All, AppendError::TransactionsUnsupported);
+    check(
+        durable(),
+        in_transaction,
+        Acks::All,
+        AppendError::InvalidTransaction("a batch of a transaction that has not been joined"),
+    );
 }
 
 #[test]
@@ -352,8 +357,8 @@ fn with_log_append_time_every_record_gets_the_leaders_time() {
 #[test]
 fn producers_are_answered_before_bells_ring() {
     let (mut leader, mut out) = (leader(), vec![]);
-    leader.watch("doorbell", Offset(0), Deadline(500), at(0), &mut out).unwrap();
-    leader.watch("later", Offset(1), Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("doorbell", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("later", Offset(1), false, Deadline(500), at(0), &mut out).unwrap();
     leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
     leader.written(Offset(1), at(1), &mut out);
     out.clear();
@@ -367,12 +372,12 @@ fn producers_are_answered_before_bells_ring() {
 fn a_bell_rings_once() {
     let (mut leader, mut out) = (leader(), vec![]);
     settle(&mut leader, 1);
-    leader.watch("something there", Offset(0), Deadline(500), at(0), &mut out).unwrap();
-    leader.watch("no time", Offset(1), Deadline(0), at(0), &mut out).unwrap();
+    leader.watch("something there", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("no time", Offset(1), false, Deadline(0), at(0), &mut out).unwrap();
     assert_eq!(out, [ring("something there"), ring("no time")]);
     out.clear();
 
-    leader.watch("patient", Offset(1), Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("patient", Offset(1), false, Deadline(500), at(0), &mut out).unwrap();
     assert_eq!((out.clone(), leader.next_deadline()), (vec![], Some(Deadline(500))));
     leader.tick(at(500), &mut out);
     leader.tick(at(501), &mut out);
@@ -384,8 +389,8 @@ fn a_bell_rings_once() {
 fn watchers_are_bounded() {
     let (mut leader, mut out) =
         (leader_with(durable(), Limits { watchers_max: 1, ..Limits::default() }), vec![]);
-    leader.watch("first", Offset(0), Deadline(500), at(0), &mut out).unwrap();
-    let second = leader.watch("second", Offset(0), Deadline(500), at(0), &mut out);
+    leader.watch("first", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
+    let second = leader.watch("second", Offset(0), false, Deadline(500), at(0), &mut out);
     assert_eq!((second, out), (Err(ReadError::TooManyWaiting), vec![]));
 }
 
@@ -393,7 +398,7 @@ fn watchers_are_bounded() {
 fn a_reign_that_ends_sends_everyone_elsewhere() {
     let (mut leader, mut out) = (leader(), vec![]);
     leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
-    leader.watch("doorbell", Offset(0), Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("doorbell", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
     out.clear();
 
     leader.retire(&mut out);
@@ -404,7 +409,7 @@ fn a_reign_that_ends_sends_everyone_elsewhere() {
     leader.written(Offset(1), at(1), &mut out);
     leader.persisted(Offset(1), at(1), &mut out);
     leader.append(batch(1), Acks::All, 1_000, "bob", at(1), &mut out);
-    leader.watch("late", Offset(0), Deadline(500), at(1), &mut out).unwrap();
+    leader.watch("late", Offset(0), false, Deadline(500), at(1), &mut out).unwrap();
     assert_eq!(out, [refuse("bob", AppendError::NotHere), ring("late")]);
     assert_eq!(leader.plan_read(ask(0)), Err(ReadError::NotHere));
 }

@@ -40,8 +40,8 @@ impl<R, B> Leader<R, B> {
         })
     }
 
-    /// Rings `bell` once: when there is something to read at `from`, at `until`, or when the reign ends. At once when
-    /// that is so already.
+    /// Rings `bell` once: when there is something to read at `from` (for a reader of committed records: something
+    /// stable), at `until`, or when the reign ends. At once when that is so already.
     ///
     /// # Errors
     /// [`ReadError::TooManyWaiting`] at `limits.watchers_max`: the reader is answered with what there is.
@@ -49,18 +49,20 @@ impl<R, B> Leader<R, B> {
         &mut self,
         bell: B,
         from: Offset,
+        committed_only: bool,
         until: Deadline,
         now: Now,
         out: &mut Vec<Effect<R, B>>,
     ) -> Result<(), ReadError> {
-        if self.state != State::Leading || from < self.high_watermark || until.is_due(now) {
+        let bound = if committed_only { self.stable() } else { self.high_watermark };
+        if self.state != State::Leading || from < bound || until.is_due(now) {
             out.push(Effect::Ring { bell });
             return Ok(());
         }
         if self.watchers.len() >= self.limits.watchers_max {
             return Err(ReadError::TooManyWaiting);
         }
-        self.watchers.push(bell, from, until);
+        self.watchers.push(bell, from, committed_only, until);
         Ok(())
     }
 
@@ -77,10 +79,11 @@ impl<R, B> Leader<R, B> {
         Ok(self.end_of(epoch).unwrap_or((LeaderEpoch(-1), Offset(-1))))
     }
 
-    /// The last stable offset. Without transactions everything below the high watermark is stable.
+    /// The last stable offset: below it every transaction has ended, and its end is safe.
     #[must_use]
     pub fn stable(&self) -> Offset {
-        self.high_watermark
+        let first = self.producers.transactions().first_unstable();
+        first.map_or(self.high_watermark, |first| first.min(self.high_watermark))
     }
 
     /// Whether the asker believes in this reign (KIP-320). None, and a negative epoch, ask for no check.

@@ -8,6 +8,8 @@ use crate::{
 #[derive(Debug)]
 struct Watcher<B> {
     from: Offset,
+    /// Sees nothing beyond the last stable offset.
+    committed_only: bool,
     until: Deadline,
     bell: B,
 }
@@ -29,14 +31,14 @@ impl<B> Watchers<B> {
         self.waiting.len()
     }
 
-    pub(crate) fn push(&mut self, bell: B, from: Offset, until: Deadline) {
+    pub(crate) fn push(&mut self, bell: B, from: Offset, committed_only: bool, until: Deadline) {
         self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
-        self.waiting.push(Watcher { from, until, bell });
+        self.waiting.push(Watcher { from, committed_only, until, bell });
     }
 
-    /// The bells of those for whom there is something below `upto`.
-    pub(crate) fn take_ready(&mut self, upto: Offset) -> Vec<B> {
-        self.take(|watcher| watcher.from < upto)
+    /// The bells of those for whom there is something to read.
+    pub(crate) fn take_ready(&mut self, high_watermark: Offset, stable: Offset) -> Vec<B> {
+        self.take(|watcher| watcher.from < if watcher.committed_only { stable } else { high_watermark })
     }
 
     /// The bells of those who have waited long enough.

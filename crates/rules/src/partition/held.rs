@@ -1,0 +1,106 @@
+//! Batches that wait until their transaction's coordinator has spoken, in the order of their sequences.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Acks, Joining};
+use crate::{
+    batch::Batch,
+    ids::ProducerId,
+    time::{Deadline, Now},
+};
+
+/// A batch that is not appended yet.
+#[derive(Debug)]
+pub(super) struct Held<R> {
+    pub(super) batch: Batch,
+    pub(super) acks: Acks,
+    pub(super) deadline: Deadline,
+    pub(super) to: R,
+}
+
+/// The batches of one producer.
+#[derive(Debug)]
+struct Line<R> {
+    ask: u64,
+    transaction: Joining,
+    waiting: VecDeque<Held<R>>,
+}
+
+/// All batches that wait, by producer.
+#[derive(Debug)]
+pub(super) struct AllHeld<R> {
+    lines: BTreeMap<ProducerId, Line<R>>,
+    bytes: usize,
+    asks: u64,
+}
+
+impl<R> AllHeld<R> {
+    pub(super) fn new() -> Self {
+        Self { lines: BTreeMap::new(), bytes: 0, asks: 0 }
+    }
+
+    /// Bytes of batches that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many batches wait.
+    pub(super) fn len(&self) -> usize {
+        self.lines.values().map(|line| line.waiting.len()).sum()
+    }
+
+    /// Whether an earlier batch of this producer waits.
+    pub(super) fn has(&self, producer: ProducerId) -> bool {
+        self.lines.contains_key(&producer)
+    }
+
+    /// Puts a batch behind those of its producer that wait already. The number of the question when it is the first.
+    pub(super) fn push(&mut self, transaction: &Joining, held: Held<R>) -> Option<u64> {
+        self.bytes += held.batch.len();
+        let producer = held.batch.header().producer_id;
+        if let Some(line) = self.lines.get_mut(&producer) {
+            line.waiting.push_back(held);
+            return None;
+        }
+        self.asks += 1;
+        let line = Line { ask: self.asks, transaction: transaction.clone(), waiting: VecDeque::from([held]) };
+        self.lines.insert(producer, line);
+        Some(self.asks)
+    }
+
+    /// The batches that waited for the answer to this question, unless a marker has made an end of them meanwhile.
+    pub(super) fn take_answered(
+        &mut self,
+        producer: ProducerId,
+        ask: u64,
+    ) -> Option<(Joining, VecDeque<Held<R>>)> {
+        self.lines.get(&producer).filter(|line| line.ask == ask)?;
+        let line = self.lines.remove(&producer)?;
+        self.bytes -= line.waiting.iter().map(|held| held.batch.len()).sum::<usize>();
+        Some((line.transaction, line.waiting))
+    }
+
+    /// Everything of one producer, whatever is answered later.
+    pub(super) fn take(&mut self, producer: ProducerId) -> VecDeque<Held<R>> {
+        let ask = self.lines.get(&producer).map_or(0, |line| line.ask);
+        self.take_answered(producer, ask).map(|(_, waiting)| waiting).unwrap_or_default()
+    }
+
+    /// Everything.
+    pub(super) fn take_all(&mut self) -> Vec<Held<R>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.lines).into_values().flat_map(|line| line.waiting).collect()
+    }
+
+    /// Those whose time is over. When the first of a producer goes, all behind it go: they could not be appended without it.
+    pub(super) fn take_due(&mut self, now: Now) -> Vec<Held<R>> {
+        let is_due = |line: &Line<R>| line.waiting.iter().any(|held| held.deadline.is_due(now));
+        let due: Vec<_> =
+            self.lines.iter().filter(|(_, line)| is_due(line)).map(|(producer, _)| *producer).collect();
+        due.into_iter().flat_map(|producer| self.take(producer)).collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        self.lines.values().flat_map(|line| &line.waiting).map(|held| held.deadline).min()
+    }
+}

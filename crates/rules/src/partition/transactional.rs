@@ -1,0 +1,161 @@
+//! What a leader does for transactions: batches wait until the coordinator has let the partition in, markers end them.
+//!
+//! ```text
+//!   transactional batch --open here?--yes--> appended like any other
+//!                             | no
+//!                             '--> held --Join--> coordinator --joined--> appended, in the order of sequences
+//! ```
+//!
+//! A marker makes an end of what is held for its producer: a late word of the coordinator about a transaction that has
+//! ended would else open one that nobody ends (KIP-890's verification guard).
+
+use super::{
+    Acks, AppendError, Appended, Effect, Joining,
+    held::Held,
+    leader::{Leader, State},
+};
+use crate::{
+    batch::{Batch, Header, marker::Marker},
+    ids::{ProducerEpoch, ProducerId},
+    time::Now,
+    transaction::{Protocol, TransactionError},
+};
+
+/// A marker to be written (WriteTxnMarkers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Whose transaction ends.
+    pub producer: ProducerId,
+    /// Under which epoch.
+    pub epoch: ProducerEpoch,
+    /// How, and who says so.
+    pub marker: Marker,
+    /// The rules of the transaction.
+    pub protocol: Protocol,
+}
+
+impl<R, B> Leader<R, B> {
+    /// [`Leader::append`] for a batch of a transaction. Where the transaction is not open in this partition the
+    /// coordinator is asked first, and later batches of the same producer wait behind this one; not longer than `patience_ms`.
+    #[expect(clippy::too_many_arguments, reason = "as `append`, and the transaction")]
+    pub fn append_in(
+        &mut self,
+        transaction: &Joining,
+        batch: Batch,
+        acks: Acks,
+        patience_ms: u64,
+        to: R,
+        now: Now,
+        out: &mut Vec<Effect<R, B>>,
+    ) {
+        let header = batch.header();
+        let (producer, epoch) = (header.producer_id, header.producer_epoch);
+        if !self.held.has(producer) {
+            if !header.attributes.is_transactional() || self.is_known_here(header) {
+                return self.take(batch, acks, now.after(patience_ms), to, now, out);
+            }
+            // Fenced, out of order, too many: refused now, before anyone is asked.
+            if let Err(error) = self.admit(&batch, acks) {
+                return out.push(Effect::Answer { to, with: Err(error) });
+            }
+        } else if let Err(error) = self.admit_held() {
+            return out.push(Effect::Answer { to, with: Err(error) });
+        }
+        let held = Held { batch, acks, deadline: now.after(patience_ms), to };
+        if let Some(ask) = self.held.push(transaction, held) {
+            out.push(Effect::Join { ask, transaction: transaction.clone(), producer, epoch });
+        }
+    }
+
+    /// Whether the coordinator need not be asked: the batch's transaction is open here, or the batch is in the log already.
+    pub(super) fn is_known_here(&self, header: &Header) -> bool {
+        self.producers.transactions().open_since(header.producer_id).is_some()
+            || self.producers.is_duplicate(header)
+    }
+
+    /// What the coordinator says to the question `ask` of [`Effect::Join`]: the batches that waited for it are appended,
+    /// or refused.
+    pub fn joined(
+        &mut self,
+        producer: ProducerId,
+        ask: u64,
+        result: Result<(), TransactionError>,
+        now: Now,
+        out: &mut Vec<Effect<R, B>>,
+    ) {
+        let Some((_, waiting)) = self.held.take_answered(producer, ask) else { return };
+        for Held { batch, acks, deadline, to } in waiting {
+            match &result {
+                Ok(()) => self.take(batch, acks, deadline, to, now, out),
+                Err(error) => {
+                    out.push(Effect::Answer { to, with: Err(AppendError::NotJoined(error.clone())) })
+                }
+            }
+        }
+    }
+
+    /// Writes a marker: the producer's transaction here, if it has one, is over. Answered once the marker is as safe as
+    /// acks=all makes it.
+    pub fn mark(&mut self, mark: Mark, patience_ms: u64, to: R, now: Now, out: &mut Vec<Effect<R, B>>) {
+        if let Err(error) = self.admit_marker(&mark) {
+            return out.push(Effect::Answer { to, with: Err(error) });
+        }
+        for held in self.held.take(mark.producer) {
+            let with = Err(AppendError::InvalidTransaction("the transaction has ended before this batch"));
+            out.push(Effect::Answer { to: held.to, with });
+        }
+        let batch = mark.marker.batch(mark.producer, mark.epoch, now);
+        let (base, append_time) = self.stage(batch, now, out);
+        if let Some(aborted) = self.producers.marked(mark.producer, base, mark.marker) {
+            out.push(Effect::RememberAborted { aborted });
+        }
+        self.park(
+            base.plus(1),
+            Appended { base, append_time, log_start: self.log_start },
+            Acks::All,
+            now.after(patience_ms),
+            to,
+        );
+    }
+
+    /// A coordinator that was replaced is refused, and a marker of an epoch that is over: under version 2 every end raises
+    /// the epoch, so that only a marker that was written before may come again with the same one.
+    fn admit_marker(&self, mark: &Mark) -> Result<(), AppendError> {
+        match self.state {
+            State::Leading => (),
+            State::Retired => return Err(AppendError::NotHere),
+            State::Lost => return Err(AppendError::Storage),
+        }
+        let Some((epoch, coordinator)) = self.producers.epochs_of(mark.producer) else { return Ok(()) };
+        let got = mark.marker.coordinator_epoch;
+        if got < coordinator {
+            return Err(AppendError::CoordinatorFenced { by: coordinator, got });
+        }
+        let is_open = self.producers.transactions().open_since(mark.producer).is_some();
+        let is_new = mark.protocol == Protocol::V1 || mark.epoch > epoch || !is_open;
+        if mark.epoch < epoch || !is_new {
+            return Err(AppendError::Fenced { by: epoch, got: mark.epoch });
+        }
+        Ok(())
+    }
+
+    /// A reign that ends, or loses its disk, appends nothing of what waits.
+    pub(super) fn refuse_held(&mut self, error: &AppendError, out: &mut Vec<Effect<R, B>>) {
+        for held in self.held.take_all() {
+            out.push(Effect::Answer { to: held.to, with: Err(error.clone()) });
+        }
+    }
+
+    /// Patience has ended for batches that wait for the coordinator. Whoever sent one with acks=0 is told, too: it is not
+    /// in the log.
+    pub(super) fn tick_held(&mut self, now: Now, out: &mut Vec<Effect<R, B>>) {
+        for held in self.held.take_due(now) {
+            let with = Err(AppendError::NotJoined(TransactionError::Concurrent));
+            out.push(Effect::Answer { to: held.to, with });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "transactional_tests.rs"]
+mod tests;

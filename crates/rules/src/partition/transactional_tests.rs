@@ -1,0 +1,272 @@
+//! Stories of transactions in one partition. Batches are of one record; offsets count them.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    batch::build::BatchBuilder,
+    ids::{LeaderEpoch, Offset},
+    limits::Limits,
+    partition::{ReadAsk, epochs::EpochHistory, leader::Start, transactions::Aborted},
+    producers::Producers,
+    time::Deadline,
+    topic_config::TopicConfig,
+};
+
+type Alice = Leader<&'static str, &'static str>;
+
+const PRODUCER: ProducerId = ProducerId(9);
+const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_000_000 };
+
+/// A leader, and what it wants done.
+struct Stage {
+    leader: Alice,
+    out: Vec<Effect<&'static str, &'static str>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::with(Producers::new(10), 0)
+    }
+
+    fn with(producers: Producers, end: i64) -> Self {
+        let start = Start {
+            epoch: LeaderEpoch(0),
+            log_start: Offset::ZERO,
+            end: Offset(end),
+            producers,
+            epochs: EpochHistory::new(),
+        };
+        let config = TopicConfig { flush_messages: u64::MAX, flush_ms: u64::MAX, ..TopicConfig::default() };
+        Self { leader: Leader::new(start, Arc::new(config), Arc::new(Limits::default()), 1), out: vec![] }
+    }
+
+    fn send(&mut self, to: &'static str, sequence: i32) {
+        self.send_as(to, 0, sequence);
+    }
+
+    fn send_as(&mut self, to: &'static str, epoch: i16, sequence: i32) {
+        let batch =
+            BatchBuilder::new().transactional().producer(PRODUCER.0, epoch, sequence).value("x", 1).parsed();
+        let transaction = Joining { id: "orders".into(), implicit: true };
+        self.leader.append_in(&transaction, batch, Acks::All, 30_000, to, NOW, &mut self.out);
+    }
+
+    fn joined(&mut self, ask: u64, result: Result<(), TransactionError>) {
+        self.leader.joined(PRODUCER, ask, result, NOW, &mut self.out);
+    }
+
+    fn mark(&mut self, epoch: i16, commit: bool, coordinator_epoch: i32, protocol: Protocol) {
+        let marker = Marker { commit, coordinator_epoch };
+        let mark = Mark { producer: PRODUCER, epoch: ProducerEpoch(epoch), marker, protocol };
+        self.leader.mark(mark, 30_000, "marker", NOW, &mut self.out);
+    }
+
+    /// Everything given out is in the segment.
+    fn settle(&mut self) {
+        let end = self.leader.end();
+        self.leader.written(end, NOW, &mut self.out);
+    }
+
+    /// The answers since the last look: who, and at which offset.
+    fn answers(&mut self) -> Vec<(&'static str, Result<i64, AppendError>)> {
+        let told = self.out.drain(..).filter_map(|effect| match effect {
+            Effect::Answer { to, with } => Some((to, with.map(|appended| appended.base.0))),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    fn asks(&self) -> Vec<u64> {
+        let asks = self.out.iter().filter_map(|effect| match effect {
+            Effect::Join { ask, .. } => Some(*ask),
+            _ => None,
+        });
+        asks.collect()
+    }
+
+    fn stable(&self, committed_only: bool) -> (i64, i64) {
+        let ask = ReadAsk { from: Offset(0), current_epoch: None, last_fetched_epoch: None, committed_only };
+        let bounds = self.leader.plan_read(ask).unwrap();
+        (bounds.stable.0, bounds.upto.0)
+    }
+}
+
+#[test]
+fn batches_wait_for_the_coordinator_in_the_order_of_their_sequences() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.send("second", 1);
+    assert_eq!(stage.asks(), [1], "one question for both");
+    assert_eq!(stage.leader.end(), Offset(0));
+
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("first", Ok(0)), ("second", Ok(1))]);
+    stage.send("third", 2);
+    stage.settle();
+    assert_eq!((stage.asks(), stage.answers()), (vec![], vec![("third", Ok(2))]), "nobody is asked again");
+}
+
+#[test]
+fn what_the_coordinator_refuses_is_not_appended() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.send("second", 1);
+    stage.joined(1, Err(TransactionError::NotInTransaction));
+
+    let refused = || Err(AppendError::NotJoined(TransactionError::NotInTransaction));
+    assert_eq!(stage.answers(), [("first", refused()), ("second", refused())]);
+    assert_eq!(stage.leader.end(), Offset(0));
+    stage.send("again", 0);
+    assert_eq!(stage.asks(), [2]);
+}
+
+#[test]
+fn patience_ends_while_the_coordinator_is_silent() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    assert_eq!(stage.leader.next_deadline(), Some(Deadline(31_000)));
+    stage.leader.tick(Now { mono_ms: 31_000, wall_ms: 0 }, &mut stage.out);
+    assert_eq!(stage.answers(), [("first", Err(AppendError::NotJoined(TransactionError::Concurrent)))]);
+    stage.joined(1, Ok(()));
+    assert_eq!((stage.leader.end(), stage.answers()), (Offset(0), vec![]));
+}
+
+#[test]
+fn readers_of_committed_records_stop_where_a_transaction_is_open() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!((stage.stable(true), stage.stable(false)), ((0, 0), (0, 1)));
+    stage.leader.watch("committed", Offset(0), true, Deadline(9_000), NOW, &mut stage.out).unwrap();
+    stage.out.clear();
+
+    stage.mark(1, true, 3, Protocol::V2);
+    assert!(!stage.out.contains(&Effect::Ring { bell: "committed" }));
+    stage.settle();
+
+    assert!(stage.out.contains(&Effect::Ring { bell: "committed" }));
+    assert_eq!(stage.answers(), [("marker", Ok(1))]);
+    assert_eq!(stage.stable(true), (2, 2));
+}
+
+#[test]
+fn an_abort_is_remembered_for_readers() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.mark(1, false, 3, Protocol::V2);
+
+    let aborted = Aborted { producer: PRODUCER, first: Offset(0), last: Offset(1), stable: Offset(2) };
+    assert!(stage.out.contains(&Effect::RememberAborted { aborted }));
+}
+
+#[test]
+fn a_marker_that_could_not_be_written_leaves_the_transaction_open() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    stage.mark(1, true, 3, Protocol::V2);
+    stage.answers();
+    stage.leader.write_failed(Offset(1), NOW, &mut stage.out);
+
+    assert_eq!(stage.answers(), [("marker", Err(AppendError::Storage))]);
+    assert_eq!(stage.leader.producers().transactions().open_since(PRODUCER), Some(Offset(0)));
+}
+
+#[test]
+fn a_marker_makes_an_end_of_what_waits_and_a_late_word_opens_nothing() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.mark(1, false, 3, Protocol::V2);
+    stage.joined(1, Ok(()));
+    stage.settle();
+
+    let ended = AppendError::InvalidTransaction("the transaction has ended before this batch");
+    assert_eq!(stage.answers(), [("first", Err(ended)), ("marker", Ok(0))]);
+    assert!(stage.leader.producers().transactions().is_empty());
+    stage.send("late", 0);
+    let fenced = AppendError::Fenced { by: ProducerEpoch(1), got: ProducerEpoch(0) };
+    assert_eq!(stage.answers(), [("late", Err(fenced))], "the marker has raised the epoch");
+}
+
+#[test]
+fn old_coordinators_and_old_epochs_write_no_markers() {
+    let mut stage = Stage::new();
+    stage.send_as("first", 5, 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    stage.answers();
+
+    let refused = |epoch, coordinator, protocol, stage: &mut Stage| {
+        stage.mark(epoch, true, coordinator, protocol);
+        stage.answers().pop()
+    };
+    let fenced =
+        |got| Some(("marker", Err(AppendError::Fenced { by: ProducerEpoch(5), got: ProducerEpoch(got) })));
+    assert_eq!(refused(4, 3, Protocol::V1, &mut stage), fenced(4));
+    assert_eq!(refused(5, 3, Protocol::V2, &mut stage), fenced(5), "under version 2 an end raises the epoch");
+    stage.mark(6, true, 3, Protocol::V2);
+    stage.settle();
+    assert_eq!(stage.answers(), [("marker", Ok(1))]);
+    stage.mark(6, true, 3, Protocol::V2);
+    stage.settle();
+    assert_eq!(stage.answers(), [("marker", Ok(2))], "the same one again is taken");
+    let by = AppendError::CoordinatorFenced { by: 3, got: 2 };
+    assert_eq!(refused(7, 2, Protocol::V2, &mut stage), Some(("marker", Err(by))));
+}
+
+#[test]
+fn a_batch_without_its_transaction_is_refused() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    stage.answers();
+
+    let plain = BatchBuilder::new().producer(PRODUCER.0, 0, 1).value("x", 1).parsed();
+    stage.leader.append(plain, Acks::All, 1, "plain", NOW, &mut stage.out);
+    let stranger = BatchBuilder::new().transactional().producer(77, 0, 0).value("x", 1).parsed();
+    stage.leader.append(stranger, Acks::All, 1, "stranger", NOW, &mut stage.out);
+
+    let refused = |why| Err(AppendError::InvalidTransaction(why));
+    assert_eq!(
+        stage.answers(),
+        [
+            ("plain", refused("the producer has a transaction open in this partition")),
+            ("stranger", refused("a batch of a transaction that has not been joined")),
+        ]
+    );
+}
+
+#[test]
+fn an_open_transaction_survives_a_snapshot_and_its_producer_does_not_expire() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    let mut producers = Producers::from_snapshot(stage.leader.producers().snapshot(), 10);
+    producers.expire(Now { mono_ms: 0, wall_ms: i64::MAX }, 1);
+    let mut again = Stage::with(producers, 1);
+
+    assert_eq!(again.stable(true), (0, 0));
+    again.send("second", 1);
+    again.settle();
+    assert_eq!((again.asks(), again.answers()), (vec![], vec![("second", Ok(1))]));
+}
+
+#[test]
+fn a_retry_of_what_is_in_the_log_needs_no_word_of_the_coordinator() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.mark(0, true, 3, Protocol::V1);
+    stage.settle();
+    stage.answers();
+
+    stage.send("retry", 0);
+    assert_eq!((stage.asks(), stage.answers()), (vec![], vec![("retry", Ok(0))]));
+}
