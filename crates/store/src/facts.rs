@@ -11,6 +11,7 @@
 //! | `c/<partition>` | recovery point and log start | [`checkpoint`] |
 //! | `e/<partition><epoch>` | where each leader epoch starts | [`epochs`] |
 //! | `p/<partition>` | snapshot of the idempotent producers | [`producers`] |
+//! | `a/<partition><offset>` | the transaction that the marker there aborted | [`aborted`] |
 //!
 //! Values begin with a version byte; one that cannot be read is reported as [`FactsError::Damaged`], and what it said
 //! is rebuilt where that is possible.
@@ -24,6 +25,7 @@ use crate::{
     facts::{memory::MemoryFacts, seal::Seal, tree::Tree},
 };
 
+pub mod aborted;
 pub mod checkpoint;
 pub mod epochs;
 pub mod identity;
@@ -153,6 +155,23 @@ impl Facts {
                     }
                 }
                 memory.flush();
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows every fact whose key begins with `prefix` and is not below `from`, in the order of the keys, until `visit` says
+    /// no.
+    pub fn visit_from(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), FactsError> {
+        match &*self.kind {
+            Kind::Sled(sled) => sled.0.visit_from(prefix, from, visit),
+            Kind::Memory(memory) => {
+                memory.visit_from(prefix, from, visit);
                 Ok(())
             }
         }

@@ -7,10 +7,12 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use common::place;
 use ottla_host::{Chance, Disk};
 use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, Sequence};
+use ottla_rules::partition::transactions::Aborted;
 use ottla_rules::producers::{ProducerEntry, RememberedBatch};
 use ottla_store::{
     Facts, FactsError, FactsKind, MemoryFacts, OpenError, Store,
     facts::{
+        aborted,
         checkpoint::{self, Checkpoint},
         epochs, producers,
     },
@@ -94,6 +96,14 @@ fn keeps_facts(kind: &FactsKind, dir: &Path) {
             last_offset_delta: 0,
             timestamp: 54,
         }],
+        coordinator_epoch: 3,
+        open_since: Some(Offset(40)),
+    };
+    let aborted_row = |n: i64| Aborted {
+        producer: ProducerId(n % 3),
+        first: Offset(n * 10),
+        last: Offset(n * 10 + 5),
+        stable: Offset(n * 10 + 6),
     };
     let rows = |rows: &[(i32, i64)]| -> Vec<_> {
         rows.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start))).collect()
@@ -106,6 +116,8 @@ fn keeps_facts(kind: &FactsKind, dir: &Path) {
         producers::put(&facts, id, Offset(41), std::slice::from_ref(&producer)).unwrap();
         epochs::replace(&facts, id, &rows(&[(0, 0), (3, 10), (256, 20)])).unwrap();
         epochs::replace(&facts, id, &rows(&[(3, 12), (256, 20)])).unwrap();
+        assert!(aborted::is_empty(&facts, id).unwrap());
+        (0..200).for_each(|n| aborted::put(&facts, id, aborted_row(n)).unwrap());
         facts.put(b"x/1", b"one").unwrap();
         facts.put(b"x/2", b"").unwrap();
         facts.put(b"y", b"other").unwrap();
@@ -116,6 +128,17 @@ fn keeps_facts(kind: &FactsKind, dir: &Path) {
     assert_eq!(checkpoint::get(&facts, id).unwrap(), Some(known));
     assert_eq!(producers::get(&facts, id).unwrap(), Some((Offset(41), vec![producer])));
     assert_eq!(epochs::get(&facts, id).unwrap(), rows(&[(3, 12), (256, 20)]));
+    let within = |from, upto| {
+        let rows = aborted::within(&facts, id, Offset(from), Offset(upto)).unwrap();
+        rows.iter().map(|row| row.last.0 / 10).collect::<Vec<_>>()
+    };
+    assert_eq!(within(106, 127), [11, 12, 13], "up to the row after which none can matter");
+    assert_eq!(within(0, i64::MAX), (0..200).collect::<Vec<_>>());
+    aborted::forget_before(&facts, id, Offset(105)).unwrap();
+    aborted::forget_from(&facts, id, Offset(1915)).unwrap();
+    assert_eq!(within(0, i64::MAX), (10..191).collect::<Vec<_>>());
+    aborted::remove(&facts, id).unwrap();
+    assert!(aborted::is_empty(&facts, id).unwrap());
     let listed = [(b"x/1".to_vec(), b"one".to_vec()), (b"x/2".to_vec(), vec![])];
     assert_eq!(facts.scan_prefix(b"x/").unwrap(), listed);
     facts.remove_prefix(b"x/").unwrap();

@@ -61,6 +61,12 @@ impl MemoryFacts {
             .collect()
     }
 
+    pub(super) fn visit_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let inner = self.lock();
+        let mut facts = inner.seen.range(from.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        while facts.next().is_some_and(|(key, value)| visit(key, value)) {}
+    }
+
     pub(super) fn flush(&self) {
         let mut inner = self.lock();
         for (key, value) in std::mem::take(&mut inner.unflushed) {

@@ -23,6 +23,24 @@ struct StoredProducer {
     last_write_ms: i64,
     next_sequence: i32,
     batches: Vec<StoredBatch>,
+    coordinator_epoch: i32,
+    open_since: Option<i64>,
+}
+
+/// Before there were transactions.
+#[derive(Encode, Decode)]
+struct StoredV1 {
+    end: i64,
+    producers: Vec<StoredProducerV1>,
+}
+
+#[derive(Encode, Decode)]
+struct StoredProducerV1 {
+    id: i64,
+    epoch: i16,
+    last_write_ms: i64,
+    next_sequence: i32,
+    batches: Vec<StoredBatch>,
 }
 
 #[derive(Encode, Decode)]
@@ -34,7 +52,26 @@ struct StoredBatch {
 }
 
 impl Value for Stored {
+    const VERSION: u8 = 2;
+}
+
+impl Value for StoredV1 {
     const VERSION: u8 = 1;
+}
+
+impl From<StoredV1> for Stored {
+    fn from(old: StoredV1) -> Self {
+        let producer = |old: StoredProducerV1| StoredProducer {
+            id: old.id,
+            epoch: old.epoch,
+            last_write_ms: old.last_write_ms,
+            next_sequence: old.next_sequence,
+            batches: old.batches,
+            coordinator_epoch: -1,
+            open_since: None,
+        };
+        Self { end: old.end, producers: old.producers.into_iter().map(producer).collect() }
+    }
 }
 
 /// The producers of `partition` as they were when its log ended at the given offset.
@@ -42,7 +79,14 @@ pub fn get(
     facts: &Facts,
     partition: PartitionId,
 ) -> Result<Option<(Offset, Vec<ProducerEntry>)>, FactsError> {
-    let stored: Option<Stored> = value::get(facts, &key::of_partition(KIND, partition))?;
+    let key = key::of_partition(KIND, partition);
+    let stored = match facts.get(&key)? {
+        None => None,
+        Some(bytes) if bytes.first() == Some(&StoredV1::VERSION) => {
+            Some(value::decode::<StoredV1>(&key, &bytes)?.into())
+        }
+        Some(bytes) => Some(value::decode::<Stored>(&key, &bytes)?),
+    };
     Ok(stored.map(|s| (Offset(s.end), s.producers.into_iter().map(read_producer).collect())))
 }
 
@@ -68,6 +112,8 @@ fn read_producer(stored: StoredProducer) -> ProducerEntry {
         epoch: ProducerEpoch(stored.epoch),
         last_write_ms: stored.last_write_ms,
         next_sequence: Sequence(stored.next_sequence),
+        coordinator_epoch: stored.coordinator_epoch,
+        open_since: stored.open_since.map(Offset),
         batches: stored
             .batches
             .into_iter()
@@ -87,6 +133,8 @@ fn write_producer(entry: &ProducerEntry) -> StoredProducer {
         epoch: entry.epoch.0,
         last_write_ms: entry.last_write_ms,
         next_sequence: entry.next_sequence.0,
+        coordinator_epoch: entry.coordinator_epoch,
+        open_since: entry.open_since.map(|first| first.0),
         batches: entry
             .batches
             .iter()
@@ -97,5 +145,31 @@ fn write_producer(entry: &ProducerEntry) -> StoredProducer {
                 timestamp: batch.timestamp,
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::facts::{FactsKind, memory::MemoryFacts};
+    use ottla_rules::ids::TopicId;
+
+    #[test]
+    fn a_snapshot_from_before_there_were_transactions_is_read() {
+        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), Path::new("unused"), None).unwrap();
+        let partition = PartitionId { topic: TopicId([1; 16]), index: 3 };
+        let batch = StoredBatch { base: 40, base_sequence: 8, last_offset_delta: 0, timestamp: 54 };
+        let producer =
+            StoredProducerV1 { id: 7, epoch: 2, last_write_ms: 55, next_sequence: 9, batches: vec![batch] };
+        let old = StoredV1 { end: 41, producers: vec![producer] };
+        value::put(&facts, &key::of_partition(KIND, partition), &old).unwrap();
+
+        let (end, producers) = get(&facts, partition).unwrap().unwrap();
+
+        assert_eq!((end, producers.len()), (Offset(41), 1));
+        assert_eq!((producers[0].next_sequence, producers[0].open_since), (Sequence(9), None));
+        assert_eq!(producers[0].coordinator_epoch, -1);
     }
 }

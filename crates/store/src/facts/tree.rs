@@ -29,6 +29,9 @@ const CACHE_BYTES: u64 = 4 << 20;
 /// sled's name for the file that everything is in.
 const DB_FILE: &str = "db";
 
+/// Facts that are read at once while they are visited.
+const VISIT_STEP: usize = 64;
+
 /// The facts of one data directory, in sled.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -78,6 +81,27 @@ impl Tree {
                 .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
                 .collect()
         })
+    }
+
+    pub(super) fn visit_from(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), FactsError> {
+        // Collected in steps: a question may be asked twice, a visitor is not to see a fact twice.
+        let mut next = from.to_vec();
+        loop {
+            let pairs =
+                self.ask(|db| db.range(next.clone()..).take(VISIT_STEP).collect::<sled::Result<Vec<_>>>())?;
+            for (key, value) in &pairs {
+                if !key.starts_with(prefix) || !visit(key, value) {
+                    return Ok(());
+                }
+            }
+            let Some((last, _)) = pairs.last().filter(|_| pairs.len() == VISIT_STEP) else { return Ok(()) };
+            next = [last, &[0][..]].concat();
+        }
     }
 
     /// Puts a value, or with none removes the key.

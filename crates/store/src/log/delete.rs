@@ -107,6 +107,7 @@ impl Removal {
 pub(crate) fn forget(facts: &Facts, partition: PartitionId) -> Result<(), LogError> {
     facts::checkpoint::remove(facts, partition)?;
     facts::epochs::remove(facts, partition)?;
+    facts::aborted::remove(facts, partition)?;
     Ok(facts::producers::remove(facts, partition)?)
 }
 
