@@ -119,7 +119,15 @@ macro_rules! every_message {
             describe_log_dirs::DescribeLogDirsResponse, list_config_resources::ListConfigResourcesRequest,
             list_config_resources::ListConfigResourcesResponse,
             describe_topic_partitions::DescribeTopicPartitionsRequest,
-            describe_topic_partitions::DescribeTopicPartitionsResponse
+            describe_topic_partitions::DescribeTopicPartitionsResponse,
+            add_partitions_to_txn::AddPartitionsToTxnRequest, add_partitions_to_txn::AddPartitionsToTxnResponse,
+            add_offsets_to_txn::AddOffsetsToTxnRequest, add_offsets_to_txn::AddOffsetsToTxnResponse,
+            end_txn::EndTxnRequest, end_txn::EndTxnResponse,
+            write_txn_markers::WriteTxnMarkersRequest, write_txn_markers::WriteTxnMarkersResponse,
+            txn_offset_commit::TxnOffsetCommitRequest, txn_offset_commit::TxnOffsetCommitResponse,
+            describe_producers::DescribeProducersRequest, describe_producers::DescribeProducersResponse,
+            describe_transactions::DescribeTransactionsRequest, describe_transactions::DescribeTransactionsResponse,
+            list_transactions::ListTransactionsRequest, list_transactions::ListTransactionsResponse
         }
     };
 }

@@ -11,6 +11,7 @@ use ottla_rules::{
     producers::SequenceError,
     settings::SettingError,
     topic::NameError,
+    transaction::TransactionError,
 };
 
 use super::Code;
@@ -60,7 +61,39 @@ impl From<&AppendError> for Code {
             AppendError::TimedOut | AppendError::TooManyParked => Self::RequestTimedOut,
             AppendError::Storage => Self::KafkaStorageError,
             AppendError::Invalid(_) => Self::InvalidRecord,
-            AppendError::TransactionsUnsupported => Self::UnsupportedForMessageFormat,
+            AppendError::InvalidTransaction(_) => Self::InvalidTxnState,
+            AppendError::CoordinatorFenced { .. } => Self::TransactionCoordinatorFenced,
+            AppendError::NotJoined(error) => match error {
+                // Of a batch: fatal only when a coordinator says so (KIP-588).
+                TransactionError::Fenced => Self::InvalidProducerEpoch,
+                // Old clients do not expect a coordinator's errors from Produce, and try this one again (KIP-890).
+                TransactionError::Concurrent
+                | TransactionError::NotHere
+                | TransactionError::Loading
+                | TransactionError::NotAvailable => Self::NotEnoughReplicas,
+                TransactionError::InvalidRequest(_)
+                | TransactionError::InvalidTimeout { .. }
+                | TransactionError::InvalidMapping
+                | TransactionError::InvalidState { .. }
+                | TransactionError::NotInTransaction => Self::from(error),
+            },
+        }
+    }
+}
+
+impl From<&TransactionError> for Code {
+    fn from(error: &TransactionError) -> Self {
+        match error {
+            TransactionError::InvalidRequest(_) => Self::InvalidRequest,
+            TransactionError::InvalidTimeout { .. } => Self::InvalidTransactionTimeout,
+            TransactionError::InvalidMapping => Self::InvalidProducerIdMapping,
+            TransactionError::Fenced => Self::ProducerFenced,
+            TransactionError::Concurrent => Self::ConcurrentTransactions,
+            TransactionError::InvalidState { .. } => Self::InvalidTxnState,
+            TransactionError::NotInTransaction => Self::TransactionAbortable,
+            TransactionError::NotHere => Self::NotCoordinator,
+            TransactionError::Loading => Self::CoordinatorLoadInProgress,
+            TransactionError::NotAvailable => Self::CoordinatorNotAvailable,
         }
     }
 }
