@@ -17,6 +17,7 @@ mod suspect;
 pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};
 pub use log::{
     Log, LogError, Place,
+    aborted::AbortedLook,
     config::LogConfig,
     delete::{Doomed, Removal},
     lookup::{FoundTime, TimeLookup},

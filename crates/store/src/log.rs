@@ -30,6 +30,7 @@ use crate::{
     store::Store,
 };
 
+pub mod aborted;
 pub(crate) mod chain;
 pub mod config;
 pub mod delete;
@@ -134,6 +135,7 @@ pub struct Log {
     /// A failed write may have left bytes behind the end.
     untrimmed: bool,
     recent: VecDeque<Recent>,
+    pub(crate) aborted: aborted::AbortedRows,
 }
 
 /// A batch of the active segment.
@@ -171,6 +173,7 @@ impl Log {
             dir_dirty: false,
             untrimmed: false,
             recent: VecDeque::new(),
+            aborted: aborted::AbortedRows::default(),
         }
     }
 

@@ -73,6 +73,7 @@ impl Doomed {
     /// Renames the files so that they are known to be dead, after the new start is safe.
     pub fn mark(&self) -> Result<(), LogError> {
         facts::checkpoint::advance(&self.facts, self.partition, self.checkpoint)?;
+        facts::aborted::forget_before(&self.facts, self.partition, self.checkpoint.log_start)?;
         self.facts.flush()?;
         for segment in &self.segments {
             segment.mark_deleted().map_err(failed("rename", segment, Part::Log))?;

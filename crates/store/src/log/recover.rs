@@ -12,7 +12,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use ottla_rules::{
-    batch::{self, Header},
+    batch::{self, Header, marker::Marker},
     ids::Offset,
     partition::epochs::EpochHistory,
     planted,
@@ -164,14 +164,21 @@ impl Recovery {
         let producers = or_rebuild(facts::producers::get(facts, place.id), &place)?.flatten();
         let epochs = or_rebuild(facts::epochs::get(facts, place.id), &place)?;
         let Checkpoint { recovery_point, log_start } = checkpoint.flatten().unwrap_or_default();
+        let aborted =
+            or_rebuild(facts::aborted::within(facts, place.id, Offset::ZERO, Offset(i64::MAX)), &place)?;
         let max = config.producers_max;
-        let (known_upto, producers, epochs) = match (producers, epochs) {
-            (Some((upto, producers)), Some(epochs)) => {
+        let (known_upto, producers, epochs) = match (producers, epochs, &aborted) {
+            (Some((upto, producers)), Some(epochs), Some(_)) => {
                 (upto, Producers::from_snapshot(producers, max), EpochHistory::from_rows(epochs))
             }
             _ => (Offset::ZERO, Producers::new(max), EpochHistory::new()),
         };
+        // What is found in the log from here on is put again; a marker that the crash took is not to be remembered.
+        if aborted.as_ref().is_none_or(|rows| !rows.is_empty()) {
+            facts::aborted::forget_from(facts, place.id, known_upto)?;
+        }
         let mut log = Log::create(store, place, config);
+        log.aborted.saved = aborted.is_some_and(|rows| rows.iter().any(|row| row.last < known_upto));
         log.start = log_start;
         log.recovery_point = recovery_point;
         Ok(Self {
@@ -251,7 +258,9 @@ impl Recovery {
             };
             self.scanned_bytes += found.end() - found.position;
             end = Some(found.header.end());
-            self.count_in(&mut active, &found.header);
+            let marker =
+                marker_of(&found.header, scan.bytes_of(&found).map_err(failed("read", &files, Part::Log))?);
+            self.count_in(&mut active, &found.header, marker)?;
         };
         // Without a batch from the index entry on, the entry itself would not have been accepted.
         let end = end.unwrap_or(files.base);
@@ -315,7 +324,12 @@ impl Recovery {
     }
 
     /// Takes note of a batch that is in the segment.
-    fn count_in(&mut self, active: &mut Active, header: &Header) {
+    fn count_in(
+        &mut self,
+        active: &mut Active,
+        header: &Header,
+        marker: Option<Marker>,
+    ) -> Result<(), LogError> {
         active.add(
             header.end().plus(-1),
             header.size() as u64,
@@ -325,23 +339,30 @@ impl Recovery {
         if active.offsets.is_due() && active.flush_indexes().is_err() {
             log::warn!(partition:% = self.log.place.dir_name(); "index entries not written");
         }
-        self.play(header);
+        self.play(header, marker)
     }
 
-    /// Plays a stored batch to the producers and epochs, unless they know it.
-    pub(crate) fn play(&mut self, header: &Header) {
+    /// Plays a stored batch to the producers and epochs, unless they know it. The marker is what a control batch says.
+    pub(crate) fn play(&mut self, header: &Header, marker: Option<Marker>) -> Result<(), LogError> {
         if header.base_offset < self.known_upto {
-            return;
+            return Ok(());
         }
         if header.has_producer() {
             // As Kafka: the time of the write is not known any more, the batch's is.
             self.producers.replay(header, Now { mono_ms: 0, wall_ms: header.max_timestamp });
+        }
+        if let Some(marker) = marker
+            && let Some(row) = self.producers.marked(header.producer_id, header.base_offset, marker)
+        {
+            facts::aborted::put(self.log.store.facts(), self.log.place.id, row)?;
+            self.log.aborted.saved = true;
         }
         if header.leader_epoch.0 >= 0
             && self.epochs.latest().is_none_or(|latest| latest < header.leader_epoch)
         {
             self.epochs.remember(header.leader_epoch, header.base_offset);
         }
+        Ok(())
     }
 
     /// Notes a cut at `at`, where the log would end at `end`; refuses to cut what was synced.
@@ -398,6 +419,9 @@ impl Recovery {
         let log = &mut self.log;
         self.epochs.cut(log.end);
         self.epochs.move_start(log.start);
+        if log.aborted.saved {
+            facts::aborted::forget_before(log.store.facts(), log.place.id, log.start)?;
+        }
         let recovered = Recovered {
             log_start: log.start,
             end: log.end,
@@ -410,6 +434,15 @@ impl Recovery {
         };
         Ok((self.log, recovered))
     }
+}
+
+/// What a control batch says; none when it is another kind of batch.
+pub(crate) fn marker_of(header: &Header, batch: &[u8]) -> Option<Marker> {
+    if !header.attributes.is_control() {
+        return None;
+    }
+    // Only the broker writes control batches, and its CRC was right: what cannot be read is not ours to judge.
+    Marker::read(batch).ok().flatten()
 }
 
 /// A damaged fact is as good as none; a failing store is not.

@@ -134,8 +134,9 @@ impl Recovery {
                 leader_epoch: header.leader_epoch,
                 bytes: whole,
             };
+            let marker = super::recover::marker_of(&header, &batch.bytes);
             self.log.append(&[batch])?;
-            self.play(&header);
+            self.play(&header, marker)?;
             self.replayed += (header.end().0 - header.base_offset.0).unsigned_abs();
         }
         Ok(())
@@ -176,6 +177,7 @@ impl Recovery {
         self.log.truncate(to)?;
         self.epochs.cut(to);
         self.producers.rollback(to);
+        crate::facts::aborted::forget_from(self.log.store.facts(), self.log.place.id, to)?;
         Ok(())
     }
 

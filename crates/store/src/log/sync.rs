@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
+    partition::transactions::Aborted,
     producers::ProducerEntry,
 };
 
-use super::{Log, LogError, SYNC, failed};
+use super::{Log, LogError, SYNC, aborted, failed};
 use crate::{
     facts::{self, Facts, checkpoint::Checkpoint},
     files::{Dir, SegmentFiles},
@@ -25,6 +26,7 @@ pub struct SyncPoint {
     start: Offset,
     files: Vec<Arc<SegmentFiles>>,
     dir: Option<Arc<Dir>>,
+    aborted: Vec<Aborted>,
 }
 
 impl Log {
@@ -53,12 +55,14 @@ impl Log {
             start: self.start,
             files,
             dir: std::mem::take(&mut self.dir_dirty).then(|| self.dir.clone()),
+            aborted: self.aborted.below(self.end),
         })
     }
 
     /// Takes note that everything below `end` is synced.
     pub fn synced(&mut self, end: Offset) {
         self.recovery_point = self.recovery_point.max(end);
+        self.aborted.saved_below(end);
     }
 
     /// A checkpoint of what is known to be synced, with the start as it is now: for a clean stop, or when only the
@@ -99,6 +103,7 @@ impl SyncPoint {
         producers: &[ProducerEntry],
         epochs: &[(LeaderEpoch, Offset)],
     ) -> Result<(), LogError> {
+        aborted::save(&self.facts, self.partition, &self.aborted)?;
         facts::producers::put(&self.facts, self.partition, self.end, producers)?;
         facts::epochs::replace(&self.facts, self.partition, epochs)?;
         let checkpoint = Checkpoint { recovery_point: self.end, log_start: self.start };

@@ -1,0 +1,178 @@
+//! Transactions of one partition, through stops, crashes and lost facts: who has one open, and what was aborted.
+
+mod common;
+
+use common::{NOTHING, config, open, place};
+use ottla_rules::{
+    batch::{build::BatchBuilder, marker::Marker},
+    ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId},
+    partition::transactions::Aborted,
+    producers::Producers,
+    time::Now,
+};
+use ottla_store::{Log, MemoryFacts, Recovered, Store};
+use tempfile::TempDir;
+
+const ALICE: i64 = 1;
+const BOB: i64 = 2;
+
+/// A log and the producers that its owner knows of.
+struct World {
+    dir: TempDir,
+    facts: MemoryFacts,
+    store: Store,
+    log: Log,
+    producers: Producers,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let facts = MemoryFacts::new();
+        let store = open(dir.path(), &facts);
+        let log = Log::create(&store, place(), config());
+        Self { dir, facts, store, log, producers: Producers::new(100) }
+    }
+
+    /// A record of a transaction.
+    fn write(&mut self, producer: i64, sequence: i32) {
+        let builder = BatchBuilder::new().transactional().producer(producer, 0, sequence).value("x", 1);
+        let base = self.log.end();
+        self.producers.update(builder.parsed().header(), base, 1, Now::default());
+        self.log.append(&[builder.stamped(base, LeaderEpoch(0))]).unwrap();
+    }
+
+    fn end(&mut self, producer: i64, commit: bool) {
+        let marker = Marker { commit, coordinator_epoch: 4 };
+        let batch = marker.batch(ProducerId(producer), ProducerEpoch(0), Now { mono_ms: 0, wall_ms: 2 });
+        let base = self.log.end();
+        self.producers.update(batch.header(), base, 2, Now::default());
+        self.log.append(&[batch.stamp(base, LeaderEpoch(0), None)]).unwrap();
+        if let Some(row) = self.producers.marked(ProducerId(producer), base, marker) {
+            self.log.remember_aborted(row);
+        }
+    }
+
+    /// A sync, and what it allows to forget.
+    fn sync(&mut self) {
+        let Some(point) = self.log.sync_point() else { return };
+        point.sync().unwrap();
+        point.checkpoint(&self.producers.snapshot(), &[(LeaderEpoch(0), Offset(0))]).unwrap();
+        self.store.facts().flush().unwrap();
+        self.log.synced(point.end());
+    }
+
+    /// The process dies and starts again. `power`: and what was not flushed of the facts is gone.
+    fn restart(self, power: bool) -> Self {
+        let Self { dir, facts, store, log, .. } = self;
+        drop((store, log));
+        if power {
+            facts.crash(0);
+        }
+        let store = open(dir.path(), &facts);
+        let (log, Recovered { producers, .. }) = Log::recover(&store, place(), config(), NOTHING).unwrap();
+        Self { dir, facts, store, log, producers }
+    }
+
+    /// First offset and marker of each aborted transaction that a reader of the range has to skip.
+    fn aborted(&self, from: i64, upto: i64) -> Vec<(i64, i64)> {
+        let rows = self.log.aborted().within(Offset(from), Offset(upto)).unwrap();
+        rows.iter().map(|Aborted { first, last, .. }| (first.0, last.0)).collect()
+    }
+
+    fn open(&self) -> Vec<(i64, i64)> {
+        self.producers.transactions().snapshot().map(|(producer, first)| (producer.0, first.0)).collect()
+    }
+}
+
+/// Offsets 0 to 7: alice aborts 0..=3, bob commits 1..=4, alice begins at 5, bob aborts 6..=7.
+fn story(world: &mut World, sync_at: i64) {
+    type Step = fn(&mut World);
+    let steps: [Step; 8] = [
+        |world| world.write(ALICE, 0),
+        |world| world.write(BOB, 0),
+        |world| world.write(ALICE, 1),
+        |world| world.end(ALICE, false),
+        |world| world.end(BOB, true),
+        |world| world.write(ALICE, 2),
+        |world| world.write(BOB, 1),
+        |world| world.end(BOB, false),
+    ];
+    for step in steps {
+        if world.log.end() == Offset(sync_at) {
+            world.sync();
+        }
+        step(world);
+    }
+}
+
+fn check(world: &World, when: &str) {
+    assert_eq!(world.open(), [(ALICE, 5)], "{when}");
+    assert_eq!(world.aborted(0, 8), [(0, 3), (6, 7)], "{when}");
+    assert_eq!(world.aborted(4, 8), [(6, 7)], "{when}");
+    assert_eq!(world.aborted(0, 6), [(0, 3)], "{when}");
+    assert_eq!(world.aborted(4, 6), [], "{when}");
+    let coordinator = world.producers.epochs_of(ProducerId(BOB)).map(|(_, coordinator)| coordinator);
+    assert_eq!(coordinator, Some(4), "{when}");
+}
+
+#[test]
+fn what_was_aborted_is_known_whenever_the_sync_was_and_whatever_a_crash_takes() {
+    for sync_at in 0..=9 {
+        for power in [false, true] {
+            let mut world = World::new();
+            story(&mut world, sync_at);
+            let when = format!("synced at {sync_at}, power cut: {power}");
+            check(&world, &when);
+            let mut world = world.restart(power);
+            check(&world, &when);
+            world.sync();
+            check(&world.restart(true), &when);
+        }
+    }
+}
+
+#[test]
+fn damaged_rows_are_found_again_in_the_log() {
+    let mut world = World::new();
+    story(&mut world, 9);
+    world.sync();
+    let key = world.store.facts().scan_prefix(b"a/").unwrap()[0].0.clone();
+    world.store.facts().put(&key, b"\x01nonsense").unwrap();
+    world.store.facts().flush().unwrap();
+
+    assert!(world.log.aborted().within(Offset(0), Offset(8)).is_err(), "a reader is refused, not misled");
+    check(&world.restart(false), "after a damaged row");
+}
+
+#[test]
+fn a_marker_that_a_crash_took_is_not_remembered() {
+    let mut world = World::new();
+    world.write(ALICE, 0);
+    world.sync();
+    world.end(ALICE, false);
+    // Found again by a recovery, whose sync then does not happen.
+    let world = world.restart(false);
+    assert_eq!(world.aborted(0, 2), [(0, 1)]);
+    let file = world.dir.path().join("payments-3/00000000000000000000.log");
+    let len = std::fs::metadata(&file).unwrap().len();
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_len(len - 1).unwrap();
+
+    let world = world.restart(false);
+
+    assert_eq!((world.aborted(0, 2), world.open()), (vec![], vec![(ALICE, 0)]));
+}
+
+#[test]
+fn what_was_aborted_before_the_log_start_is_forgotten() {
+    let mut world = World::new();
+    story(&mut world, 9);
+    world.sync();
+    world.log.set_start(Offset(5));
+    ottla_store::facts::checkpoint::advance(world.store.facts(), place().id, world.log.checkpoint()).unwrap();
+    let world = world.restart(false);
+
+    assert_eq!(world.aborted(0, 8), [(6, 7)]);
+    assert_eq!(world.store.facts().scan_prefix(b"a/").unwrap().len(), 1);
+}
