@@ -40,6 +40,17 @@ pub struct Coordinator<R> {
     asked: usize,
     timeouts: BTreeSet<(Deadline, String)>,
     expire_at: Option<Deadline>,
+    /// Who wants to begin the next transaction while the last one is being completed: in the order of their deadlines.
+    early: VecDeque<Early<R>>,
+}
+
+/// A join that came while its id was busy.
+#[derive(Debug)]
+struct Early<R> {
+    id: String,
+    join: Join,
+    deadline: Deadline,
+    to: R,
 }
 
 /// What a producer asks for with InitProducerId.
@@ -100,6 +111,7 @@ impl<R> Coordinator<R> {
             asked: 0,
             timeouts: BTreeSet::new(),
             expire_at: None,
+            early: VecDeque::new(),
         }
     }
 
@@ -197,7 +209,15 @@ impl<R> Coordinator<R> {
 
     /// Partitions join the transaction, which begins with the first (AddPartitionsToTxn, AddOffsetsToTxn, and under version
     /// 2 the first write of a transaction to a partition). Those that have joined already are answered at once.
+    ///
+    /// A client may begin its next transaction as soon as the end of the last one is safe, which is before every partition
+    /// has its marker. It waits here for that, for a moment, instead of being sent away to come again.
     pub fn join(&mut self, id: &str, join: Join, to: R, now: Now, out: &mut Vec<Effect<R>>) {
+        let is_completing = self.entries.get(id).is_some_and(Entry::is_completing);
+        if is_completing && self.early.len() < EARLY_MAX {
+            let deadline = now.after(EARLY_PATIENCE_MS);
+            return self.early.push_back(Early { id: id.to_owned(), join, deadline, to });
+        }
         let Join { session, partitions, protocol } = join;
         let way = match self.known(id).and_then(|entry| entry.check(session).map(|()| entry)) {
             Err(error) => Way::Answer(to, Err(error)),
@@ -362,6 +382,10 @@ impl<R> Coordinator<R> {
             self.timeouts.pop_first();
             self.time_out(&id, now, out);
         }
+        while self.early.front().is_some_and(|early| early.deadline.is_due(now)) {
+            let Some(early) = self.early.pop_front() else { break };
+            out.push(Effect::Answer { to: early.to, with: Err(TransactionError::Concurrent) });
+        }
         if self.expire_at.is_some_and(|at| at.is_due(now)) {
             self.expire_at = Some(now.after(EXPIRE_EVERY_MS));
             self.expire(now, out);
@@ -372,7 +396,8 @@ impl<R> Coordinator<R> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
         let timeout = self.timeouts.first().map(|(deadline, _)| *deadline);
-        timeout.into_iter().chain(self.expire_at).min()
+        let early = self.early.front().map(|early| early.deadline);
+        timeout.into_iter().chain(early).chain(self.expire_at).min()
     }
 
     /// The reign ends: everyone who waits is sent elsewhere.
@@ -383,6 +408,9 @@ impl<R> Coordinator<R> {
             {
                 out.push(Effect::Answer { to, with: Err(TransactionError::NotHere) });
             }
+        }
+        for early in self.early.drain(..) {
+            out.push(Effect::Answer { to: early.to, with: Err(TransactionError::NotHere) });
         }
         self.entries.clear();
         self.timeouts.clear();
@@ -453,7 +481,17 @@ impl<R> Coordinator<R> {
                 });
                 entry.doing = Doing::Marking(facts.partitions.clone());
             }
-            Status::Empty | Status::CompleteCommit | Status::CompleteAbort | Status::Dead => (),
+            Status::CompleteCommit | Status::CompleteAbort => self.let_in(id, now, out),
+            Status::Empty | Status::Dead => (),
+        }
+    }
+
+    /// The last transaction of the id is complete: those who came early are looked at again.
+    fn let_in(&mut self, id: &str, now: Now, out: &mut Vec<Effect<R>>) {
+        let (mine, others): (VecDeque<_>, _) = self.early.drain(..).partition(|early| early.id == id);
+        self.early = others;
+        for Early { join, to, .. } in mine {
+            self.join(id, join, to, now, out);
         }
     }
 
@@ -541,6 +579,10 @@ impl<R> Coordinator<R> {
 
 /// How long after a record could not be written it is tried again.
 const RETRY_MS: u64 = 1_000;
+/// How long somebody who came early waits (Kafka's brokers ask again for `add.partitions.to.txn.retry.backoff.max.ms`).
+const EARLY_PATIENCE_MS: u64 = 500;
+/// How many may wait so, for all ids together; a further one is told to come again.
+const EARLY_MAX: usize = 1_000;
 
 /// Whether an end under version 2 has been made already: it raised the epoch, or brought a new producer id.
 fn is_retried_end(facts: &Facts, session: Session) -> bool {

@@ -163,6 +163,11 @@ impl<R> Entry<R> {
         !matches!(self.doing, Doing::Nothing)
     }
 
+    /// Whether the outcome of a transaction is safe and only being told: nothing is left to decide.
+    pub(super) fn is_completing(&self) -> bool {
+        self.facts.status.is_prepared()
+    }
+
     /// Whether a request says the producer id and epoch that this id has now.
     pub(super) fn check(&self, session: Session) -> Result<(), TransactionError> {
         if self.is_busy() {
