@@ -9,7 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
     cluster::{Image, Step, diff},
     ids::PartitionId,
-    topic::CONSUMER_OFFSETS,
+    topic::{CONSUMER_OFFSETS, TRANSACTION_STATE},
 };
 use ottla_store::Place;
 
@@ -27,6 +27,7 @@ use crate::{
         shards::Shard,
         watched::{ChildDown, ChildName, spawn_watched},
     },
+    transactions::{self, TransactionActor, TransactionCharge},
 };
 
 /// The cluster has decided; this is what it knows now.
@@ -34,7 +35,7 @@ pub(crate) struct ImageChanged {
     pub(crate) image: Arc<Image>,
 }
 
-/// Who coordinated the groups of this partition fell: somebody else takes over.
+/// Who coordinated the groups, or the transactional ids, of this partition fell: somebody else takes over.
 pub(crate) struct CoordinateAgain {
     pub(crate) partition: PartitionId,
 }
@@ -81,6 +82,9 @@ impl BrokerActor {
                 if let Some(offsets) = self.shared.directory.vacate_offsets(partition) {
                     offsets.do_send(Resign);
                 }
+                if let Some(transactions) = self.shared.directory.vacate_transactions(partition) {
+                    transactions.do_send(transactions::Resign);
+                }
                 if !self.shared.directory.has(partition) && !delete {
                     return; // Its actor died: there is nobody to retire, and its files are free.
                 }
@@ -118,14 +122,12 @@ impl BrokerActor {
         self.generation += 1;
         let (partition, generation) = (charge.place.id, self.generation);
         let shard = self.shard_of(partition);
-        let (coordinates, is_new) = (&*charge.place.topic == CONSUMER_OFFSETS, charge.is_new);
+        let is_new = charge.is_new;
         let child = ChildName::Partition(partition, generation);
         let make = move |_: &mut Context<PartitionActor>| PartitionActor::new(charge);
         let addr = spawn_watched(&self.shards[shard], child, self.parent.clone(), make);
         self.shared.directory.seat(partition, Seat { addr, shard, generation });
-        if coordinates {
-            self.coordinate(partition, is_new, image);
-        }
+        self.coordinate(partition, is_new, image);
     }
 
     /// Neighbours on different shards, the topics not all beginning on the same one.
@@ -133,20 +135,57 @@ impl BrokerActor {
         (partition.topic.0[15] as usize + partition.index.unsigned_abs() as usize) % self.shards.len()
     }
 
-    /// Whoever leads a partition of `__consumer_offsets` coordinates its groups, beside the partition.
+    /// Whoever leads a partition of `__consumer_offsets` coordinates its groups, beside the partition; and whoever leads one of
+    /// `__transaction_state` its transactional ids.
     fn coordinate(&mut self, partition: PartitionId, is_new: bool, image: &Image) {
         let Some(topic) = image.topic(partition.topic) else { return };
+        let settings = image.settings(self.shared.node, &self.shared.given);
+        let batch_bytes_max = image.topic_config(topic, &settings).max_message_bytes;
+        match &*topic.name {
+            CONSUMER_OFFSETS => {
+                self.coordinate_groups(partition, is_new, image.version(), batch_bytes_max);
+            }
+            TRANSACTION_STATE => {
+                let epoch = image.partition(partition).map_or_else(Default::default, |there| there.epoch);
+                let charge = TransactionCharge {
+                    partition,
+                    epoch,
+                    image_version: image.version(),
+                    batch_bytes_max,
+                    shared: self.shared.clone(),
+                };
+                self.coordinate_transactions(charge);
+            }
+            _ => (),
+        }
+    }
+
+    fn coordinate_groups(
+        &mut self,
+        partition: PartitionId,
+        is_new: bool,
+        image_version: u64,
+        batch_bytes_max: usize,
+    ) {
         self.generation += 1;
         let (generation, shared) = (self.generation, self.shared.clone());
-        let settings = image.settings(shared.node, &shared.given);
-        let batch_bytes_max = image.topic_config(topic, &settings).max_message_bytes;
-        let (image_version, shard) = (image.version(), self.shards[self.shard_of(partition)].clone());
+        let shard = self.shards[self.shard_of(partition)].clone();
         let charge =
             OffsetsCharge { partition, image_version, is_new, batch_bytes_max, shared, shard: shard.clone() };
         let make = move |_: &mut Context<OffsetsActor>| OffsetsActor::new(charge);
         let child = ChildName::Offsets(partition, generation);
         let addr = spawn_watched(&shard, child, self.parent.clone(), make);
         self.shared.directory.seat_offsets(partition, addr, generation);
+    }
+
+    fn coordinate_transactions(&mut self, charge: TransactionCharge) {
+        self.generation += 1;
+        let (generation, partition) = (self.generation, charge.partition);
+        let make = move |_: &mut Context<TransactionActor>| TransactionActor::new(charge);
+        let child = ChildName::Transactions(partition, generation);
+        let shard = &self.shards[self.shard_of(partition)];
+        let addr = spawn_watched(shard, child, self.parent.clone(), make);
+        self.shared.directory.seat_transactions(partition, addr, generation);
     }
 }
 

@@ -100,8 +100,8 @@ pub struct CoordinatorActor {
     staff: Supervision<ChildName>,
     /// Partitions that begin again later.
     resting: Vec<(Deadline, PartitionId)>,
-    /// Partitions of `__consumer_offsets` whose groups are coordinated again later.
-    resting_offsets: Vec<(Deadline, PartitionId)>,
+    /// Partitions of internal topics that are coordinated again later.
+    resting_coordinators: Vec<(Deadline, PartitionId)>,
     alarm: Alarm,
     seen: CoordinatorSeen,
 }
@@ -134,7 +134,7 @@ impl CoordinatorActor {
             supervision: Supervision::new(Patience::default()),
             staff: Supervision::new(Patience::default()),
             resting: Vec::new(),
-            resting_offsets: Vec::new(),
+            resting_coordinators: Vec::new(),
             alarm: Alarm::default(),
             seen: CoordinatorSeen::default(),
         }
@@ -273,18 +273,25 @@ impl CoordinatorActor {
         }
     }
 
-    fn offsets_down(&mut self, partition: PartitionId, exit: &Exit, ctx: &mut Context<Self>) {
+    /// Who coordinated the groups, or the transactional ids, of a partition fell. `child` is the same for all its actors:
+    /// which of them it was does not matter for how often they fall.
+    fn coordination_down(
+        &mut self,
+        child: &ChildName,
+        partition: PartitionId,
+        exit: &Exit,
+        ctx: &mut Context<Self>,
+    ) {
         let now = self.shared.now();
-        // Which of its actors it was does not matter for how often they fall.
-        match self.staff.down(&ChildName::Offsets(partition, 0), exit, now) {
+        match self.staff.down(child, exit, now) {
             Verdict::Nothing => (),
             Verdict::RestartNow => self.coordinate_again(partition),
             Verdict::RestartAt(deadline) => {
-                self.resting_offsets.push((deadline, partition));
+                self.resting_coordinators.push((deadline, partition));
                 self.alarm.set(Some(deadline), now, ctx);
             }
             Verdict::GiveUp => {
-                log::error!(partition:% = partition; "what coordinates the groups of this partition dies again and again: they stay offline until the node is restarted");
+                log::error!(partition:% = partition; "what coordinates this partition dies again and again: its groups or transactional ids stay offline until the node is restarted");
             }
         }
     }
@@ -422,7 +429,12 @@ impl Handler<ChildDown> for CoordinatorActor {
             }
             ChildName::Offsets(partition, generation) => {
                 if self.shared.directory.unseat_offsets(partition, generation) {
-                    self.offsets_down(partition, &exit, ctx);
+                    self.coordination_down(&ChildName::Offsets(partition, 0), partition, &exit, ctx);
+                }
+            }
+            ChildName::Transactions(partition, generation) => {
+                if self.shared.directory.unseat_transactions(partition, generation) {
+                    self.coordination_down(&ChildName::Transactions(partition, 0), partition, &exit, ctx);
                 }
             }
             child => self.staff_down(child, &exit, ctx),
@@ -438,9 +450,10 @@ impl Handler<Wake> for CoordinatorActor {
         let now = self.shared.now();
         let due: Vec<_> = self.resting.extract_if(.., |(deadline, _)| deadline.is_due(now)).collect();
         due.into_iter().for_each(|(_, partition)| self.lead_again(partition, ctx));
-        let due: Vec<_> = self.resting_offsets.extract_if(.., |(deadline, _)| deadline.is_due(now)).collect();
+        let due: Vec<_> =
+            self.resting_coordinators.extract_if(.., |(deadline, _)| deadline.is_due(now)).collect();
         due.into_iter().for_each(|(_, partition)| self.coordinate_again(partition));
-        let resting = self.resting.iter().chain(&self.resting_offsets);
+        let resting = self.resting.iter().chain(&self.resting_coordinators);
         self.alarm.set(resting.map(|(deadline, _)| *deadline).min(), now, ctx);
     }
 }

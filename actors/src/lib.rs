@@ -12,7 +12,9 @@ pub mod journal;
 pub mod observe;
 pub mod offsets;
 pub mod partition;
+mod replay;
 pub mod shared;
 #[cfg(test)]
 mod shells;
 pub mod stage;
+pub mod transactions;

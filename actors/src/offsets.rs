@@ -22,6 +22,7 @@ use ottla_rules::{
 use crate::{
     group::{Asked, Charge, Expire, ForgetTopics, GroupActor, Leave, Machine, Written},
     partition::Append,
+    replay::Source,
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
@@ -193,14 +194,12 @@ impl OffsetsActor {
 
     /// Reads the log, beside the actor.
     fn read_log(&self, only: Option<Arc<str>>, not_before_ms: u64, ctx: &Context<Self>) {
-        let load = Load {
+        let source = Source {
             shared: self.charge.shared.clone(),
             partition: self.charge.partition,
             image_version: self.charge.image_version,
-            config: self.config.clone(),
-            only: only.clone(),
-            not_before_ms,
         };
+        let load = Load { source, config: self.config.clone(), only: only.clone(), not_before_ms };
         let me = ctx.address();
         actix_rt::spawn(async move {
             let loaded = load.run().await;
@@ -261,7 +260,7 @@ impl OffsetsActor {
         }
         let (reply, answer) = Reply::once();
         let patience_ms = commit_patience_ms(&self.charge.shared);
-        let append = Append { batch: batch.parsed(), acks: Acks::All, patience_ms, reply };
+        let append = Append { batch: batch.parsed(), acks: Acks::All, patience_ms, transaction: None, reply };
         self.charge.shared.directory.tell(self.charge.partition, append);
         self.writing = Some(writers);
         let me = ctx.address();
@@ -464,7 +463,9 @@ impl Handler<BatchWritten> for OffsetsActor {
             | AppendError::OutOfOrder { .. }
             | AppendError::Fenced { .. }
             | AppendError::Invalid(_)
-            | AppendError::TransactionsUnsupported => WriteError::NotHere,
+            | AppendError::InvalidTransaction(_)
+            | AppendError::NotJoined(_)
+            | AppendError::CoordinatorFenced { .. } => WriteError::NotHere,
         });
         for (group, generation, ticket) in self.writing.take().unwrap_or_default() {
             self.tell_written(&group, generation, ticket, result);

@@ -16,13 +16,15 @@ use ottla_rules::{
     batch::{Batch, Stamped},
     ids::{LeaderEpoch, Offset, PartitionId},
     partition::{
-        Acks, AppendError, Appended, DeleteError, Effect, ReadError,
+        Acks, AppendError, Appended, DeleteError, Effect, Joining, ReadError,
         epochs::EpochHistory,
         leader::{Leader, Start},
+        transactions::Aborted,
     },
     producers::Producers,
     time::Now,
     topic_config::TopicConfig,
+    transaction::Session,
 };
 use ottla_store::{Log, LogConfig, LogError, Place, SyncPoint, log::recover::Recovered};
 
@@ -40,9 +42,11 @@ use crate::{
 
 mod observe;
 mod reads;
+mod transactional;
 mod upkeep;
 
 pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, Wanted, Weigh};
+pub use transactional::{DescribeProducers, WriteMarker};
 pub use upkeep::{Checkpoint, Sweep};
 
 /// Appends a batch.
@@ -54,6 +58,8 @@ pub struct Append {
     pub acks: Acks,
     /// How long the producer waits, milliseconds.
     pub patience_ms: u64,
+    /// The transaction that the request belongs to.
+    pub transaction: Option<Joining>,
     /// Whom to answer.
     pub reply: Reply<Result<Appended, AppendError>>,
 }
@@ -168,6 +174,8 @@ pub struct PartitionActor {
     breath: Breath,
     out: Effects,
     staged: Vec<Stamped>,
+    /// What the markers among the staged batches abort.
+    staged_aborted: Vec<Aborted>,
     /// Written, and not yet given to the journal.
     unhardened: Vec<Stamped>,
     /// DeleteRecords that wait until the log start is safe.
@@ -260,6 +268,7 @@ impl PartitionActor {
             breath: Breath::default(),
             out: Vec::new(),
             staged: Vec::new(),
+            staged_aborted: Vec::new(),
             unhardened: Vec::new(),
             deleting: Vec::new(),
             syncing: false,
@@ -320,6 +329,10 @@ impl PartitionActor {
             }
             Effect::Answer { to, with } => to.send(with),
             Effect::Ring { bell } => bell.ring(),
+            Effect::RememberAborted { aborted } => self.staged_aborted.push(aborted),
+            Effect::Join { ask, transaction, producer, epoch } => {
+                self.ask_coordinator(ask, &transaction, Session { producer, epoch }, ctx);
+            }
             Effect::MoveStart { to } => self.keep_start(to, ctx),
             Effect::RememberEpoch { epoch, start } => {
                 let (shared, id) = (self.charge.shared.clone(), self.id());
@@ -356,6 +369,7 @@ impl PartitionActor {
         let durable = leader.is_durable();
         match log.append(&self.staged) {
             Ok(()) => {
+                self.staged_aborted.drain(..).for_each(|row| log.remember_aborted(row));
                 let bytes = self.staged.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
                 self.bytes_since_sync += bytes;
                 if self.charge.shared.spend(bytes) {
@@ -372,6 +386,7 @@ impl PartitionActor {
             Err(error) => {
                 log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
                 self.staged.clear();
+                self.staged_aborted.clear();
                 if error.is_failed_sync() {
                     self.charge.shared.lose(&error);
                 }
@@ -396,14 +411,19 @@ impl Handler<Append> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, append: Append, ctx: &mut Context<Self>) {
-        let Append { batch, acks, patience_ms, reply } = append;
+        let Append { batch, acks, patience_ms, transaction, reply } = append;
         match self.state {
             // Dropping the reply answers NOT_LEADER_OR_FOLLOWER, and the client comes again.
             State::Recovering => (),
             State::Offline => reply.send(Err(AppendError::Storage)),
             State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
             State::Leading { .. } => {
-                self.step(ctx, |leader, now, out| leader.append(batch, acks, patience_ms, reply, now, out));
+                self.step(ctx, |leader, now, out| match transaction {
+                    None => leader.append(batch, acks, patience_ms, reply, now, out),
+                    Some(joining) => {
+                        leader.append_in(&joining, batch, acks, patience_ms, reply, now, out);
+                    }
+                });
             }
         }
     }

@@ -6,7 +6,7 @@ use ottla_rules::{
     ids::{LeaderEpoch, Offset},
     partition::{ReadAsk, ReadBounds, ReadError},
 };
-use ottla_store::Slice;
+use ottla_store::{AbortedLook, Slice};
 
 use super::{PartitionActor, State};
 use crate::stage::{bell::Bell, messages, reply::Reply};
@@ -31,6 +31,8 @@ pub struct ReadPlan {
     pub bounds: ReadBounds,
     /// Where the batches are, if there are any.
     pub slice: Option<Slice>,
+    /// For a reader of committed records: where it finds out what to skip.
+    pub aborted: Option<AbortedLook>,
 }
 
 /// Which offset is looked up (ListOffsets).
@@ -105,11 +107,12 @@ impl Handler<PlanRead> for PartitionActor {
             Err(error) => return reply.send(Err(error)),
         };
         let slice = log.locate(bounds.from, bounds.upto, bytes_max);
-        reply.send(Ok(ReadPlan { bounds, slice }));
+        let aborted = ask.committed_only.then(|| log.aborted());
+        reply.send(Ok(ReadPlan { bounds, slice, aborted }));
         if let Some((bell, wait_ms)) = bell {
             // A reader too many is not watched for: it is answered with what there is when its time is over.
             self.step(ctx, |leader, now, out| {
-                let _ = leader.watch(bell, bounds.upto, now.after(wait_ms), now, out);
+                let _ = leader.watch(bell, bounds.upto, ask.committed_only, now.after(wait_ms), now, out);
             });
         }
     }

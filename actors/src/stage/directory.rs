@@ -4,7 +4,12 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
-use ottla_rules::{cluster::Image, group::partition_of, ids::PartitionId, topic::CONSUMER_OFFSETS};
+use ottla_rules::{
+    cluster::Image,
+    group::partition_of,
+    ids::PartitionId,
+    topic::{CONSUMER_OFFSETS, TRANSACTION_STATE},
+};
 
 use crate::{
     broker::BrokerActor,
@@ -12,6 +17,7 @@ use crate::{
     journal::JournalActor,
     offsets::{AskGroup, OffsetsActor},
     partition::PartitionActor,
+    transactions::TransactionActor,
 };
 
 /// Where a partition's actor is.
@@ -34,6 +40,8 @@ struct Inner {
     partitions: DashMap<PartitionId, Seat>,
     /// Who coordinates the groups of a partition of `__consumer_offsets`.
     offsets: DashMap<PartitionId, (Addr<OffsetsActor>, u64)>,
+    /// Who coordinates the transactional ids of a partition of `__transaction_state`.
+    transactions: DashMap<PartitionId, (Addr<TransactionActor>, u64)>,
     image: RwLock<Arc<Image>>,
     coordinator: OnceLock<Addr<CoordinatorActor>>,
     broker: RwLock<Option<Addr<BrokerActor>>>,
@@ -93,6 +101,48 @@ impl Directory {
         if let Some(seat) = self.0.offsets.get(&PartitionId { topic: topic.id, index }) {
             seat.0.do_send(ask);
         }
+    }
+
+    /// Asks the coordinator of a transactional id something. When this node does not coordinate it the message is dropped, and
+    /// its reply answers by itself.
+    pub fn ask_transaction<M>(&self, id: &str, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        TransactionActor: Handler<M>,
+    {
+        let image = self.image();
+        let Some(topic) = image.topic_named(TRANSACTION_STATE) else { return };
+        let index = partition_of(id, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
+        if let Some(seat) = self.0.transactions.get(&PartitionId { topic: topic.id, index }) {
+            seat.0.do_send(message);
+        }
+    }
+
+    /// Everyone who coordinates transactional ids here, in order of their partitions.
+    #[must_use]
+    pub fn transactions(&self) -> Vec<Addr<TransactionActor>> {
+        let mut all: Vec<_> = self.0.transactions.iter().map(|seat| (*seat.key(), seat.0.clone())).collect();
+        all.sort_unstable_by_key(|(partition, _)| *partition);
+        all.into_iter().map(|(_, addr)| addr).collect()
+    }
+
+    pub(crate) fn seat_transactions(
+        &self,
+        partition: PartitionId,
+        addr: Addr<TransactionActor>,
+        generation: u64,
+    ) {
+        self.0.transactions.insert(partition, (addr, generation));
+    }
+
+    /// Forgets who coordinates the transactional ids of a partition, if it is still this one; whether it was.
+    pub(crate) fn unseat_transactions(&self, partition: PartitionId, generation: u64) -> bool {
+        self.0.transactions.remove_if(&partition, |_, seat| seat.1 == generation).is_some()
+    }
+
+    /// Forgets who coordinates the transactional ids of a partition; who it was.
+    pub(crate) fn vacate_transactions(&self, partition: PartitionId) -> Option<Addr<TransactionActor>> {
+        self.0.transactions.remove(&partition).map(|(_, (addr, _))| addr)
     }
 
     /// Everyone who coordinates groups here, in order of their partitions.

@@ -14,6 +14,7 @@ use ottla_rules::{
     cluster::CommandError,
     group::GroupError,
     partition::{AppendError, DeleteError, ReadError},
+    transaction::TransactionError,
 };
 use tokio::sync::oneshot;
 
@@ -50,6 +51,12 @@ impl Abandoned for DeleteError {
 impl Abandoned for GroupError {
     fn abandoned() -> Self {
         Self::NotCoordinator
+    }
+}
+
+impl Abandoned for TransactionError {
+    fn abandoned() -> Self {
+        Self::NotHere
     }
 }
 

@@ -25,6 +25,8 @@ pub enum ChildName {
     Partition(PartitionId, u64),
     /// What coordinates the groups of a partition of `__consumer_offsets`, and which of its actors.
     Offsets(PartitionId, u64),
+    /// What coordinates the transactional ids of a partition of `__transaction_state`, and which of its actors.
+    Transactions(PartitionId, u64),
     /// A group; which one, its OffsetsActor knows.
     Group(u64),
 }

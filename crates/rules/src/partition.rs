@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+pub use self::transactional::Mark;
 use self::transactions::Aborted;
 use crate::{
     batch::Stamped,

@@ -1,5 +1,5 @@
-//! The records of `__consumer_offsets`, in Kafka's own formats: its tools and formatters read what Ottla writes, and the
-//! other way round.
+//! The records of `__consumer_offsets` (and, in [`transaction`], of `__transaction_state`), in Kafka's own formats: its
+//! tools and formatters read what Ottla writes, and the other way round.
 //!
 //! A key begins with a 16-bit number that says what it is about; a value begins with its own version. A key without a
 //! value (a tombstone) takes back what was said under it. What has an unknown number is skipped: a newer broker wrote it.
@@ -11,6 +11,7 @@ mod offset;
 pub mod protocol;
 #[cfg(test)]
 mod tests;
+pub mod transaction;
 
 pub use classic::{GroupValue, MemberValue};
 pub use consumer::{

@@ -54,10 +54,13 @@ pub fn collision_key(name: &str) -> String {
 /// The topic that groups live in.
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 
+/// The topic that transactions live in.
+pub const TRANSACTION_STATE: &str = "__transaction_state";
+
 /// Whether the broker itself writes to this topic; clients may read it, and only admin tools may write.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, CONSUMER_OFFSETS | "__transaction_state" | "__share_group_state")
+    matches!(name, CONSUMER_OFFSETS | TRANSACTION_STATE | "__share_group_state")
 }
 
 #[cfg(test)]

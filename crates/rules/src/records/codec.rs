@@ -159,6 +159,10 @@ impl Write {
         self.put(&value.to_be_bytes())
     }
 
+    pub(super) fn i16(self, value: i16) -> Self {
+        self.put(&value.to_be_bytes())
+    }
+
     pub(super) fn i32(self, value: i32) -> Self {
         self.put(&value.to_be_bytes())
     }
@@ -218,12 +222,15 @@ impl Write {
 
     /// One tagged field, or none.
     pub(super) fn tag(self, tag: u32, content: Option<Self>) -> Self {
-        match content {
-            Some(content) => {
-                let content = content.done();
-                self.varint(1).varint(tag).varint(content.len() as u32).put(&content)
-            }
-            None => self.varint(0),
-        }
+        self.tagged_fields(content.map(|content| (tag, content)).into_iter().collect())
+    }
+
+    /// Tagged fields, in the order of their tags.
+    pub(super) fn tagged_fields(self, fields: Vec<(u32, Self)>) -> Self {
+        let head = self.varint(fields.len() as u32);
+        fields.into_iter().fold(head, |head, (tag, content)| {
+            let content = content.done();
+            head.varint(tag).varint(content.len() as u32).put(&content)
+        })
     }
 }

@@ -1,0 +1,104 @@
+//! What transactions ask of a partition: markers, and the word of their coordinators.
+
+use actix::{AsyncContext, Context, Handler};
+use ottla_rules::{
+    ids::ProducerId,
+    partition::{AppendError, Appended, Joining, Mark, ReadError},
+    producers::ProducerEntry,
+    transaction::{Session, TopicPartition, TransactionError},
+};
+
+use super::{PartitionActor, State};
+use crate::{
+    stage::{messages, reply::Reply},
+    transactions::{JoinTransaction, VerifyTransaction},
+};
+
+/// Writes the marker that ends a transaction.
+#[derive(Debug)]
+pub struct WriteMarker {
+    /// The marker.
+    pub mark: Mark,
+    /// How long to wait until it is safe, milliseconds.
+    pub patience_ms: u64,
+    /// Whom to answer.
+    pub reply: Reply<Result<Appended, AppendError>>,
+}
+
+/// Asks who writes to the partition.
+#[derive(Debug)]
+pub struct DescribeProducers {
+    /// Whom to answer.
+    pub reply: Reply<Result<Vec<ProducerEntry>, ReadError>>,
+}
+
+/// What the coordinator said.
+pub(super) struct Joined {
+    producer: ProducerId,
+    ask: u64,
+    result: Result<(), TransactionError>,
+}
+
+messages!(WriteMarker, DescribeProducers, Joined);
+
+impl PartitionActor {
+    /// Asks whether this partition is part of a transaction, or has it join.
+    pub(super) fn ask_coordinator(
+        &self,
+        ask: u64,
+        transaction: &Joining,
+        session: Session,
+        ctx: &Context<Self>,
+    ) {
+        let (id, me) = (transaction.id.clone(), ctx.address());
+        let place = &self.charge.place;
+        let partition = TopicPartition { topic: place.topic.to_string(), index: place.id.index };
+        let (reply, answer) = Reply::once();
+        let directory = &self.charge.shared.directory;
+        if transaction.implicit {
+            directory.ask_transaction(&id, JoinTransaction::implicit(id.clone(), session, partition, reply));
+        } else {
+            directory.ask_transaction(&id, VerifyTransaction { id: id.clone(), session, partition, reply });
+        }
+        actix_rt::spawn(async move {
+            let result = answer.await.map(|_| ());
+            me.do_send(Joined { producer: session.producer, ask, result });
+        });
+    }
+}
+
+impl Handler<Joined> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Joined { producer, ask, result }: Joined, ctx: &mut Context<Self>) {
+        self.step(ctx, |leader, now, out| leader.joined(producer, ask, result, now, out));
+    }
+}
+
+impl Handler<WriteMarker> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, marker: WriteMarker, ctx: &mut Context<Self>) {
+        let WriteMarker { mark, patience_ms, reply } = marker;
+        match self.state {
+            State::Recovering => (),
+            State::Offline => reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } => {
+                self.step(ctx, |leader, now, out| leader.mark(mark, patience_ms, reply, now, out));
+            }
+        }
+    }
+}
+
+impl Handler<DescribeProducers> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, describe: DescribeProducers, _: &mut Context<Self>) {
+        match &self.state {
+            State::Recovering => (),
+            State::Offline => describe.reply.send(Err(ReadError::Storage)),
+            State::Leading { leader, .. } => describe.reply.send(Ok(leader.producers().snapshot())),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Taking over a coordinator's partition: every record from the log start to the high watermark, in order.
+
+use std::{io, sync::Arc};
+
+use ottla_rules::{
+    batch::{
+        BatchError, Walk,
+        records::{Record, Records},
+    },
+    ids::{Offset, PartitionId},
+    partition::{ReadAsk, ReadError},
+};
+use ottla_store::Slice;
+
+use crate::{
+    partition::{LookUp, PlanRead, Wanted},
+    shared::Shared,
+    stage::reply::Reply,
+};
+
+/// Bytes read at a time.
+const STEP_BYTES: usize = 4 << 20;
+
+/// How long to wait for a partition that is still recovering, before it is asked again. It doubles from one to the other.
+const PAUSE_MS_MIN: u64 = 1;
+const PAUSE_MS_MAX: u64 = 500;
+
+/// Whoever takes in the records.
+pub(crate) trait Take: Send + 'static {
+    /// Takes a record. What cannot be read is lost, with a word in the log, and the rest goes on.
+    fn take(&mut self, record: &Record<'_>);
+}
+
+/// What is to be read.
+pub(crate) struct Source {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) partition: PartitionId,
+    /// The node must have applied this much.
+    pub(crate) image_version: u64,
+}
+
+impl Source {
+    /// Reads everything, into a new taker at each attempt. Waits as long as it takes: until then clients are told to come
+    /// again.
+    pub(crate) async fn replay<T: Take>(self, make: impl Fn() -> T) -> T {
+        let mut pause_ms = PAUSE_MS_MIN;
+        loop {
+            let why = match self.attempt(make()).await {
+                Ok(taken) => return taken,
+                Err(Trouble::Refused(error)) => error.to_string(),
+                Err(Trouble::Read(error)) => error.to_string(),
+            };
+            if pause_ms >= PAUSE_MS_MAX {
+                log::warn!(partition:% = self.partition, why:% = why; "what the partition coordinates cannot be loaded yet");
+            }
+            let clock = &self.shared.host.clock;
+            clock.sleep_until(clock.now().mono_ms + pause_ms).await;
+            pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+        }
+    }
+
+    async fn attempt<T: Take>(&self, mut taker: T) -> Result<T, Trouble> {
+        if self.shared.directory.image().version() < self.image_version {
+            return Err(Trouble::Refused(ReadError::NotHere));
+        }
+        let mut from = self.start().await?;
+        loop {
+            let (reply, plan) = Reply::once();
+            let ask = ReadAsk { from, current_epoch: None, last_fetched_epoch: None, committed_only: false };
+            let question = PlanRead { ask, bytes_max: STEP_BYTES, bell: None, reply };
+            self.shared.directory.tell(self.partition, question);
+            let plan = plan.await.map_err(Trouble::Refused)?;
+            let (Some(slice), true) = (plan.slice, plan.bounds.upto > from) else { return Ok(taker) };
+            let step = self.shared.in_pool(move || {
+                let end = take_slice(&mut taker, slice, from)?;
+                io::Result::Ok((taker, end))
+            });
+            let (taken, end) = step.await.ok_or_else(ended)??;
+            taker = taken;
+            if end <= from {
+                return Ok(taker);
+            }
+            from = end;
+        }
+    }
+
+    async fn start(&self) -> Result<Offset, Trouble> {
+        let (reply, start) = Reply::once();
+        let look = LookUp { wanted: Wanted::Earliest, committed_only: false, current_epoch: None, reply };
+        self.shared.directory.tell(self.partition, look);
+        let start = start.await.map_err(Trouble::Refused)?;
+        Ok(start.map_or(Offset::ZERO, |found| found.offset))
+    }
+}
+
+enum Trouble {
+    Refused(ReadError),
+    Read(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the node is leaving")
+}
+
+/// Reads the batches of a slice; where the next one begins. Blocks.
+fn take_slice(taker: &mut impl Take, slice: Slice, from: Offset) -> io::Result<Offset> {
+    let bytes = slice.read(true)?.read()?;
+    let mut end = from;
+    for found in Walk::over(&bytes) {
+        let (at, header) = found.map_err(|error| io::Error::other(error.to_string()))?;
+        end = header.end();
+        // Markers of transactions are no records of a coordinator.
+        if header.attributes.is_control() {
+            continue;
+        }
+        // The broker wrote them itself and does not pack them; what an administrator put here is not unpacked for ever.
+        if let Err(error) = take_batch(taker, &bytes[at..at + header.size()]) {
+            log::error!(offset:% = header.base_offset, error:% = error; "a batch of a coordinator's records cannot be read, its keys are lost");
+        }
+    }
+    Ok(end)
+}
+
+fn take_batch(taker: &mut impl Take, batch: &[u8]) -> Result<(), BatchError> {
+    let mut records = Records::of(batch, STEP_BYTES)?;
+    while let Some(record) = records.next()? {
+        taker.take(&record);
+    }
+    Ok(())
+}
