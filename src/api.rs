@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use ottla_actors::stage::reply::Replies;
 use ottla_rules::cluster::CommandError;
 use ottla_rules::rights::{self, Caller, Operation, ResourceKind};
+use ottla_rules::transaction::TransactionError;
 use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
 use ottla_wire::header::RequestHeader;
@@ -20,6 +21,7 @@ use ottla_wire::{Decode, DecodeError, Message, Reader, api, frame};
 use crate::door::{Piece, Turn};
 use crate::server::Server;
 
+mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod consumer_group_describe;
@@ -33,7 +35,10 @@ pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
+mod describe_producers;
 pub(crate) mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod heartbeat;
@@ -44,6 +49,7 @@ pub(crate) mod leave_group;
 pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
+mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -51,6 +57,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+mod write_txn_markers;
 
 /// The name of the one cluster there is, as ACLs say it.
 pub(crate) const CLUSTER: &str = "kafka-cluster";
@@ -83,6 +90,15 @@ pub(crate) fn group_right(call: &Call, operation: Operation, group: &str) -> Res
         return Err(Code::GroupAuthorizationFailed);
     }
     if group.is_empty() { Err(Code::InvalidGroupId) } else { Ok(()) }
+}
+
+/// The code of a refusal by a transaction's coordinator. Clients of old versions know only INVALID_PRODUCER_EPOCH for a
+/// session that is over (KIP-588).
+pub(crate) fn fenced_code(error: &TransactionError, knows_fenced: bool) -> Code {
+    match error {
+        TransactionError::Fenced if !knows_fenced => Code::InvalidProducerEpoch,
+        error => error.into(),
+    }
 }
 
 /// The code for a command on a topic that the client called by its name: of ids it knows nothing.
@@ -206,7 +222,6 @@ pub(crate) fn begin(
         ApiKey::CreateTopics => later(request, |asked| create_topics::create_topics(call, asked)),
         ApiKey::DeleteTopics => later(request, |asked| delete_topics::delete_topics(call, version, asked)),
         ApiKey::DeleteRecords => later(request, |asked| delete_records::delete_records(call, asked)),
-        ApiKey::InitProducerId => later(request, |asked| init_producer_id::init_producer_id(call, &asked)),
         ApiKey::OffsetForLeaderEpoch => {
             later(request, |asked| offset_for_leader_epoch::offset_for_leader_epoch(call, asked))
         }
@@ -261,6 +276,29 @@ fn begin_in_group(call: &Call, request: Request) -> Result<Turn, Close> {
             later(request, |asked| consumer_group_describe::consumer_group_describe(call, asked))
         }
         ApiKey::DeleteGroups => later(request, |asked| delete_groups::delete_groups(call, asked)),
+        _ => begin_in_transaction(call, request),
+    }
+}
+
+/// The same, for the APIs of producers' sessions and transactions.
+fn begin_in_transaction(call: &Call, request: Request) -> Result<Turn, Close> {
+    let version = request.header.version;
+    match request.header.key {
+        ApiKey::InitProducerId => {
+            later(request, |asked| init_producer_id::init_producer_id(call, version, &asked))
+        }
+        ApiKey::AddPartitionsToTxn => {
+            later(request, |asked| add_partitions_to_txn::add_partitions_to_txn(call, version, asked))
+        }
+        ApiKey::EndTxn => later(request, |asked| end_txn::end_txn(call, version, &asked)),
+        ApiKey::WriteTxnMarkers => later(request, |asked| write_txn_markers::write_txn_markers(call, asked)),
+        ApiKey::DescribeProducers => {
+            later(request, |asked| describe_producers::describe_producers(call, asked))
+        }
+        ApiKey::DescribeTransactions => {
+            later(request, |asked| describe_transactions::describe_transactions(call, asked))
+        }
+        ApiKey::ListTransactions => later(request, |asked| list_transactions::list_transactions(call, asked)),
         // Kafka has many more; `Request::read` has turned away what is not served.
         other => Err(Close::UnknownKey(other.number())),
     }

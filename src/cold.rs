@@ -29,6 +29,14 @@ fn read(range: &FileRange) -> io::Result<Bytes> {
     Ok(bytes.freeze())
 }
 
+/// Runs a job that may wait for the disk, and waits for it.
+pub(crate) async fn wait_for<T: Send + 'static>(
+    pool: &Pool,
+    job: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    run(pool, job).await.map_err(ended)?
+}
+
 /// Brings a range of a file into the page cache. The job is queued when this returns, and the future only waits.
 pub(crate) fn warm_up(pool: &Pool, range: FileRange) -> impl Future<Output = io::Result<()>> + use<> {
     let warmed = run(pool, move || range.file.warm_up(range.at..range.at + range.len));

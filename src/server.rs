@@ -9,6 +9,7 @@ use ottla_actors::offsets::AskGroup;
 use ottla_actors::shared::Shared;
 use ottla_actors::stage::directory::Directory;
 use ottla_actors::stage::reply::Reply;
+use ottla_actors::transactions::{SessionReply, TransactionActor};
 use ottla_config::Endpoint;
 use ottla_host::Host;
 use ottla_rules::batch::BatchRules;
@@ -21,6 +22,7 @@ use ottla_rules::settings::BrokerSettings;
 use ottla_rules::time::Now;
 use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
+use ottla_rules::transaction::{Session, TransactionError};
 
 /// What every connection of a node shares.
 pub(crate) struct Server {
@@ -222,6 +224,23 @@ impl Server {
     pub(crate) fn ask_group(&self, group: &str, ask: Ask) -> impl Future<Output = Outcome> + use<> {
         let (reply, answer) = Reply::once();
         self.directory.ask_group(AskGroup { group: group.into(), ask, reply });
+        answer
+    }
+
+    /// Asks the coordinator of a transactional id something that is answered with a session. Sent when this returns; the
+    /// future only waits.
+    pub(crate) fn ask_transaction<M, F>(
+        &self,
+        id: &str,
+        make: F,
+    ) -> impl Future<Output = Result<Session, TransactionError>> + use<M, F>
+    where
+        F: FnOnce(Arc<str>, SessionReply) -> M,
+        M: actix::Message<Result = ()> + Send + 'static,
+        TransactionActor: actix::Handler<M>,
+    {
+        let (reply, answer) = Reply::once();
+        self.directory.ask_transaction(id, make(id.into(), reply));
         answer
     }
 

@@ -15,12 +15,20 @@ use super::Call;
 
 /// Kafka's `metadata.version` level of the 4.3 line. Admin tools read it; nothing here depends on it.
 const METADATA_VERSION: i16 = 29;
-/// The feature that the consumer protocol of groups is (KIP-848).
-const GROUP_VERSION: &str = "group.version";
 /// The version from which features may have a lowest version of 0.
 const ZERO_FROM: i16 = 4;
 /// The level that a KRaft cluster had before levels meant anything to us; 7 is Kafka's lowest since 4.0.
 const METADATA_VERSION_MIN: i16 = 7;
+
+/// Level 2 has clients raise their epoch with every transaction (KIP-890).
+const TRANSACTION_VERSION: i16 = 2;
+/// The features: their lowest level, and the highest, which is the one in force.
+const FEATURES: [(&str, i16, i16); 3] = [
+    // The consumer protocol of groups (KIP-848).
+    ("group.version", 0, 1),
+    ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION),
+    ("transaction.version", 0, TRANSACTION_VERSION),
+];
 
 /// What this node can do. Needs no rights: clients ask before they authenticate.
 pub(crate) fn api_versions(_call: &Call, version: i16, asked: &ApiVersionsRequest) -> ApiVersionsResponse {
@@ -32,31 +40,25 @@ pub(crate) fn api_versions(_call: &Call, version: i16, asked: &ApiVersionsReques
     ApiVersionsResponse {
         error_code: Code::None.into(),
         api_keys: api::SERVED.iter().map(range).collect(),
-        supported_features: vec![
-            SupportedFeatureKey { name: GROUP_VERSION.to_owned(), min_version: 0, max_version: 1 },
-            SupportedFeatureKey {
-                name: "metadata.version".to_owned(),
-                min_version: METADATA_VERSION_MIN,
-                max_version: METADATA_VERSION,
-            },
-        ]
-        .into_iter()
-        // A client of an older version takes a lowest version of 0 for an error (KAFKA-17011).
-        .filter(|feature| version >= ZERO_FROM || feature.min_version > 0)
-        .collect(),
+        supported_features: FEATURES
+            .iter()
+            // A client of an older version takes a lowest version of 0 for an error (KAFKA-17011).
+            .filter(|(_, min, _)| version >= ZERO_FROM || *min > 0)
+            .map(|(name, min, max)| SupportedFeatureKey {
+                name: (*name).to_owned(),
+                min_version: *min,
+                max_version: *max,
+            })
+            .collect(),
         finalized_features_epoch: 0,
-        finalized_features: vec![
-            FinalizedFeatureKey {
-                name: GROUP_VERSION.to_owned(),
-                max_version_level: 1,
-                min_version_level: 1,
-            },
-            FinalizedFeatureKey {
-                name: "metadata.version".to_owned(),
-                max_version_level: METADATA_VERSION,
-                min_version_level: METADATA_VERSION,
-            },
-        ],
+        finalized_features: FEATURES
+            .iter()
+            .map(|(name, _, level)| FinalizedFeatureKey {
+                name: (*name).to_owned(),
+                max_version_level: *level,
+                min_version_level: *level,
+            })
+            .collect(),
         ..Default::default()
     }
 }

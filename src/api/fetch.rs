@@ -29,8 +29,8 @@ use ottla_wire::codes::Code;
 use ottla_wire::fetch::{Chunk, Records};
 use ottla_wire::header::RequestHeader;
 use ottla_wire::messages::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse,
-    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use ottla_wire::{Decode, Reader, fetch};
 
@@ -41,6 +41,7 @@ use crate::door::{Piece, Turn};
 use crate::server::Server;
 
 mod session;
+mod skipped;
 
 /// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
 const SEND_FILE_BYTES: u64 = 64 * 1024;
@@ -258,8 +259,13 @@ impl Fetching {
 
     async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
         let mut loaded = Vec::with_capacity(found.ranges.len());
-        for range in found.ranges {
-            loaded.push(self.load(range).await);
+        for (plan, range) in plans.iter().zip(found.ranges) {
+            let skipped = match (plan, &range) {
+                (Ok(plan), Ok(Some(range))) => skipped::of(&self.server.host.pool, plan, range).await,
+                _ => Ok(Vec::new()),
+            };
+            let piece = self.load(range).await;
+            loaded.push(piece.and_then(|piece| Ok((piece, skipped?))));
         }
         let mut pieces = Vec::new();
         let mut endpoints = Vec::new();
@@ -269,7 +275,7 @@ impl Fetching {
             let mut data = match plan
                 .and_then(|plan| piece.map(|piece| (plan, piece)).map_err(|error| unreadable(wanted, &error)))
             {
-                Ok((plan, piece)) => self.data(&plan, piece, &mut pieces),
+                Ok((plan, (piece, skipped))) => self.data(&plan, piece, skipped, &mut pieces),
                 Err(refusal) => self.refused(wanted, &refusal, &mut endpoints),
             };
             data.partition_index = wanted.index;
@@ -326,7 +332,13 @@ impl Fetching {
         topics
     }
 
-    fn data(&self, plan: &ReadPlan, piece: Option<Piece>, pieces: &mut Vec<Piece>) -> PartitionData {
+    fn data(
+        &self,
+        plan: &ReadPlan,
+        piece: Option<Piece>,
+        skipped: Vec<AbortedTransaction>,
+        pieces: &mut Vec<Piece>,
+    ) -> PartitionData {
         let records = match piece {
             None => Records::Bytes(Bytes::new()),
             Some(piece) => {
@@ -342,7 +354,7 @@ impl Fetching {
             last_stable_offset: plan.bounds.stable.0,
             log_start_offset: plan.bounds.log_start.0,
             diverging_epoch: diverging.unwrap_or_default(),
-            aborted_transactions: self.committed_only.then(Vec::new),
+            aborted_transactions: self.committed_only.then_some(skipped),
             records: Some(records),
             ..Default::default()
         }

@@ -1,7 +1,7 @@
 //! FindCoordinator (key 10), versions 0 to 6.
 //!
-//! Promises: a group's coordinator is the leader of the group's partition of `__consumer_offsets`; whoever asks first has that
-//! topic created, and is answered when it is there.
+//! Promises: a group's coordinator is the leader of the group's partition of `__consumer_offsets`, that of a transactional id the
+//! leader of its partition of `__transaction_state`; whoever asks first has that topic created, and is answered when it is there.
 //! Versions: 1 kinds of keys. 3 flexible. 4 many keys at a time. 6 share groups (not served).
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use ottla_rules::cluster::{Command, CommandError, Image};
 use ottla_rules::group::partition_of;
 use ottla_rules::ids::PartitionId;
 use ottla_rules::rights::{Operation, ResourceKind};
-use ottla_rules::topic::CONSUMER_OFFSETS;
+use ottla_rules::topic::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 
@@ -18,6 +18,8 @@ use super::Call;
 
 /// The kind of key that names a group.
 const GROUP: i8 = 0;
+/// The kind of key that is a transactional id.
+const TRANSACTION: i8 = 1;
 /// The version from which many keys may be asked for.
 const BATCH_FROM: i16 = 4;
 
@@ -29,13 +31,13 @@ pub(crate) fn find_coordinator(
 ) -> impl Future<Output = FindCoordinatorResponse> + use<> {
     let keys = if version >= BATCH_FROM { asked.coordinator_keys } else { vec![asked.key] };
     let (call, key_type) = (call.clone(), asked.key_type);
-    let is_missing = call.server.image().topic_named(CONSUMER_OFFSETS).is_none();
-    let creation = (key_type == GROUP && is_missing && !keys.is_empty()).then(|| create(&call));
+    let missing = topic_of(key_type).filter(|topic| call.server.image().topic_named(topic).is_none());
+    let creation = missing.filter(|_| !keys.is_empty()).map(|topic| create(&call, topic));
     async move {
         if let Some(creation) = creation {
             // When somebody else was faster it is there as well.
             if let Err(error) = creation.await {
-                log::debug!(error:% = error; "offsets topic not created");
+                log::debug!(error:% = error; "a coordinator's topic not created");
             }
         }
         let image = call.server.image();
@@ -49,21 +51,32 @@ pub(crate) fn find_coordinator(
     }
 }
 
-/// Has the topic of committed offsets created.
-fn create(call: &Call) -> impl Future<Output = Result<(), CommandError>> + use<> {
+/// The topic that coordinators of this kind lead.
+fn topic_of(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        GROUP => Some(CONSUMER_OFFSETS),
+        TRANSACTION => Some(TRANSACTION_STATE),
+        _ => None,
+    }
+}
+
+/// Has a coordinators' topic created.
+fn create(call: &Call, topic: &str) -> impl Future<Output = Result<(), CommandError>> + use<> {
     let server = &call.server;
     let image = server.image();
     let settings = server.settings(&image);
-    let replicas = settings.int("offsets.topic.replication.factor").min(image.nodes().count() as i64);
+    let prefix = if topic == CONSUMER_OFFSETS { "offsets.topic" } else { "transaction.state.log" };
+    let setting = |name: &str| settings.int(&format!("{prefix}.{name}"));
+    let replicas = setting("replication.factor").min(image.nodes().count() as i64);
     let configs = [
         ("cleanup.policy", "compact".to_owned()),
-        ("compression.type", "producer".to_owned()),
-        ("segment.bytes", settings.int("offsets.topic.segment.bytes").to_string()),
+        ("compression.type", if topic == CONSUMER_OFFSETS { "producer" } else { "uncompressed" }.to_owned()),
+        ("segment.bytes", setting("segment.bytes").to_string()),
     ];
     let answer = server.submit(Command::CreateTopic {
-        name: CONSUMER_OFFSETS.to_owned(),
+        name: topic.to_owned(),
         id: server.draw_topic_id(),
-        partitions: i32::try_from(settings.int("offsets.topic.num.partitions")).unwrap_or(i32::MAX),
+        partitions: i32::try_from(setting("num.partitions")).unwrap_or(i32::MAX),
         replication: i16::try_from(replicas).unwrap_or(1),
         assignments: Vec::new(),
         configs: configs.map(|(name, value)| (name.to_owned(), Some(value))).into(),
@@ -72,17 +85,25 @@ fn create(call: &Call) -> impl Future<Output = Result<(), CommandError>> + use<>
 }
 
 fn find(call: &Call, image: &Image, key_type: i8, key: String) -> Coordinator {
-    if key_type != GROUP {
-        let message =
-            "This broker coordinates groups only; transactions and share groups are not served yet.";
-        return refused(key, Code::InvalidRequest, message);
+    let (kind, refusal) = match key_type {
+        GROUP => (ResourceKind::Group, Code::GroupAuthorizationFailed),
+        TRANSACTION => (ResourceKind::TransactionalId, Code::TransactionalIdAuthorizationFailed),
+        _ => {
+            let message = "This broker coordinates groups and transactions; share groups are not served yet.";
+            return refused(key, Code::InvalidRequest, message);
+        }
+    };
+    if key_type == TRANSACTION && key.is_empty() {
+        return refused(key, Code::InvalidRequest, "A transactional id is not empty.");
     }
-    if !call.may(Operation::Describe, ResourceKind::Group, &key) {
-        return refused(key, Code::GroupAuthorizationFailed, Code::GroupAuthorizationFailed.message());
+    if !call.may(Operation::Describe, kind, &key) {
+        return refused(key, refusal, refusal.message());
     }
     let not_there =
         |key| refused(key, Code::CoordinatorNotAvailable, Code::CoordinatorNotAvailable.message());
-    let Some(topic) = image.topic_named(CONSUMER_OFFSETS) else { return not_there(key) };
+    let Some(topic) = topic_of(key_type).and_then(|topic| image.topic_named(topic)) else {
+        return not_there(key);
+    };
     let index = partition_of(&key, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
     let Some(partition) = image.partition(PartitionId { topic: topic.id, index }) else {
         return not_there(key);

@@ -23,7 +23,7 @@ use ottla_actors::stage::reply::{Replies, Reply};
 use ottla_rules::batch::{Batch, BatchError, Codec, Header, Parsed};
 use ottla_rules::cluster::{Image, Topic};
 use ottla_rules::ids::{PartitionId, TopicId};
-use ottla_rules::partition::{Acks, AppendError, Appended};
+use ottla_rules::partition::{Acks, AppendError, Appended, Joining};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Now;
 use ottla_rules::topic::is_internal;
@@ -51,6 +51,8 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 const ZSTD_FROM: i16 = 7;
 /// The version from which topics are named by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which a partition joins a transaction by being written to (KIP-890).
+const JOINS_FROM: i16 = 12;
 /// The version from which the current leader stands beside an error (KIP-951).
 const LEADER_FROM: i16 = 10;
 
@@ -74,14 +76,19 @@ struct Counter {
     acks: Option<Acks>,
     patience_ms: u64,
     replies: Arc<Replies<AppendReply>>,
+    transaction: Option<Joining>,
 }
 
 impl Counter {
     fn hand_over(&self, partition: PartitionId, batch: Batch, tag: u64) -> Result<(), Outcome> {
         let acks = self.acks.ok_or_else(|| Outcome::refused(Code::InvalidRequiredAcks, None))?;
+        let (patience_ms, transaction) = (self.patience_ms, self.transaction.clone());
+        if transaction.is_none() && batch.header().attributes.is_transactional() {
+            return Err(Outcome::refused(Code::TransactionalIdAuthorizationFailed, None));
+        }
+        // Dropped unanswered it would answer by itself.
         let reply = Reply::queued(Arc::clone(&self.replies), tag);
-        let patience_ms = self.patience_ms;
-        self.server.directory.tell(partition, Append { batch, acks, patience_ms, reply });
+        self.server.directory.tell(partition, Append { batch, acks, patience_ms, transaction, reply });
         Ok(())
     }
 }
@@ -149,6 +156,7 @@ pub(crate) fn begin(
         acks,
         patience_ms: u64::try_from(request.timeout_ms).unwrap_or(0),
         replies: Arc::clone(replies),
+        transaction: joining(call, header.version, request.transactional_id.as_deref()),
     };
     let mut produced = Produced {
         server: Arc::clone(&call.server),
@@ -181,6 +189,12 @@ pub(crate) fn begin(
         }
     }
     Ok(produced)
+}
+
+/// The transaction of a request, if it names one that its caller may write.
+fn joining(call: &Call, version: i16, id: Option<&str>) -> Option<Joining> {
+    let id = id.filter(|id| call.may(Operation::Write, ResourceKind::TransactionalId, id))?;
+    Some(Joining { id: id.into(), implicit: version >= JOINS_FROM })
 }
 
 impl Produced {

@@ -1,0 +1,79 @@
+//! DescribeProducers (key 61), version 0 (KIP-664).
+
+use std::future::Future;
+
+use futures_util::future::join_all;
+use ottla_actors::partition;
+use ottla_actors::stage::reply::Reply;
+use ottla_rules::ids::PartitionId;
+use ottla_rules::producers::ProducerEntry;
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_wire::codes::Code;
+use ottla_wire::messages::describe_producers::{
+    DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicRequest,
+    TopicResponse,
+};
+
+use super::Call;
+
+/// Says who writes to partitions.
+pub(crate) fn describe_producers(
+    call: &Call,
+    asked: DescribeProducersRequest,
+) -> impl Future<Output = DescribeProducersResponse> + use<> {
+    let topics: Vec<_> = asked.topics.into_iter().map(|topic| in_topic(call, topic)).collect();
+    async move { DescribeProducersResponse { topics: join_all(topics).await, ..Default::default() } }
+}
+
+fn in_topic(call: &Call, asked: TopicRequest) -> impl Future<Output = TopicResponse> + use<> {
+    let image = call.server.image();
+    let may = call.may(Operation::Read, ResourceKind::Topic, &asked.name);
+    let topic = image.topic_named(&asked.name).map(|topic| topic.id);
+    let sent = asked.partition_indexes.into_iter().map(|index| {
+        let there =
+            topic.map(|topic| PartitionId { topic, index }).filter(|id| image.partition(*id).is_some());
+        let answer = match there {
+            _ if !may => Err(Code::TopicAuthorizationFailed),
+            None => Err(Code::UnknownTopicOrPartition),
+            Some(there) => {
+                let (reply, answer) = Reply::once();
+                call.server.directory.tell(there, partition::DescribeProducers { reply });
+                Ok(answer)
+            }
+        };
+        async move {
+            let told = match answer {
+                Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
+                Err(code) => Err(code),
+            };
+            match told {
+                Ok(producers) => PartitionResponse {
+                    partition_index: index,
+                    active_producers: producers.into_iter().map(state).collect(),
+                    ..Default::default()
+                },
+                Err(code) => PartitionResponse {
+                    partition_index: index,
+                    error_code: code.into(),
+                    error_message: Some(code.message().to_owned()),
+                    active_producers: Vec::new(),
+                },
+            }
+        }
+    });
+    let sent: Vec<_> = sent.collect();
+    async move { TopicResponse { name: asked.name, partitions: join_all(sent).await } }
+}
+
+fn state(entry: ProducerEntry) -> ProducerState {
+    let last_sequence =
+        entry.batches.last().map_or(-1, |last| last.base_sequence.plus(last.last_offset_delta).0);
+    ProducerState {
+        producer_id: entry.id.0,
+        producer_epoch: entry.epoch.0.into(),
+        last_sequence,
+        last_timestamp: entry.last_write_ms,
+        coordinator_epoch: entry.coordinator_epoch,
+        current_txn_start_offset: entry.open_since.map_or(-1, |first| first.0),
+    }
+}

@@ -1,0 +1,85 @@
+//! WriteTxnMarkers (key 27), versions 1 and 2.
+//!
+//! Promises: each marker is as safe as a record with acks=all before it is answered. Our own coordinators tell partitions
+//! without this; it is there for tools that end a transaction nobody else ends (KIP-664).
+//! Versions: 2 the rules of the transaction (KIP-1228).
+
+use std::future::Future;
+
+use futures_util::future::join_all;
+use ottla_actors::partition::WriteMarker;
+use ottla_actors::stage::reply::Reply;
+use ottla_rules::batch::marker::Marker;
+use ottla_rules::ids::{PartitionId, ProducerEpoch, ProducerId};
+use ottla_rules::partition::Mark;
+use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_rules::transaction::Protocol;
+use ottla_wire::codes::Code;
+use ottla_wire::messages::write_txn_markers::{
+    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopic,
+    WritableTxnMarkerTopicResult, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+};
+
+use super::{CLUSTER, Call};
+
+/// How long a partition has to make a marker safe, milliseconds (Kafka's `request.timeout.ms`).
+const PATIENCE_MS: u64 = 30_000;
+
+/// Writes markers.
+pub(crate) fn write_txn_markers(
+    call: &Call,
+    asked: WriteTxnMarkersRequest,
+) -> impl Future<Output = WriteTxnMarkersResponse> + use<> {
+    let may = call.may(Operation::Alter, ResourceKind::Cluster, CLUSTER)
+        || call.may(Operation::ClusterAction, ResourceKind::Cluster, CLUSTER);
+    let written: Vec<_> = asked.markers.into_iter().map(|marker| write(call, may, marker)).collect();
+    async move { WriteTxnMarkersResponse { markers: join_all(written).await } }
+}
+
+fn write(
+    call: &Call,
+    may: bool,
+    asked: WritableTxnMarker,
+) -> impl Future<Output = WritableTxnMarkerResult> + use<> {
+    let protocol = if asked.transaction_version >= 2 { Protocol::V2 } else { Protocol::V1 };
+    let mark = Mark {
+        producer: ProducerId(asked.producer_id),
+        epoch: ProducerEpoch(asked.producer_epoch),
+        marker: Marker { commit: asked.transaction_result, coordinator_epoch: asked.coordinator_epoch },
+        protocol,
+    };
+    let topics: Vec<_> = asked.topics.into_iter().map(|topic| in_topic(call, may, mark, topic)).collect();
+    async move { WritableTxnMarkerResult { producer_id: asked.producer_id, topics: join_all(topics).await } }
+}
+
+fn in_topic(
+    call: &Call,
+    may: bool,
+    mark: Mark,
+    asked: WritableTxnMarkerTopic,
+) -> impl Future<Output = WritableTxnMarkerTopicResult> + use<> {
+    let image = call.server.image();
+    let topic = image.topic_named(&asked.name).map(|topic| topic.id);
+    let sent = asked.partition_indexes.into_iter().map(|index| {
+        let there =
+            topic.map(|topic| PartitionId { topic, index }).filter(|id| image.partition(*id).is_some());
+        let answer = match there {
+            _ if !may => Err(Code::ClusterAuthorizationFailed),
+            None => Err(Code::UnknownTopicOrPartition),
+            Some(there) => {
+                let (reply, answer) = Reply::once();
+                call.server.directory.tell(there, WriteMarker { mark, patience_ms: PATIENCE_MS, reply });
+                Ok(answer)
+            }
+        };
+        async move {
+            let code = match answer {
+                Ok(answer) => answer.await.map_or_else(|error| Code::from(&error), |_| Code::None),
+                Err(code) => code,
+            };
+            WritableTxnMarkerPartitionResult { partition_index: index, error_code: code.into() }
+        }
+    });
+    let sent: Vec<_> = sent.collect();
+    async move { WritableTxnMarkerTopicResult { name: asked.name, partitions: join_all(sent).await } }
+}
