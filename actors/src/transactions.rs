@@ -19,7 +19,8 @@ use ottla_rules::{
     records::transaction::{decode, encode_key, encode_value},
     transaction::{
         Effect, Facts, Protocol, Session, TopicPartition, TransactionError,
-        coordinator::{Begin, Bounds, Coordinator, End, Join},
+        coordinator::{Begin, Bounds, Coordinator, End},
+        join::Join,
     },
 };
 

@@ -11,7 +11,7 @@ use ottla_actors::transactions::{JoinTransaction, VerifyTransaction};
 use ottla_rules::ids::{PartitionId, ProducerEpoch, ProducerId};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::topic::is_internal;
-use ottla_rules::transaction::{Protocol, Session, TopicPartition, coordinator::Join};
+use ottla_rules::transaction::{Protocol, Session, TopicPartition, join::Join};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,

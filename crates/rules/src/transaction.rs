@@ -19,6 +19,7 @@ use crate::ids::{ProducerEpoch, ProducerId};
 
 pub mod coordinator;
 mod entry;
+pub mod join;
 
 #[cfg(test)]
 mod tests;

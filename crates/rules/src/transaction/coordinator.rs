@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::{
     Effect, Facts, Protocol, Session, Status, TopicPartition, TransactionError,
     entry::{Doing, Entry, NO_EPOCH, Step},
+    join::Early,
 };
 use crate::{
     ids::{ProducerEpoch, ProducerId},
@@ -34,23 +35,14 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Coordinator<R> {
     bounds: Bounds,
-    entries: BTreeMap<String, Entry<R>>,
+    pub(super) entries: BTreeMap<String, Entry<R>>,
     spares: VecDeque<ProducerId>,
     /// Producer ids that are on their way.
     asked: usize,
     timeouts: BTreeSet<(Deadline, String)>,
     expire_at: Option<Deadline>,
-    /// Who wants to begin the next transaction while the last one is being completed: in the order of their deadlines.
-    early: VecDeque<Early<R>>,
-}
-
-/// A join that came while its id was busy.
-#[derive(Debug)]
-struct Early<R> {
-    id: String,
-    join: Join,
-    deadline: Deadline,
-    to: R,
+    /// Partitions that want to join while their id is busy: in the order of their deadlines.
+    pub(super) early: VecDeque<Early<R>>,
 }
 
 /// What a producer asks for with InitProducerId.
@@ -69,17 +61,6 @@ pub struct End {
     pub session: Session,
     /// Commit, or abort.
     pub commit: bool,
-    /// The rules it follows.
-    pub protocol: Protocol,
-}
-
-/// Partitions that are to be part of a producer's transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Join {
-    /// Its session.
-    pub session: Session,
-    /// The partitions.
-    pub partitions: Vec<TopicPartition>,
     /// The rules it follows.
     pub protocol: Protocol,
 }
@@ -160,8 +141,8 @@ impl<R> Coordinator<R> {
             return Way::Answer(to, Err(TransactionError::Fenced));
         }
         if entry.facts.status == Status::Ongoing {
-            let answer = Some((to, Err(TransactionError::Concurrent)));
-            return Way::Step(self.fence(id, answer, now, out));
+            let answers = vec![(to, Err(TransactionError::Concurrent))];
+            return Way::Step(self.fence(id, answers, now, out));
         }
         self.raise_way(id, begin, to, now, out)
     }
@@ -189,8 +170,8 @@ impl<R> Coordinator<R> {
         } else {
             return Way::Answer(to, Err(TransactionError::Fenced));
         };
-        let answer = Some((to, Ok(next.session())));
-        Way::Step(Step { facts: next, last_epoch, answer })
+        let answers = vec![(to, Ok(next.session()))];
+        Way::Step(Step { facts: next, last_epoch, answers })
     }
 
     fn admit(&self, id: &str, timeout_ms: i32) -> Result<(), TransactionError> {
@@ -205,34 +186,6 @@ impl<R> Coordinator<R> {
             return Err(TransactionError::NotAvailable);
         }
         Ok(())
-    }
-
-    /// Partitions join the transaction, which begins with the first (AddPartitionsToTxn, AddOffsetsToTxn, and under version
-    /// 2 the first write of a transaction to a partition). Those that have joined already are answered at once.
-    ///
-    /// A client may begin its next transaction as soon as the end of the last one is safe, which is before every partition
-    /// has its marker. It waits here for that, for a moment, instead of being sent away to come again.
-    pub fn join(&mut self, id: &str, join: Join, to: R, now: Now, out: &mut Vec<Effect<R>>) {
-        let is_completing = self.entries.get(id).is_some_and(Entry::is_completing);
-        if is_completing && self.early.len() < EARLY_MAX {
-            let deadline = now.after(EARLY_PATIENCE_MS);
-            return self.early.push_back(Early { id: id.to_owned(), join, deadline, to });
-        }
-        let Join { session, partitions, protocol } = join;
-        let way = match self.known(id).and_then(|entry| entry.check(session).map(|()| entry)) {
-            Err(error) => Way::Answer(to, Err(error)),
-            Ok(entry) => {
-                let facts = &entry.facts;
-                let has_all = partitions.iter().all(|partition| facts.partitions.contains(partition));
-                if facts.status == Status::Ongoing && has_all {
-                    Way::Answer(to, Ok(session))
-                } else {
-                    let facts = facts.joined(partitions, protocol, now);
-                    Way::Step(Step { facts, last_epoch: entry.last_epoch, answer: Some((to, Ok(session))) })
-                }
-            }
-        };
-        self.go(id, way, out);
     }
 
     /// Whether a partition is part of the producer's transaction (AddPartitionsToTxn with `verifyOnly`).
@@ -263,7 +216,7 @@ impl<R> Coordinator<R> {
                     Protocol::V1 => end.session,
                     Protocol::V2 => facts.session_after(),
                 };
-                Way::Step(Step { facts, last_epoch, answer: Some((to, Ok(with))) })
+                Way::Step(Step { facts, last_epoch, answers: vec![(to, Ok(with))] })
             }
             Err(error) => Way::Answer(to, Err(error)),
         };
@@ -330,14 +283,14 @@ impl<R> Coordinator<R> {
         let Some(entry) = self.entries.get_mut(id) else { return };
         match std::mem::replace(&mut entry.doing, Doing::Nothing) {
             Doing::Writing(step) => {
-                let Step { facts, last_epoch, answer } = *step;
+                let Step { facts, last_epoch, answers } = *step;
                 if result.is_ok() {
                     (entry.facts, entry.last_epoch) = (facts, last_epoch);
                 } else if entry.facts.status.is_prepared() {
                     // Every partition has been told, only the record of that is missing: nobody asks for it again.
                     entry.doing = Doing::Marking(BTreeSet::new());
                 }
-                if let Some((to, with)) = answer {
+                for (to, with) in answers {
                     out.push(Effect::Answer { to, with: result.clone().and(with) });
                 }
                 let is_new = entry.facts.epoch == NO_EPOCH && !entry.is_busy();
@@ -403,10 +356,9 @@ impl<R> Coordinator<R> {
     /// The reign ends: everyone who waits is sent elsewhere.
     pub fn retire(&mut self, out: &mut Vec<Effect<R>>) {
         for entry in self.entries.values_mut() {
-            if let Doing::Writing(step) = std::mem::replace(&mut entry.doing, Doing::Nothing)
-                && let Some((to, _)) = step.answer
-            {
-                out.push(Effect::Answer { to, with: Err(TransactionError::NotHere) });
+            if let Doing::Writing(step) = std::mem::replace(&mut entry.doing, Doing::Nothing) {
+                let told = step.answers.into_iter();
+                out.extend(told.map(|(to, _)| Effect::Answer { to, with: Err(TransactionError::NotHere) }));
             }
         }
         for early in self.early.drain(..) {
@@ -431,7 +383,7 @@ impl<R> Coordinator<R> {
 }
 
 impl<R> Coordinator<R> {
-    fn known(&self, id: &str) -> Result<&Entry<R>, TransactionError> {
+    pub(super) fn known(&self, id: &str) -> Result<&Entry<R>, TransactionError> {
         if id.is_empty() {
             return Err(TransactionError::InvalidRequest("a transactional id is not empty"));
         }
@@ -446,7 +398,7 @@ impl<R> Coordinator<R> {
     }
 
     /// Writes the next facts. An id that waits for its record has no deadline: nothing times out between two steps.
-    fn write(&mut self, id: &str, step: Step<R>, out: &mut Vec<Effect<R>>) {
+    pub(super) fn write(&mut self, id: &str, step: Step<R>, out: &mut Vec<Effect<R>>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Some(deadline) = entry.expires.take() {
             self.timeouts.remove(&(deadline, id.to_owned()));
@@ -481,18 +433,9 @@ impl<R> Coordinator<R> {
                 });
                 entry.doing = Doing::Marking(facts.partitions.clone());
             }
-            Status::CompleteCommit | Status::CompleteAbort => self.let_in(id, now, out),
-            Status::Empty | Status::Dead => (),
+            Status::Empty | Status::CompleteCommit | Status::CompleteAbort | Status::Dead => (),
         }
-    }
-
-    /// The last transaction of the id is complete: those who came early are looked at again.
-    fn let_in(&mut self, id: &str, now: Now, out: &mut Vec<Effect<R>>) {
-        let (mine, others): (VecDeque<_>, _) = self.early.drain(..).partition(|early| early.id == id);
-        self.early = others;
-        for Early { join, to, .. } in mine {
-            self.join(id, join, to, now, out);
-        }
+        self.let_in(id, now, out);
     }
 
     /// A record could not be written: what has to be tried again is tried a little later, not at once.
@@ -515,7 +458,7 @@ impl<R> Coordinator<R> {
 
     fn complete(&mut self, id: &str, now: Now, out: &mut Vec<Effect<R>>) {
         let Some(entry) = self.entries.get(id) else { return };
-        let step = Step { facts: entry.facts.completed(now), last_epoch: entry.last_epoch, answer: None };
+        let step = Step { facts: entry.facts.completed(now), last_epoch: entry.last_epoch, answers: vec![] };
         self.write(id, step, out);
     }
 
@@ -525,7 +468,7 @@ impl<R> Coordinator<R> {
         match (&entry.doing, entry.facts.status) {
             (Doing::Marking(left), _) if left.is_empty() => self.complete(id, now, out),
             (Doing::Nothing, Status::Ongoing) => {
-                let step = self.fence(id, None, now, out);
+                let step = self.fence(id, vec![], now, out);
                 self.write(id, step, out);
             }
             _ => (),
@@ -537,7 +480,7 @@ impl<R> Coordinator<R> {
     fn fence(
         &mut self,
         id: &str,
-        answer: Option<(R, Result<Session, TransactionError>)>,
+        answers: Vec<(R, Result<Session, TransactionError>)>,
         now: Now,
         out: &mut Vec<Effect<R>>,
     ) -> Step<R> {
@@ -547,7 +490,7 @@ impl<R> Coordinator<R> {
             Some(entry) => entry.facts.prepared(false, true, next, now),
             None => Facts::new(ProducerId::NONE, 0, now),
         };
-        Step { facts, last_epoch: NO_EPOCH, answer }
+        Step { facts, last_epoch: NO_EPOCH, answers }
     }
 
     fn expire(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
@@ -579,10 +522,6 @@ impl<R> Coordinator<R> {
 
 /// How long after a record could not be written it is tried again.
 const RETRY_MS: u64 = 1_000;
-/// How long somebody who came early waits (Kafka's brokers ask again for `add.partitions.to.txn.retry.backoff.max.ms`).
-const EARLY_PATIENCE_MS: u64 = 500;
-/// How many may wait so, for all ids together; a further one is told to come again.
-const EARLY_MAX: usize = 1_000;
 
 /// Whether an end under version 2 has been made already: it raised the epoch, or brought a new producer id.
 fn is_retried_end(facts: &Facts, session: Session) -> bool {

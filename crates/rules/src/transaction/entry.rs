@@ -42,7 +42,7 @@ pub(super) struct Step<R> {
     pub(super) facts: Facts,
     pub(super) last_epoch: ProducerEpoch,
     /// Who is answered, and with what, once it is safe.
-    pub(super) answer: Option<(R, Result<Session, TransactionError>)>,
+    pub(super) answers: Vec<(R, Result<Session, TransactionError>)>,
 }
 
 impl Facts {
@@ -161,11 +161,6 @@ impl<R> Entry<R> {
     /// Whether a step is under way.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.doing, Doing::Nothing)
-    }
-
-    /// Whether the outcome of a transaction is safe and only being told: nothing is left to decide.
-    pub(super) fn is_completing(&self) -> bool {
-        self.facts.status.is_prepared()
     }
 
     /// Whether a request says the producer id and epoch that this id has now.

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::{
     Effect, Facts, Protocol, Session, Status, TopicPartition, TransactionError,
-    coordinator::{Begin, Bounds, Coordinator, End, Join},
+    coordinator::{Begin, Bounds, Coordinator, End},
+    join::Join,
 };
 use crate::{
     ids::{ProducerEpoch, ProducerId},
@@ -240,13 +241,28 @@ fn the_next_transaction_waits_a_moment_for_the_end_of_the_last() {
     stage.mark(0);
     stage.settle();
     let answers = stage.take_answers();
-    assert_eq!(answers, [("join", Err(TransactionError::Concurrent)), ("join", Ok(next))]);
+    assert_eq!(answers, [("join", Err(TransactionError::Fenced)), ("join", Ok(next))]);
     stage.end(next, true, Protocol::V2);
     stage.settle();
     stage.join(session(100, 2), &[0], Protocol::V2);
     stage.take_answers();
     stage.pass(500);
     assert_eq!(stage.take_answers(), [("join", Err(TransactionError::Concurrent))]);
+}
+
+#[test]
+fn partitions_that_join_at_once_need_two_records() {
+    let mut stage = Stage::new();
+    let mine = stage.session();
+    let before = stage.log.len();
+    for index in 0..5 {
+        stage.join(mine, &[index], Protocol::V2);
+    }
+    stage.settle();
+
+    assert_eq!(stage.take_answers(), vec![("join", Ok(mine)); 5]);
+    assert_eq!(stage.log.len() - before, 2, "the first, and all that came while it was written");
+    assert_eq!(stage.coordinator.describe("orders").map(|facts| facts.partitions.len()), Some(5));
 }
 
 #[test]
