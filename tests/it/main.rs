@@ -20,3 +20,4 @@ mod packed;
 mod produce;
 mod settings;
 mod topics;
+mod transactions;

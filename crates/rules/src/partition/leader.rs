@@ -95,7 +95,9 @@ struct Unsafe {
 impl<R, B> Leader<R, B> {
     /// A leader at the beginning of its reign. `replicas` are in sync, this one included.
     #[must_use]
-    pub fn new(start: Start, config: Arc<TopicConfig>, limits: Arc<Limits>, replicas: usize) -> Self {
+    pub fn new(mut start: Start, config: Arc<TopicConfig>, limits: Arc<Limits>, replicas: usize) -> Self {
+        // What ended before this reign is stable: recovery has synced it.
+        start.producers.settle(start.end);
         assert!(start.log_start <= start.end, "a log from {} to {}", start.log_start, start.end);
         let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
         Self {

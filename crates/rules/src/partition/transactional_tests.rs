@@ -259,6 +259,27 @@ fn an_open_transaction_survives_a_snapshot_and_its_producer_does_not_expire() {
 }
 
 #[test]
+fn what_ended_before_a_reign_is_stable_in_it() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.mark(1, true, 3, Protocol::V2);
+    let mut producers = Producers::new(10);
+    let mut at = 0;
+    for effect in &stage.out {
+        let Effect::Write { batch } = effect else { continue };
+        let header = Header::read(&batch.bytes).unwrap();
+        producers.replay(&header, NOW);
+        if let Some(marker) = Marker::read(&batch.bytes).ok().flatten() {
+            producers.marked(header.producer_id, batch.base, marker);
+        }
+        at = batch.end.0;
+    }
+
+    assert_eq!(Stage::with(producers, at).stable(true), (2, 2));
+}
+
+#[test]
 fn a_retry_of_what_is_in_the_log_needs_no_word_of_the_coordinator() {
     let mut stage = Stage::new();
     stage.send("first", 0);
