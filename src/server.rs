@@ -20,9 +20,9 @@ use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
 use ottla_rules::time::Now;
+use ottla_rules::transaction::{Session, TransactionError};
 use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
-use ottla_rules::transaction::{Session, TransactionError};
 
 /// What every connection of a node shares.
 pub(crate) struct Server {

@@ -154,11 +154,14 @@ mod tests {
 
     use super::*;
     use crate::facts::{FactsKind, memory::MemoryFacts};
+    use ottla_host::Disk;
     use ottla_rules::ids::TopicId;
 
     #[test]
     fn a_snapshot_from_before_there_were_transactions_is_read() {
-        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), Path::new("unused"), None).unwrap();
+        let facts =
+            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), Path::new("unused"), None)
+                .unwrap();
         let partition = PartitionId { topic: TopicId([1; 16]), index: 3 };
         let batch = StoredBatch { base: 40, base_sequence: 8, last_offset_delta: 0, timestamp: 54 };
         let producer =
