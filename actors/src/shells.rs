@@ -129,7 +129,7 @@ fn partition(
 fn append(to: &Addr<PartitionActor>) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
     let (reply, answer) = Reply::once();
     let batch = BatchBuilder::new().value("v", 1).parsed();
-    to.do_send(Append { batch, acks: Acks::Leader, patience_ms: 1_000, reply });
+    to.do_send(Append { batch, acks: Acks::Leader, patience_ms: 1_000, transaction: None, reply });
     answer
 }
 

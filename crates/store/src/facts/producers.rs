@@ -159,9 +159,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_from_before_there_were_transactions_is_read() {
-        let facts =
-            Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), Path::new("unused"), None)
-                .unwrap();
+        let facts = Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), Path::new("unused"))
+            .unwrap();
         let partition = PartitionId { topic: TopicId([1; 16]), index: 3 };
         let batch = StoredBatch { base: 40, base_sequence: 8, last_offset_delta: 0, timestamp: 54 };
         let producer =

@@ -104,7 +104,7 @@ impl Log {
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let bases = recovery.log.list_segments()?;
-        recovery.play_dead(&journal);
+        recovery.play_dead(&journal)?;
         recovery.read_segments(&bases)?;
         recovery.settle()?;
         recovery.replay(journal)?;

@@ -48,18 +48,23 @@ impl From<JournalEntry> for Replay {
 impl Recovery {
     /// Plays to the producers what lies below the log's start: nobody reads it again, but whoever wrote it may send it once
     /// more, or go on behind it. Before the segments are read: they hold what came later.
-    pub(crate) fn play_dead(&mut self, journal: &[Replay]) {
+    ///
+    /// # Errors
+    /// The facts cannot be written.
+    pub(crate) fn play_dead(&mut self, journal: &[Replay]) -> Result<(), LogError> {
         let (start, kept_below) = self.fates(journal);
         for (entry, kept_below) in journal.iter().zip(kept_below) {
             let Replay::Append { bytes } = entry else { continue };
             // What is no batch is found again, and refused, by the replay.
-            for (_, header) in Walk::over(bytes).filter_map(Result::ok) {
+            for (at, header) in Walk::over(bytes).filter_map(Result::ok) {
                 if header.end() <= start && header.base_offset < kept_below {
                     self.producers_from_journal |= header.has_producer();
-                    self.play(&header);
+                    let marker = super::recover::marker_of(&header, &bytes[at..at + header.size()]);
+                    self.play(&header, marker)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Where the log begins once all entries are applied, and for each entry the offset below which later entries leave its
