@@ -223,6 +223,9 @@ impl Consumer {
 
     /// The topics that the members read; none before patterns have been looked up.
     pub(super) fn subscribed_names(&self) -> Option<Vec<String>> {
+        if self.members.is_empty() {
+            return Some(Vec::new());
+        }
         let has_pattern = self.members.values().any(|member| member.described.topic_regex.is_some());
         if has_pattern && !self.subscribed.is_known() {
             return None;

@@ -283,7 +283,13 @@ fn commits_are_those_of_members_in_their_epoch() {
         assert_eq!(world.heard("a"), answer);
     }
     assert_eq!(committed(&world.group, 0), Some(5));
+    let forget = || Ask::DeleteOffsets { topics: vec![("t".into(), 0), ("t1".into(), 0)] };
+    world.ask("admin", forget());
+    let read = Some(GroupError::SubscribedToTopic);
+    assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(vec![None, read])));
     world.beats(beat("a", -1, &image));
+    world.ask("admin", forget());
+    assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(vec![None, None])));
     world.ask("admin", new("", -1, 7));
     assert_eq!(world.heard("admin"), Ok(Answer::Committed(vec![None])), "of an empty group anybody may");
 }

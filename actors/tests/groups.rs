@@ -1,0 +1,182 @@
+//! Groups on one node in a simulated world: committed, power lost, a group struck down.
+
+use ottla_actors::{
+    coordinator::Submit,
+    crew::Crew,
+    offsets::AskGroup,
+    stage::{reply::Reply, shards::Shards},
+};
+use ottla_config::{Config, Endpoint, Sources};
+use ottla_host::{Host, SimWorld};
+use ottla_rules::{
+    cluster::Command,
+    group::{
+        Answer, Ask, GroupError, Outcome,
+        ask::{CommitOffset, CommitOffsets},
+    },
+    ids::TopicId,
+    topic::CONSUMER_OFFSETS,
+};
+use ottla_store::{FactsKind, MemoryFacts, Store};
+
+const TOPIC: TopicId = TopicId([1; 16]);
+
+struct World {
+    world: SimWorld,
+    facts: MemoryFacts,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self { world: SimWorld::new(seed), facts: MemoryFacts::new() }
+    }
+
+    fn start(&self) -> Crew {
+        let host = Host::simulated(&self.world);
+        let config = Config::load(&Sources { file: None, env: vec![], set: vec![] }).unwrap();
+        let kind = FactsKind::Memory(self.facts.clone());
+        let store = Store::open(host.disk.clone(), "/data".into(), kind, host.chance.clone()).unwrap();
+        let reached = Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
+        Crew::start(host, &config, store, Shards::local(), &reached).unwrap()
+    }
+}
+
+fn run<F: Future<Output = ()>>(story: F) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, story);
+}
+
+/// Simulated time passes only while everybody waits.
+async fn a_moment() {
+    tokio::time::advance(std::time::Duration::from_millis(1)).await;
+}
+
+async fn create(crew: &Crew, name: &str, id: TopicId, partitions: i32) {
+    let (reply, answer) = Reply::once();
+    let command = Command::CreateTopic {
+        name: name.into(),
+        id,
+        partitions,
+        replication: 1,
+        assignments: vec![],
+        configs: vec![],
+    };
+    crew.directory().coordinator().unwrap().do_send(Submit { command, reply });
+    answer.await.unwrap();
+}
+
+async fn with_topics(crew: &Crew) {
+    create(crew, "t", TOPIC, 1).await;
+    create(crew, CONSUMER_OFFSETS, TopicId([2; 16]), 3).await;
+}
+
+async fn ask(crew: &Crew, group: &str, ask: Ask) -> Outcome {
+    let (reply, answer) = Reply::once();
+    crew.directory().ask_group(AskGroup { group: group.into(), ask, reply });
+    answer.await
+}
+
+/// Asks again while the coordinator is not there yet, or still reads, as every client does.
+async fn ask_at_last(crew: &Crew, group: &str, what: Ask) -> Outcome {
+    loop {
+        match ask(crew, group, what.clone()).await {
+            Err(GroupError::Loading | GroupError::NotCoordinator) => a_moment().await,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn commit(offset: i64) -> Ask {
+    let one = CommitOffset {
+        topic: "t".into(),
+        topic_id: TOPIC,
+        partition: 0,
+        offset,
+        leader_epoch: 0,
+        metadata: String::new(),
+    };
+    Ask::Commit(CommitOffsets {
+        member_id: String::new(),
+        instance_id: None,
+        generation: -1,
+        knows_group_errors: true,
+        retention_ms: -1,
+        offsets: vec![one],
+    })
+}
+
+async fn committed(crew: &Crew, group: &str) -> Option<i64> {
+    let topics = Some(vec![("t".to_owned(), vec![0])]);
+    match ask_at_last(crew, group, Ask::FetchOffsets { topics, reader: None }).await {
+        Ok(Answer::Offsets(fetched)) => fetched[0].partitions[0].1.as_ref().map(|committed| committed.offset),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_offset_that_was_answered_is_there_after_a_power_cut() {
+    for seed in 0..30 {
+        let world = World::new(seed);
+        run(async {
+            let crew = world.start();
+            with_topics(&crew).await;
+            for offset in 1..=9 {
+                for group in ["a", "b", "c"] {
+                    let answer = ask_at_last(&crew, group, commit(offset)).await;
+                    assert_eq!(answer, Ok(Answer::Committed(vec![None])), "seed {seed}");
+                }
+            }
+        });
+        world.world.disk().crash();
+        world.facts.crash(seed);
+        run(async {
+            let crew = world.start();
+            for group in ["a", "b", "c"] {
+                assert_eq!(committed(&crew, group).await, Some(9), "seed {seed}");
+            }
+        });
+    }
+}
+
+#[test]
+fn commits_that_come_together_are_one_batch() {
+    run(async {
+        let world = World::new(1);
+        let crew = world.start();
+        with_topics(&crew).await;
+        let names: Vec<String> = (0..100).map(|n| format!("group-{n}")).collect();
+        let all = names.iter().map(|name| ask(&crew, name, commit(7)));
+        let answers = futures_util::future::join_all(all).await;
+        assert!(answers.iter().all(|answer| *answer == Ok(Answer::Committed(vec![None]))));
+        for name in &names {
+            assert_eq!(committed(&crew, name).await, Some(7));
+        }
+    });
+}
+
+#[cfg(feature = "provoke")]
+mod provoked {
+    use ottla_actors::offsets::ProvokeGroupOf;
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_panics_is_read_again_and_its_neighbours_go_on() {
+        run(async {
+            let world = World::new(2);
+            let crew = world.start();
+            with_topics(&crew).await;
+            for group in ["a", "b"] {
+                assert!(ask_at_last(&crew, group, commit(5)).await.is_ok());
+            }
+            for offsets in crew.directory().offsets() {
+                offsets.do_send(ProvokeGroupOf("a".into()));
+            }
+            assert_eq!(committed(&crew, "b").await, Some(5));
+            assert_eq!(committed(&crew, "a").await, Some(5), "what it knew is in the log");
+            assert_eq!(ask_at_last(&crew, "a", commit(6)).await, Ok(Answer::Committed(vec![None])));
+            assert_eq!(committed(&crew, "a").await, Some(6));
+        });
+    }
+}
