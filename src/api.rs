@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ottla_actors::stage::reply::Replies;
 use ottla_rules::cluster::CommandError;
 use ottla_rules::rights::{self, Caller, Operation, ResourceKind};
 use ottla_rules::transaction::TransactionError;
@@ -201,20 +200,13 @@ impl Response {
 }
 
 /// Begins one request: everything it has to send is sent when this returns.
-pub(crate) fn begin(
-    call: &Call,
-    request: Request,
-    replies: &Arc<Replies<produce::AppendReply>>,
-    next_tag: u64,
-) -> Result<Turn, Close> {
+pub(crate) fn begin(call: &Call, request: Request, appends: &mut produce::Appends) -> Result<Turn, Close> {
     if request.is_probe {
         return Ok(Turn::Answered(Response::of(&request.header, &api_versions::unsupported())));
     }
     let version = request.header.version;
     match request.header.key {
-        ApiKey::Produce => {
-            produce::begin(call, request.header, request.body, replies, next_tag).map(Turn::Produce)
-        }
+        ApiKey::Produce => produce::begin(call, request.header, request.body, appends).map(Turn::Produce),
         ApiKey::Fetch => fetch::begin(call, request.header, request.body),
         ApiKey::ApiVersions => now(request, |asked| api_versions::api_versions(call, version, &asked)),
         ApiKey::Metadata => now(request, |asked| metadata::metadata(call, version, asked)),

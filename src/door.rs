@@ -17,15 +17,17 @@ use ottla_host::{Listener, Socket};
 use ottla_rules::limits::Limits;
 use ottla_rules::rights::Caller;
 
-use self::connection::Connection;
+use self::baggage::Baggage;
+use self::connection::{Connection, Parted};
 use self::credit::{Credit, Share};
-use self::guests::{Guest, Guests};
+use self::guests::Guests;
 pub(crate) use self::line::Turn;
 pub(crate) use self::outbox::Piece;
 use self::tally::{Counter, Tally, Totals};
 use crate::api::Call;
 use crate::server::Server;
 
+mod baggage;
 mod connection;
 mod credit;
 mod guests;
@@ -122,31 +124,38 @@ impl Door {
             Ok(guest) => guest,
             Err(refused) => return debug!(peer:% = peer, error:% = refused; "connection refused"),
         };
-        let number = shard;
-        let Some(shard) = self.shards.get(shard) else { return };
-        let detached = match socket.detach() {
-            Ok(detached) => detached,
-            Err(error) => return debug!(peer:% = peer, error:% = error; "connection lost"),
-        };
-        let door = Arc::clone(self);
-        shard.spawn(move || async move {
-            match detached.attach() {
-                Ok(socket) => door.serve(socket, guest, number).await,
-                Err(error) => debug!(peer:% = peer, error:% = error; "connection lost"),
-            }
-        });
-    }
-
-    async fn serve(&self, socket: Socket, guest: Guest, shard: usize) {
-        let peer = socket.peer_addr();
         let caller =
             Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
         let call = Call { server: Arc::clone(&self.server), caller, reached: socket.local_addr() };
         let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits().connection_bytes_max);
         let tally = Counter { tallies: Arc::clone(&self.hall.tallies), shard };
         tally.connected();
-        let ending = Connection::new(socket, guest, call, share, tally).serve().await;
-        debug!(peer:% = peer, why:% = ending; "connection closed");
+        match socket.detach() {
+            Ok(socket) => self.send_to(shard, Baggage::new(socket, guest, call, share, tally), peer),
+            Err(error) => debug!(peer:% = peer, error:% = error; "connection lost"),
+        }
+    }
+
+    /// Lets a connection go on, on this shard.
+    fn send_to(self: &Arc<Door>, shard: usize, mut baggage: Baggage, peer: SocketAddr) {
+        baggage.tally.shard = shard;
+        let Some(shard) = self.shards.get(shard) else { return };
+        let door = Arc::clone(self);
+        shard.spawn(move || door.serve(baggage, peer));
+    }
+
+    async fn serve(self: Arc<Door>, baggage: Baggage, peer: SocketAddr) {
+        let connection = match Connection::settle(baggage) {
+            Ok(connection) => connection,
+            Err(error) => return debug!(peer:% = peer, error:% = error; "connection lost"),
+        };
+        match connection.serve().await {
+            Parted::Ended(why) => debug!(peer:% = peer, why:% = why; "connection closed"),
+            Parted::Moved(baggage, shard) => {
+                debug!(peer:% = peer, shard; "connection moved");
+                self.send_to(shard, *baggage, peer);
+            }
+        }
     }
 
     /// What accept can fail with is either one connection's bad luck or a lack of file descriptors, which passes.

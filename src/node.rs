@@ -77,8 +77,9 @@ impl Node {
     /// # Errors
     /// One sentence; nothing is left running then.
     pub async fn start(host: Host, config: Config) -> Result<Self, StartError> {
-        let count = config.shards.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
-        let shards = Shards::arbiters(count.unwrap_or(1)).map_err(StartError::Threads)?;
+        // One core is left to the journal, the disk pool and the kernel's network.
+        let left = || std::thread::available_parallelism().map_or(1, |cores| cores.get() - 1);
+        let shards = Shards::arbiters(config.shards.unwrap_or_else(left)).map_err(StartError::Threads)?;
         Self::start_in(host, config, FactsKind::Sled, shards).await
     }
 

@@ -46,7 +46,7 @@ pub struct Config {
     pub node_id: NodeId,
     /// Its zone (`broker.rack`).
     pub rack: Option<String>,
-    /// Threads for connections and partitions (`shard.threads`); none is one for each core.
+    /// Threads for connections and partitions (`shard.threads`); none is one for each core but one, at least one.
     pub shards: Option<usize>,
     /// All settings.
     pub settings: BrokerSettings,

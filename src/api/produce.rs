@@ -24,6 +24,7 @@ use ottla_rules::batch::{Batch, BatchError, Codec, Header, Parsed};
 use ottla_rules::cluster::{Image, Topic};
 use ottla_rules::ids::{PartitionId, TopicId};
 use ottla_rules::partition::{Acks, AppendError, Appended, Joining};
+use ottla_rules::residence::Residence;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Now;
 use ottla_rules::topic::is_internal;
@@ -47,6 +48,23 @@ pub(crate) type AppendReply = Result<Appended, AppendError>;
 
 /// Whoever calls itself so may write to internal topics (Kafka's `AdminUtils.ADMIN_CLIENT_ID`).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// The appends of one connection: where they are answered, and where they go.
+pub(crate) struct Appends {
+    /// The partitions' answers, each under the tag of its slot.
+    pub(crate) replies: Arc<Replies<AppendReply>>,
+    next_tag: u64,
+    /// Where the connection should live.
+    pub(crate) residence: Residence,
+}
+
+impl Appends {
+    /// None yet, of a connection that lives where `residence` says.
+    pub(crate) fn new(residence: Residence) -> Appends {
+        Appends { replies: Replies::new(), next_tag: 0, residence }
+    }
+}
+
 /// The version from which zstd may be used (KIP-110).
 const ZSTD_FROM: i16 = 7;
 /// The version from which topics are named by id (KIP-516).
@@ -80,7 +98,8 @@ struct Counter {
 }
 
 impl Counter {
-    fn hand_over(&self, partition: PartitionId, batch: Batch, tag: u64) -> Result<(), Outcome> {
+    /// Says on which shard the partition lives.
+    fn hand_over(&self, partition: PartitionId, batch: Batch, tag: u64) -> Result<Option<usize>, Outcome> {
         let acks = self.acks.ok_or_else(|| Outcome::refused(Code::InvalidRequiredAcks, None))?;
         let (patience_ms, transaction) = (self.patience_ms, self.transaction.clone());
         if transaction.is_none() && batch.header().attributes.is_transactional() {
@@ -88,8 +107,8 @@ impl Counter {
         }
         // Dropped unanswered it would answer by itself.
         let reply = Reply::queued(Arc::clone(&self.replies), tag);
-        self.server.directory.tell(partition, Append { batch, acks, patience_ms, transaction, reply });
-        Ok(())
+        let append = Append { batch, acks, patience_ms, transaction, reply };
+        Ok(self.server.directory.tell_where(partition, append))
     }
 }
 
@@ -141,10 +160,10 @@ pub(crate) fn begin(
     call: &Call,
     header: RequestHeader,
     body: BytesMut,
-    replies: &Arc<Replies<AppendReply>>,
-    first_tag: u64,
+    appends: &mut Appends,
 ) -> Result<Produced, Close> {
     let request = ProduceRequest::decode(body, header.version)?;
+    let first_tag = appends.next_tag;
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),
@@ -155,7 +174,7 @@ pub(crate) fn begin(
         server: Arc::clone(&call.server),
         acks,
         patience_ms: u64::try_from(request.timeout_ms).unwrap_or(0),
-        replies: Arc::clone(replies),
+        replies: Arc::clone(&appends.replies),
         transaction: joining(call, header.version, request.transactional_id.as_deref()),
     };
     let mut produced = Produced {
@@ -180,14 +199,18 @@ pub(crate) fn begin(
             Checked::Whole(batch) => produced.counter.hand_over(slot.partition, batch, first_tag + at as u64),
             Checked::Long(unpacking) => {
                 produced.unpacking.push(unpacking);
-                Ok(())
+                Ok(call.server.directory.shard_of(slot.partition))
             }
         });
         match sent {
-            Ok(()) => produced.waiting += 1,
+            Ok(shard) => {
+                produced.waiting += 1;
+                shard.into_iter().for_each(|shard| appends.residence.appended(shard));
+            }
             Err(outcome) => slot.outcome = Some(outcome),
         }
     }
+    appends.next_tag += produced.slots.len() as u64;
     Ok(produced)
 }
 
@@ -225,11 +248,6 @@ impl Produced {
     /// The tag of its first slot.
     pub(crate) fn first_tag(&self) -> u64 {
         self.first_tag
-    }
-
-    /// One past the tag of its last slot.
-    pub(crate) fn end_tag(&self) -> u64 {
-        self.first_tag + self.slots.len() as u64
     }
 
     /// True while some batch is not with its partition: nothing may be begun behind it.

@@ -4,22 +4,21 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ottla_actors::stage::reply::Replies;
 use ottla_host::Socket;
 use ottla_rules::limits::{CONNECTION_BYTES_ALWAYS, REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX};
 use ottla_wire::frame::FrameError;
 use tokio::time::Sleep;
 
+use super::baggage::Baggage;
 use super::credit::Share;
 use super::guests::Guest;
 use super::intake::Intake;
-use super::line::{Line, Turn};
+use super::line::Line;
 use super::outbox::Outbox;
 use super::tally::Counter;
-use crate::api::produce::AppendReply;
+use crate::api::produce::{AppendReply, Appends};
 use crate::api::{self, Call, Close, Request};
 
 /// After so many rounds the other tasks of the shard have their turn.
@@ -60,7 +59,15 @@ pub(crate) enum Ending {
     Leaving,
 }
 
-/// A connection that has been let in.
+/// What became of a connection on a shard.
+pub(crate) enum Parted {
+    /// It is over.
+    Ended(Ending),
+    /// It goes on, on the shard of this number.
+    Moved(Box<Baggage>, usize),
+}
+
+/// A connection that has been let in, on its shard.
 pub(crate) struct Connection {
     socket: Socket,
     guest: Guest,
@@ -71,11 +78,12 @@ pub(crate) struct Connection {
     outbox: Outbox,
     share: Share,
     tally: Counter,
-    replies: Arc<Replies<AppendReply>>,
+    appends: Appends,
     arrived: Vec<(u64, AppendReply)>,
     /// What was done since the others of the shard had their turn.
     since: Since,
-    next_tag: u64,
+    /// The shard to which it moves once everything that has begun is answered; nothing begins until then.
+    bound_for: Option<usize>,
     ended: bool,
     /// There was no room for what the client may have sent: its end is not seen by reading.
     is_blind: bool,
@@ -106,48 +114,60 @@ struct Idle {
 }
 
 impl Connection {
-    /// A connection whose requests are made on behalf of `call`'s caller.
-    pub(crate) fn new(socket: Socket, guest: Guest, call: Call, share: Share, tally: Counter) -> Connection {
-        let limits = call.server.limits();
-        let idle = Idle {
-            idle_ms_max: limits.idle_ms_max,
-            last_moved_ms: call.server.host.clock.now().mono_ms,
-            alarm: None,
-        };
+    /// A connection goes on here with what it brings along.
+    ///
+    /// # Errors
+    /// When this thread's runtime cannot take the socket; the connection is closed then.
+    pub(crate) fn settle(baggage: Baggage) -> io::Result<Connection> {
+        let Baggage { socket, guest, call, intake, held, share, tally, appends, last_moved_ms } = baggage;
+        let idle_ms_max = call.server.limits().idle_ms_max;
         let pool = call.server.host.pool.clone();
-        Connection {
-            socket,
+        Ok(Connection {
+            socket: socket.attach()?,
             guest,
-            intake: Intake::new(limits.request_bytes_max),
             call,
+            intake,
             line: Line::default(),
-            held: None,
+            held,
             outbox: Outbox::new(pool),
             share,
             tally,
-            replies: Replies::new(),
+            appends,
             arrived: Vec::new(),
             since: Since::default(),
-            next_tag: 0,
+            bound_for: None,
             ended: false,
             is_blind: false,
             hung_up: None,
-            idle,
             arriving: None,
+            idle: Idle { idle_ms_max, last_moved_ms, alarm: None },
+        })
+    }
+
+    /// Serves it until it ends or moves.
+    pub(crate) async fn serve(mut self) -> Parted {
+        match poll_fn(|cx| self.poll(cx)).await {
+            Ok(shard) => match self.pack() {
+                Ok(baggage) => Parted::Moved(Box::new(baggage), shard),
+                Err(error) => Parted::Ended(error.into()),
+            },
+            Err(ending) => Parted::Ended(ending),
         }
     }
 
-    /// Serves it to its end.
-    pub(crate) async fn serve(mut self) -> Ending {
-        poll_fn(|cx| self.poll(cx)).await
+    fn pack(self) -> io::Result<Baggage> {
+        let Connection { socket, guest, call, intake, held, share, tally, appends, idle, .. } = self;
+        let (socket, last_moved_ms) = (socket.detach()?, idle.last_moved_ms);
+        Ok(Baggage { socket, guest, call, intake, held, share, tally, appends, last_moved_ms })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+    /// Ready with the shard to move to, or with the end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Ending>> {
         let mut moved_at_all = false;
         self.since = Since::default();
         for _ in 0..ROUNDS_MAX {
             match self.round(cx) {
-                Err(ending) => return Poll::Ready(ending),
+                Err(ending) => return Poll::Ready(Err(ending)),
                 // There may be more to do, and it is somebody else's turn.
                 Ok(_) if self.since.is_enough() => break,
                 Ok(true) => moved_at_all = true,
@@ -171,7 +191,7 @@ impl Connection {
     }
 
     fn take_replies(&mut self, cx: &Context<'_>) -> bool {
-        self.replies.take(cx.waker(), &mut self.arrived);
+        self.appends.replies.take(cx.waker(), &mut self.arrived);
         let moved = !self.arrived.is_empty();
         for (tag, reply) in self.arrived.drain(..) {
             self.line.settle(tag, reply);
@@ -226,7 +246,7 @@ impl Connection {
     /// Begins the requests that are here and whose turn it is.
     fn begin(&mut self) -> Result<bool, Ending> {
         let mut moved = false;
-        while !self.is_untaken() && self.since.requests < TURN_REQUESTS_MAX {
+        while self.bound_for.is_none() && !self.is_untaken() && self.since.requests < TURN_REQUESTS_MAX {
             let (request, bytes) = match self.held.take() {
                 Some(held) => held,
                 None => match self.intake.next_frame()? {
@@ -242,11 +262,8 @@ impl Connection {
                 return Ok(moved);
             }
             self.tally.asked(request.header.key);
-            let turn = api::begin(&self.call, request, &self.replies, self.next_tag)?;
-            if let Turn::Produce(produced) = &turn {
-                self.next_tag = produced.end_tag();
-            }
-            self.line.push(turn, bytes);
+            self.line.push(api::begin(&self.call, request, &mut self.appends)?, bytes);
+            self.bound_for = self.appends.residence.settle();
             self.since.requests += 1;
             moved = true;
         }
@@ -254,7 +271,7 @@ impl Connection {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
-        if self.ended || self.guest.should_leave(cx) {
+        if self.ended || self.bound_for.is_some() || self.guest.should_leave(cx) {
             return Ok(false);
         }
         // Behind a request that waits for its turn only so much is read that its client's end is seen.
@@ -282,23 +299,29 @@ impl Connection {
     }
 
     /// Nothing moves any more: is it over, or is something waited for?
-    fn rest(&mut self, moved_at_all: bool, cx: &mut Context<'_>) -> Poll<Ending> {
+    fn rest(&mut self, moved_at_all: bool, cx: &mut Context<'_>) -> Poll<Result<usize, Ending>> {
+        if let Some(shard) = self.bound_for
+            && self.line.is_empty()
+            && self.outbox.is_empty()
+        {
+            return Poll::Ready(Ok(shard));
+        }
         let is_leaving = self.guest.should_leave(cx);
         if self.ended || is_leaving {
             let nothing_owed = self.held.is_none() && self.outbox.is_empty() && self.line.is_empty();
             if nothing_owed || self.line.is_droppable() && self.outbox.is_empty() {
-                return Poll::Ready(if self.ended { Ending::Client } else { Ending::Leaving });
+                return Poll::Ready(Err(if self.ended { Ending::Client } else { Ending::Leaving }));
             }
         }
         if self.is_stalled(cx) {
-            return Poll::Ready(Ending::Stalled);
+            return Poll::Ready(Err(Ending::Stalled));
         }
         let clock = &self.call.server.host.clock;
         if moved_at_all {
             self.idle.last_moved_ms = clock.now().mono_ms;
         }
         if !self.line.is_empty() {
-            return self.watch_for_end(cx);
+            return self.watch_for_end(cx).map(Err);
         }
         loop {
             let due_ms = self.idle.last_moved_ms.saturating_add(self.idle.idle_ms_max);
@@ -311,7 +334,7 @@ impl Connection {
             }
             self.idle.alarm = None;
             if clock.now().mono_ms >= due_ms {
-                return Poll::Ready(Ending::Idle);
+                return Poll::Ready(Err(Ending::Idle));
             }
         }
     }

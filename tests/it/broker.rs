@@ -41,6 +41,11 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 impl Broker {
     /// Starts it over `dir`, with settings, and waits until it is ready.
     pub(crate) fn start(dir: &Path, settings: &[&str]) -> Broker {
+        Broker::start_telling(dir, settings, "ottla=info")
+    }
+
+    /// As [`Broker::start`], with more, or less, in its log.
+    pub(crate) fn start_telling(dir: &Path, settings: &[&str], filter: &str) -> Broker {
         let log = dir.with_extension("log");
         let mut command = command(&["serve", "--listen", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(dir);
@@ -48,7 +53,8 @@ impl Broker {
             command.args(["--set", setting]);
         }
         let log_file = File::options().create(true).append(true).open(&log).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(log_file).spawn().unwrap();
+        let mut child =
+            command.env("OTTLA_LOG", filter).stdout(Stdio::piped()).stderr(log_file).spawn().unwrap();
         let (ready, stdout) = first_line(&mut child).unwrap_or_else(|| {
             panic!("it did not become ready:\n{}", fs::read_to_string(&log).unwrap_or_default())
         });

@@ -117,3 +117,27 @@ fn many_producers_at_once_keep_their_own_order() {
         assert_eq!(mine, ["0", "1", "2", "3", "4"]);
     }
 }
+
+#[test]
+fn a_connection_moves_to_the_partition_it_produces_to_and_nobody_notices() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start_telling(&dir, &["shard.threads=2"], "ottla=debug");
+    // One on each shard; the partition is on one of them.
+    let mut clients = [broker.client(), broker.client()];
+    clients[0].create("t", 1, &[]);
+    let sent = clients.each_mut().map(|client| {
+        let send = |at| client.send(PRODUCE, &produce_request("t", 0, -1, Some(batch(&[&format!("{at}")]))));
+        let ids: Vec<i32> = (0..200).map(send).collect();
+        client.end();
+        ids
+    });
+
+    for (client, ids) in clients.iter_mut().zip(sent) {
+        let offsets: Vec<i64> = ids.into_iter().map(|id| client.produced(id).base_offset).collect();
+        assert!(offsets.is_sorted(), "appended in another order than sent: {offsets:?}");
+        client.assert_closed();
+    }
+    assert_eq!(broker.client().values("t", 0, 0).len(), 400);
+    let log = broker.log();
+    assert_eq!(log.matches("connection moved").count(), 1, "{log}");
+}

@@ -55,10 +55,19 @@ impl Directory {
         M: Message<Result = ()> + Send + 'static,
         PartitionActor: Handler<M>,
     {
+        self.tell_where(partition, message);
+    }
+
+    /// As [`Directory::tell`], and says on which shard the partition lives.
+    pub fn tell_where<M>(&self, partition: PartitionId, message: M) -> Option<usize>
+    where
+        M: Message<Result = ()> + Send + 'static,
+        PartitionActor: Handler<M>,
+    {
         // Borrowed, not cloned: a clone of an address costs more than the message.
-        if let Some(seat) = self.0.partitions.get(&partition) {
-            seat.addr.do_send(message);
-        }
+        let seat = self.0.partitions.get(&partition)?;
+        seat.addr.do_send(message);
+        Some(seat.shard)
     }
 
     /// The shard a partition lives on.

@@ -13,6 +13,7 @@ pub mod partition;
 pub mod planted;
 pub mod producers;
 pub mod records;
+pub mod residence;
 pub mod retention;
 pub mod rights;
 pub mod roll;

@@ -18,7 +18,7 @@ pub(super) const TABLE: &[Definition] = &[
     row("admin.listener", Kind::String, "", Check::Any,
         "Where metrics and health are served over HTTP, as host:port (port 0 takes any free one): /metrics, /ready, /live. Empty is nowhere. There is no authentication: choose an address that only your own can reach."),
     row("shard.threads", Kind::Int, "0", Check::Between(0, 1024),
-        "How many threads serve connections and partitions. 0 is one for each core."),
+        "How many threads serve connections and partitions. 0 is one for each core but one, at least one."),
     row("connection.bytes.max", Kind::Long, "4194304", Check::AtLeast(1024),
         "Bytes of one connection that are read and not yet answered, or answered and not yet sent. Beyond it the connection is not read; a single larger request is let in alone."),
     row("watchers.max", Kind::Int, "10000", Check::AtLeast(1),
