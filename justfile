@@ -36,6 +36,12 @@ panic:
 answers OURS PEER:
     python3 tests/peer/answers.py {{OURS}} {{PEER}}
 
+# How fast, how small, how soon: the broker against the limit of this machine, and with --peer HOST:PORT --peer-pid PID
+# against another one. `just bench --quick` for a look, --only produce for one chapter, --out FILE for the Markdown.
+bench *ARGS:
+    cargo build --release -p ottla -p ottla-bench
+    target/release/ottla-bench {{ARGS}}
+
 # Licences, advisories and sources of everything we depend on (needs cargo-deny).
 deny:
     cargo deny check

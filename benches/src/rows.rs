@@ -1,0 +1,201 @@
+//! The chapters about speed: who runs, in turn, with what load.
+
+use std::io;
+use std::time::Duration;
+
+use crate::Options;
+use crate::broker::{PAGE_CACHE, Subject};
+use crate::client::{self, Client};
+use crate::load::{self, Load, Run};
+use crate::pace::{self, Pace, Paced};
+use crate::table::{Table, median, short};
+
+const PARTITIONS: usize = 8;
+const IN_FLIGHT: usize = 5;
+const OTTLA: &str = "Ottla, page cache";
+const OTTLA_SYNCED: &str = "Ottla";
+
+/// A batch size: its name, records a batch, bytes of a value, bytes produced in one run.
+type Size = (&'static str, usize, usize, u64);
+
+const SIZES: [Size; 3] = [
+    ("64 KiB batches", 63, 1014, 512 << 20),
+    ("16 KiB batches", 15, 1014, 192 << 20),
+    ("one record of 291 B", 1, 222, 16 << 20),
+];
+
+pub(crate) fn produce(options: &Options, table: &mut Table) -> io::Result<()> {
+    let mut subjects = vec![Subject::sink(options)?, Subject::fresh(options, OTTLA, &[PAGE_CACHE])?];
+    subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
+    produce_rows(options, table, &subjects, 5, 1)
+}
+
+pub(crate) fn durable(options: &Options, table: &mut Table) -> io::Result<()> {
+    let mut subjects = vec![Subject::fresh(options, OTTLA_SYNCED, &[])?];
+    let peer = options.peer_synced.as_deref();
+    subjects.extend(peer.map(|at| Subject::peer("peer, synced", at, options.peer_synced_pid)));
+    produce_rows(options, table, &subjects, 5, 4)?;
+    crate::crowd::durable_producers(options, table, &subjects)
+}
+
+fn produce_rows(
+    options: &Options,
+    table: &mut Table,
+    subjects: &[Subject],
+    rounds: usize,
+    divisor: u64,
+) -> io::Result<()> {
+    table.head(&[
+        "produce",
+        "who",
+        "MB/s",
+        "requests/s",
+        "of the first",
+        "CPU s/GB",
+        "CPU us/request",
+        "of the first",
+        "p50 / p99 us",
+    ]);
+    for (size, (name, records, value, bytes)) in SIZES.into_iter().enumerate() {
+        let batch = client::batch(records, value);
+        let topic = format!("produce-{size}");
+        for subject in subjects.iter().filter(|subject| subject.name != "sink") {
+            Client::connect(&subject.address)?.topic(&topic, PARTITIONS)?;
+        }
+        for connections in [1, 8] {
+            let requests = bytes / divisor / batch.len() as u64 / if options.quick { 4 } else { 1 };
+            let load =
+                Load { topic: &topic, partitions: PARTITIONS, connections, in_flight: IN_FLIGHT, requests };
+            let runs =
+                in_turn(subjects, options.rounds(rounds), |subject| load::produce(subject, load, &batch))?;
+            let what = format!("{name}, {connections} conn");
+            let first = (middle(&runs[0], Run::requests_per_s), middle(&runs[0], Run::cpu_s_per_gb));
+            for (subject, runs) in subjects.iter().zip(&runs) {
+                table.row(&[
+                    what.clone(),
+                    subject.name.to_owned(),
+                    short(middle(runs, Run::mb_per_s)),
+                    short(middle(runs, Run::requests_per_s)),
+                    short(middle(runs, Run::requests_per_s) / first.0),
+                    short(middle(runs, Run::cpu_s_per_gb)),
+                    short(middle(runs, Run::cpu_us_per_request)),
+                    short(middle(runs, Run::cpu_s_per_gb) / first.1),
+                    latencies(runs),
+                ]);
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
+    let mut subjects = vec![Subject::fresh(options, OTTLA, &[PAGE_CACHE])?];
+    subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
+    table.head(&["fetch, 1 MiB a partition", "who", "MB/s", "of the last", "CPU s/GB", "p50 / p99 us"]);
+    for (size, (name, records, value, bytes)) in SIZES.into_iter().take(2).enumerate() {
+        let batch = client::batch(records, value);
+        let topic = format!("fetch-{size}");
+        let bytes = if options.quick { bytes / 4 } else { bytes.max(384 << 20) };
+        for subject in &subjects {
+            Client::connect(&subject.address)?.topic(&topic, PARTITIONS)?;
+            let requests = bytes / batch.len() as u64;
+            let load = Load {
+                topic: &topic,
+                partitions: PARTITIONS,
+                connections: 1,
+                in_flight: IN_FLIGHT,
+                requests,
+            };
+            load::produce(subject, load, &batch)?;
+        }
+        for connections in [1, 8] {
+            let load = Load { topic: &topic, partitions: PARTITIONS, connections, in_flight: 1, requests: 0 };
+            // Almost all of it: nobody waits in a last poll for records that do not come.
+            let wanted = bytes / 100 * 95;
+            let runs =
+                in_turn(&subjects, options.rounds(7), |subject| load::fetch(subject, load, wanted, 1 << 20))?;
+            let last = runs.last().map_or(f64::NAN, |runs| middle(runs, Run::mb_per_s));
+            for (subject, runs) in subjects.iter().zip(&runs) {
+                let speed = middle(runs, Run::mb_per_s);
+                table.row(&[
+                    format!("{name}, {connections} conn"),
+                    subject.name.to_owned(),
+                    short(speed),
+                    short(speed / last),
+                    short(middle(runs, Run::cpu_s_per_gb)),
+                    latencies(runs),
+                ]);
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
+    let mut subjects =
+        vec![Subject::fresh(options, OTTLA, &[PAGE_CACHE])?, Subject::fresh(options, OTTLA_SYNCED, &[])?];
+    subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
+    table.head(&["latency", "who", "ack p50 / p99 us", "end to end p50 / p99 us", "CPU, % of a core"]);
+    let seconds = if options.quick { 2 } else { 5 };
+    for (at, (name, tick_us, records)) in [
+        ("1,000/s", 1000, 1),
+        ("10,000/s", 1000, 10),
+        ("100,000/s", 1000, 100),
+        ("10,000/s, one a request", 100, 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let topic = format!("latency-{at}");
+        let pace = Pace {
+            topic: &topic,
+            partitions: PARTITIONS,
+            tick: Duration::from_micros(tick_us),
+            records_per_batch: records,
+            warm_up: Duration::from_secs(1),
+            lasts: Duration::from_secs(seconds),
+        };
+        for subject in &subjects {
+            Client::connect(&subject.address)?.topic(&topic, PARTITIONS)?;
+        }
+        let runs = in_turn(&subjects, options.rounds(3), |subject| pace::run(subject, pace))?;
+        for (subject, runs) in subjects.iter().zip(&runs) {
+            let of = |list: fn(&Paced) -> &Vec<Duration>| {
+                let at = |share| median(runs.iter().map(|run| pace::us(list(run), share)).collect());
+                format!("{} / {}", short(at(0.5)), short(at(0.99)))
+            };
+            table.row(&[
+                name.to_owned(),
+                subject.name.to_owned(),
+                of(|run| &run.ack),
+                of(|run| &run.end_to_end),
+                short(100.0 * median(runs.iter().map(|run| run.cores).collect())),
+            ]);
+        }
+    }
+    Ok(())
+}
+
+/// Everyone once, then everyone again: what changes on the machine meanwhile changes for all.
+fn in_turn<T>(
+    subjects: &[Subject],
+    rounds: usize,
+    mut run: impl FnMut(&Subject) -> io::Result<T>,
+) -> io::Result<Vec<Vec<T>>> {
+    let mut all: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (subject, runs) in subjects.iter().zip(&mut all) {
+            runs.push(run(subject)?);
+        }
+    }
+    Ok(all)
+}
+
+fn middle(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
+    median(runs.iter().map(of).collect())
+}
+
+fn latencies(runs: &[Run]) -> String {
+    let at = |share| short(middle(runs, |run| run.latency_us(share)));
+    format!("{} / {}", at(0.5), at(0.99))
+}
