@@ -56,6 +56,7 @@ enum Way<I, T> {
     Transactional(T),
 }
 
+#[expect(clippy::type_complexity, reason = "a type of futures without a name cannot be given one")]
 fn way(
     call: &Call,
     asked: &InitProducerIdRequest,

@@ -82,10 +82,9 @@ fn a_directory_that_cannot_be_written_is_named() {
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// The promises of the facts, for whichever keeps them.
-fn keeps_facts(kind: &FactsKind, dir: &Path) {
-    let id = place().id;
-    let producer = ProducerEntry {
+/// A producer with a transaction open.
+fn producer() -> ProducerEntry {
+    ProducerEntry {
         id: ProducerId(7),
         epoch: ProducerEpoch(2),
         last_write_ms: 55,
@@ -98,13 +97,23 @@ fn keeps_facts(kind: &FactsKind, dir: &Path) {
         }],
         coordinator_epoch: 3,
         open_since: Some(Offset(40)),
-    };
-    let aborted_row = |n: i64| Aborted {
+    }
+}
+
+/// The nth of many aborted transactions.
+fn aborted_row(n: i64) -> Aborted {
+    Aborted {
         producer: ProducerId(n % 3),
         first: Offset(n * 10),
         last: Offset(n * 10 + 5),
         stable: Offset(n * 10 + 6),
-    };
+    }
+}
+
+/// The promises of the facts, for whichever keeps them.
+fn keeps_facts(kind: &FactsKind, dir: &Path) {
+    let id = place().id;
+    let producer = producer();
     let rows = |rows: &[(i32, i64)]| -> Vec<_> {
         rows.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start))).collect()
     };
