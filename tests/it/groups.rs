@@ -138,9 +138,9 @@ fn whoever_asks_first_has_the_offsets_topic_made() {
     let mut client = found(&broker);
     let topic = client.describe("__consumer_offsets");
     assert_eq!((topic.error_code, topic.is_internal, topic.partitions.len()), (0, true, 7));
-    let refused = FindCoordinatorRequest { key: "id".into(), key_type: 1, ..Default::default() };
-    let answer: FindCoordinatorResponse = client.ask(2, &refused);
-    assert_eq!((answer.error_code, answer.node_id), (42, -1), "transactions are not served yet");
+    let refused = FindCoordinatorRequest { key: "id".into(), key_type: 2, ..Default::default() };
+    let answer: FindCoordinatorResponse = client.ask(3, &refused);
+    assert_eq!((answer.error_code, answer.node_id), (42, -1), "share groups are not served yet");
     let id =
         client.send(9, &crate::client::produce_request("__consumer_offsets", 0, 1, Some(batch(&["no"]))));
     assert_eq!(client.produced(id).error_code, 17, "clients do not write to it");
@@ -334,7 +334,7 @@ fn groups_are_listed_described_and_deleted() {
         let answer: DeleteGroupsResponse = client.ask(2, &DeleteGroupsRequest { groups_names });
         answer.results.iter().map(|result| result.error_code).collect::<Vec<_>>()
     };
-    assert_eq!(delete(&mut client), [68, 69, 24]);
+    assert_eq!(delete(&mut client), [68, 69, 69]);
     let forget = |client: &mut Client| {
         let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
         let topic = OffsetDeleteRequestTopic { name: "t".into(), partitions };
@@ -348,7 +348,7 @@ fn groups_are_listed_described_and_deleted() {
     assert_eq!(client.ask::<_, LeaveGroupResponse>(5, &request).error_code, 0);
     assert_eq!(forget(&mut client), 0);
     assert_eq!(committed(&mut client).0, -1);
-    assert_eq!(delete(&mut client), [0, 69, 24]);
+    assert_eq!(delete(&mut client), [0, 69, 69]);
     assert!(listed(&mut client, &[], &[]).is_empty());
     broker.kill();
     let broker = Broker::start(&dir, AT_ONCE);

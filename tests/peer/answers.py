@@ -22,12 +22,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 # Names whose values belong to one broker and one moment.
 OWN = {"topic_id", "cluster_id", "port", "correlation_id", "throttle_time_ms", "log_append_time_ms", "producer_id", "documentation",
        "leader_epoch", "current_leader_epoch", "finalized_features_epoch", "session_id", "log_dir", "total_bytes",
-       "usable_bytes"}
+       "usable_bytes", "member_id", "leader"}
 # Lists whose order says nothing.
-UNORDERED = ("configs", "synonyms", "topics", "results", "responses", "api_keys", "config_resources")
+UNORDERED = ("configs", "synonyms", "topics", "results", "responses", "api_keys", "config_resources", "groups", "partitions")
 # What a broker says of a topic just made until it knows of it: UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE,
-# NOT_LEADER_OR_FOLLOWER, and COORDINATOR_LOAD_IN_PROGRESS of its first producer ids.
-NOT_YET = (3, 5, 6, 14)
+# NOT_LEADER_OR_FOLLOWER, and COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE and NOT_COORDINATOR of coordinators.
+NOT_YET = (3, 5, 6, 14, 15, 16)
 ASKED_MAX, ASK_AGAIN_AFTER_S = 40, 0.05
 
 

@@ -5,6 +5,7 @@ A value that starts with "$" is filled in from an earlier answer (ids differ bet
 import gzip
 import time
 
+import scenes_groups
 from wire import batch, record
 
 NOW = int(time.time() * 1000)
@@ -405,7 +406,16 @@ def producer_ids_are_given():
     yield "empty transactional id", ("InitProducerId", 4, {"transactional_id": "", "transaction_timeout_ms": 1000, "producer_id": -1, "producer_epoch": -1})
 
 
+def groups_are_joined_and_refused():
+    yield from scenes_groups.groups_are_joined_and_refused(create)
+
+
+def offsets_are_committed_and_fetched():
+    yield from scenes_groups.offsets_are_committed_and_fetched(create)
+
+
 SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, packed_records_are_produced,
           producers_are_idempotent, records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed,
           brokers_are_configured, producer_ids_are_given, topics_are_described_page_by_page, log_dirs_are_described,
-          config_resources_are_listed]
+          config_resources_are_listed, groups_are_joined_and_refused,
+          offsets_are_committed_and_fetched]
