@@ -53,6 +53,16 @@ pub fn read(key: ApiKey, version: i16, body: &Bytes) -> bool {
         ApiKey::OffsetCommit => again::<m::offset_commit::OffsetCommitRequest>(body, version),
         ApiKey::OffsetFetch => again::<m::offset_fetch::OffsetFetchRequest>(body, version),
         ApiKey::FindCoordinator => again::<m::find_coordinator::FindCoordinatorRequest>(body, version),
+        ApiKey::AddPartitionsToTxn => {
+            again::<m::add_partitions_to_txn::AddPartitionsToTxnRequest>(body, version)
+        }
+        ApiKey::EndTxn => again::<m::end_txn::EndTxnRequest>(body, version),
+        ApiKey::WriteTxnMarkers => again::<m::write_txn_markers::WriteTxnMarkersRequest>(body, version),
+        ApiKey::DescribeProducers => again::<m::describe_producers::DescribeProducersRequest>(body, version),
+        ApiKey::DescribeTransactions => {
+            again::<m::describe_transactions::DescribeTransactionsRequest>(body, version)
+        }
+        ApiKey::ListTransactions => again::<m::list_transactions::ListTransactionsRequest>(body, version),
         ApiKey::JoinGroup => again::<m::join_group::JoinGroupRequest>(body, version),
         ApiKey::SyncGroup => again::<m::sync_group::SyncGroupRequest>(body, version),
         ApiKey::Heartbeat => again::<m::heartbeat::HeartbeatRequest>(body, version),

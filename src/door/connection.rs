@@ -12,7 +12,7 @@ use ottla_wire::frame::FrameError;
 use tokio::time::Sleep;
 
 use super::baggage::Baggage;
-use super::credit::Share;
+use super::credit::{GIVEN_UP_EVERY_MS, Share};
 use super::guests::Guest;
 use super::intake::Intake;
 use super::line::Line;
@@ -346,12 +346,16 @@ impl Connection {
             return false;
         }
         let clock = &self.call.server.host.clock;
-        let rings = || Box::pin(clock.sleep_until(clock.now().mono_ms + REQUEST_ARRIVES_MS_MAX));
+        let in_ms = |ms: u64| Box::pin(clock.sleep_until(clock.now().mono_ms + ms));
+        let rings = || in_ms(REQUEST_ARRIVES_MS_MAX);
         while self.arriving.get_or_insert_with(rings).as_mut().poll(cx).is_ready() {
-            if self.share.is_short() {
-                return true;
-            }
             self.arriving = None;
+            if self.share.is_short() {
+                if self.share.is_given_up(clock.now().mono_ms) {
+                    return true;
+                }
+                self.arriving = Some(in_ms(GIVEN_UP_EVERY_MS));
+            }
         }
         false
     }

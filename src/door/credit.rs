@@ -12,6 +12,9 @@ use std::task::{Context, Waker};
 
 use ottla_rules::limits::CONNECTION_BYTES_ALWAYS;
 
+/// How long the room of a connection that was given up is left to those who wait for it, before the next one is.
+pub(crate) const GIVEN_UP_EVERY_MS: u64 = 100;
+
 /// The credit of a whole node, shared by its connections.
 ///
 /// New frames are begun while less than three quarters are in use; frames that have begun continue until
@@ -22,6 +25,8 @@ pub(crate) struct Credit {
     bytes_max: usize,
     shares: AtomicU64,
     waiting: Mutex<BTreeMap<u64, Waker>>,
+    /// When the last one was given up that filled the node with half a request, monotonic milliseconds.
+    given_up_ms: AtomicU64,
 }
 
 impl Credit {
@@ -32,6 +37,7 @@ impl Credit {
             bytes_max,
             shares: AtomicU64::new(0),
             waiting: Mutex::default(),
+            given_up_ms: AtomicU64::new(0),
         })
     }
 
@@ -48,6 +54,15 @@ impl Credit {
     /// True while no new frame may begin.
     fn is_short(&self) -> bool {
         self.used() >= self.bound(false)
+    }
+
+    /// True for one at a time: the room of whoever was given up last goes to those who wait for it first, who would else
+    /// be given up in the same breath, though it was us who did not read them.
+    fn gives_up_another(&self, now_ms: u64) -> bool {
+        let last = self.given_up_ms.load(Ordering::Acquire);
+        let is_time = now_ms.saturating_sub(last) >= GIVEN_UP_EVERY_MS;
+        is_time
+            && self.given_up_ms.compare_exchange(last, now_ms, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn bound(&self, frame_begun: bool) -> usize {
@@ -111,6 +126,11 @@ impl Share {
     /// True while the node is short of room: who fills it with half a frame should not do so for long.
     pub(crate) fn is_short(&self) -> bool {
         self.credit.is_short()
+    }
+
+    /// Whether this connection is given up now, because the node is short of room: one is at a time.
+    pub(crate) fn is_given_up(&self, now_ms: u64) -> bool {
+        self.credit.gives_up_another(now_ms)
     }
 
     /// Counts `bytes` more.
