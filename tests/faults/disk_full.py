@@ -161,6 +161,18 @@ class Case:
             self.codes[name] = self.codes.get(name, 0) + 1
         return code
 
+    def delete_records(self, topic, upto, patience_s=20):
+        """The log start after it. A client whose broker was killed under it asks again once it has connected again: until then its
+        own cache knows of no leader, which is its word (_NOENT), not the broker's."""
+        where, deadline = ck.TopicPartition(topic, 0, upto), time.monotonic() + patience_s
+        while True:
+            try:
+                return self.admin.delete_records([where])[where].result(patience_s).low_watermark
+            except ck.KafkaException as error:
+                if error.args[0].code() != ck.KafkaError._NOENT or time.monotonic() > deadline:
+                    raise
+                self.admin.list_topics(topic, timeout=patience_s)
+
     def while_full(self, book, number):
         """Reading and deleting need no space, and a change of metadata is done or refused."""
         with book.lock:
@@ -175,9 +187,7 @@ class Case:
             self.wrong.append(f"round {number}: {missing} of {len(acked)} acknowledged records cannot be read while the disk is full")
         try:
             upto = 10 * (number + 1)
-            where = ck.TopicPartition("victim", 0, upto)
-            low = self.admin.delete_records([where])[where].result(20).low_watermark
-            self.deleted += low == upto
+            self.deleted += self.delete_records("victim", upto) == upto
         except Exception as error:
             self.wrong.append(f"round {number}: records cannot be deleted while the disk is full: {error}")
         try:
