@@ -60,12 +60,5 @@ fn requests_that_never_end_give_their_room_back() {
 
     // Small requests pass at once, a large one as soon as the others are given up.
     let _: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
-    // Its own may be given up with them when it came half in: then its client comes again, as clients do.
-    let request = produce_request("t", 0, -1, Some(batch(&[&long])));
-    let answered = (0..10).any(|_| {
-        let mut client = broker.client();
-        client.send(PRODUCE, &request);
-        client.next_frame().is_some()
-    });
-    assert!(answered, "a large request never passes");
+    assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
 }
