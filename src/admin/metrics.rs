@@ -67,7 +67,7 @@ fn door(sources: &Sources, page: &mut Page) {
     page.one(
         "ottla_request_credit_max_bytes",
         "gauge",
-        "The bound on them; at three quarters no new request is read.",
+        "The bound on them; beyond it no large request is read.",
         max,
     );
     page.head("ottla_requests_total", "counter", "Requests, by API.");

@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ottla_host::Socket;
-use ottla_rules::limits::{CONNECTION_BYTES_ALWAYS, REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX};
+use ottla_rules::limits::{REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX};
 use ottla_wire::frame::FrameError;
 use tokio::time::Sleep;
 
 use super::baggage::Baggage;
-use super::credit::{GIVEN_UP_EVERY_MS, Share};
+use super::credit::Share;
 use super::guests::Guest;
 use super::intake::Intake;
 use super::line::Line;
@@ -32,6 +32,9 @@ const TURN_BYTES_MAX: usize = 512 * 1024;
 /// How much is read behind a request that waits for its turn: enough that a client's end is seen behind what clients
 /// send while they wait, little enough that waiting costs no memory to speak of.
 const AHEAD_BYTES: usize = 16 * 1024;
+
+/// Whoever has taken too long over a request, while nobody waited for its room, is looked at again so often.
+const STALLED_LOOK_MS: u64 = 250;
 
 /// Why a connection ended. None of them is worth more than a debug line: clients come and go.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +93,7 @@ pub(crate) struct Connection {
     /// Tells of the client's end while we are blind and something is waited for.
     hung_up: Option<Pin<Box<dyn Future<Output = ()>>>>,
     idle: Idle,
-    /// Rings while a large request is arriving; `None` as soon as it is here.
+    /// Rings when a large request has been arriving for too long; `None` as soon as it is here.
     arriving: Option<Pin<Box<Sleep>>>,
 }
 
@@ -251,6 +254,7 @@ impl Connection {
                 Some(held) => held,
                 None => match self.intake.next_frame()? {
                     Some(frame) => {
+                        self.arriving = None;
                         let bytes = frame.len() + 4;
                         (Request::read(frame)?, bytes)
                     }
@@ -272,13 +276,10 @@ impl Connection {
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
         if self.ended || self.bound_for.is_some() || self.guest.should_leave(cx) {
+            self.share.wait_no_more();
             return Ok(false);
         }
-        // Behind a request that waits for its turn only so much is read that its client's end is seen.
-        let is_ahead = self.held.is_some() && self.intake.len() >= AHEAD_BYTES;
-        // The little that everybody may read is no beginning: who has no more waits without a deadline.
-        let frame_begun = self.held.is_none() && self.intake.len() > CONNECTION_BYTES_ALWAYS;
-        let room = if is_ahead || self.is_untaken() { 0 } else { self.share.room(frame_begun, cx) };
+        let room = self.room(cx);
         self.is_blind = room == 0;
         if self.is_blind {
             return Ok(false);
@@ -290,11 +291,26 @@ impl Connection {
                 Ok(true)
             }
             Poll::Ready(came) => {
-                self.share.take(came);
+                self.share.came(came);
                 self.tally.read(came);
                 self.since.bytes += came;
                 Ok(true)
             }
+        }
+    }
+
+    /// How many bytes may be read now.
+    fn room(&mut self, cx: &Context<'_>) -> usize {
+        // Behind a request that waits for its turn only so much is read that its client's end is seen.
+        let is_waiting = self.held.is_some();
+        if self.is_untaken() || is_waiting && self.intake.len() >= AHEAD_BYTES {
+            self.share.wait_no_more();
+            return 0;
+        }
+        match self.intake.rest_of_large() {
+            Some(_) if is_waiting => self.share.room(cx).min(AHEAD_BYTES),
+            Some(rest) => self.share.room_for(rest, cx),
+            None => self.share.room(cx),
         }
     }
 
@@ -339,23 +355,20 @@ impl Connection {
         }
     }
 
-    /// Whether a large request has been arriving for too long while the node is short of room.
+    /// Whether a large request has been arriving for too long and somebody waits for the room that it takes.
     fn is_stalled(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.held.is_some() || self.intake.len() <= CONNECTION_BYTES_ALWAYS {
+        if !self.share.is_ahead() {
             self.arriving = None;
             return false;
         }
         let clock = &self.call.server.host.clock;
         let in_ms = |ms: u64| Box::pin(clock.sleep_until(clock.now().mono_ms + ms));
-        let rings = || in_ms(REQUEST_ARRIVES_MS_MAX);
-        while self.arriving.get_or_insert_with(rings).as_mut().poll(cx).is_ready() {
-            self.arriving = None;
+        while self.arriving.get_or_insert_with(|| in_ms(REQUEST_ARRIVES_MS_MAX)).as_mut().poll(cx).is_ready()
+        {
             if self.share.is_short() {
-                if self.share.is_given_up(clock.now().mono_ms) {
-                    return true;
-                }
-                self.arriving = Some(in_ms(GIVEN_UP_EVERY_MS));
+                return true;
             }
+            self.arriving = Some(in_ms(STALLED_LOOK_MS));
         }
         false
     }

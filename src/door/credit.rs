@@ -1,32 +1,48 @@
 //! Byte credit: how much a node, and one connection of it, may hold before it stops reading.
 //!
-//! What is counted: bytes that have arrived and are not dispatched, requests that are not answered,
-//! answers that are not written. So a client that sends and never reads stops being read, and a crowd
-//! of such clients does not grow the node without bound. Nothing is counted by the length a client
-//! claims, only by what has come; ranges of files are not counted, since they are not in memory.
+//! What is counted: requests from their first large piece until they are answered, and answers that are not written. So a
+//! client that sends and never reads stops being read, and a crowd of such clients does not grow the node without bound.
+//! Ranges of files are not counted, since they are not in memory.
+//!
+//! A large request takes the credit of its whole length before it is read, or waits for its turn and is not read at all.
+//! So whatever has begun can end: half-arrived requests never hold all the credit while each of them needs more. As in
+//! Kafka's `SimpleMemoryPool` the last one may go beyond what is left, so that a large one does not starve behind small ones.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use ottla_rules::limits::CONNECTION_BYTES_ALWAYS;
 
-/// How long the room of a connection that was given up is left to those who wait for it, before the next one is.
-pub(crate) const GIVEN_UP_EVERY_MS: u64 = 100;
-
 /// The credit of a whole node, shared by its connections.
-///
-/// New frames are begun while less than three quarters are in use; frames that have begun continue until
-/// all of it is. Without the gap, half-arrived frames could fill everything and none could ever end.
 #[derive(Debug)]
 pub(crate) struct Credit {
     used: AtomicUsize,
     bytes_max: usize,
-    shares: AtomicU64,
-    waiting: Mutex<BTreeMap<u64, Waker>>,
-    /// When the last one was given up that filled the node with half a request, monotonic milliseconds.
-    given_up_ms: AtomicU64,
+    /// How many wait in `queue`, for a look without its lock.
+    waiting: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+/// Who waits, in the order in which they came.
+#[derive(Debug, Default)]
+struct Queue {
+    next_ticket: u64,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+impl Queue {
+    /// Ours is the next turn: nobody has waited for longer.
+    fn is_turn(&self, ticket: u64) -> bool {
+        self.wakers.first_key_value().is_none_or(|(first, _)| *first == ticket)
+    }
+
+    fn wake_first(&self) {
+        if let Some((_, waker)) = self.wakers.first_key_value() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Credit {
@@ -35,15 +51,14 @@ impl Credit {
         Arc::new(Credit {
             used: AtomicUsize::new(0),
             bytes_max,
-            shares: AtomicU64::new(0),
-            waiting: Mutex::default(),
-            given_up_ms: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: Mutex::default(),
         })
     }
 
     /// Bytes in use now.
     pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Acquire)
+        self.used.load(Ordering::SeqCst)
     }
 
     /// All there is.
@@ -51,47 +66,61 @@ impl Credit {
         self.bytes_max
     }
 
-    /// True while no new frame may begin.
-    fn is_short(&self) -> bool {
-        self.used() >= self.bound(false)
+    /// True when there is credit and nobody waits for it.
+    fn is_free(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && self.used() < self.bytes_max
     }
 
-    /// True for one at a time: the room of whoever was given up last goes to those who wait for it first, who would else
-    /// be given up in the same breath, though it was us who did not read them.
-    fn gives_up_another(&self, now_ms: u64) -> bool {
-        let last = self.given_up_ms.load(Ordering::Acquire);
-        let is_time = now_ms.saturating_sub(last) >= GIVEN_UP_EVERY_MS;
-        is_time
-            && self.given_up_ms.compare_exchange(last, now_ms, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bound(&self, frame_begun: bool) -> usize {
-        if frame_begun { self.bytes_max } else { self.bytes_max / 4 * 3 }
+    /// Takes `bytes` if any credit is left; the last to take may go beyond it.
+    fn take_if_any(&self, bytes: usize) -> bool {
+        let take = |used| (used < self.bytes_max).then_some(used + bytes);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
     }
 
-    /// True when a connection may read now; else its waker is kept until credit returns.
-    fn may_read(&self, share: u64, frame_begun: bool, cx: &Context<'_>) -> bool {
-        if self.used() < self.bound(frame_begun) {
+    /// Takes `bytes` when it is this one's turn, which `ticket` remembers; else its waker is kept until then.
+    fn take_in_turn(&self, ticket: &mut Option<u64>, bytes: usize, cx: &Context<'_>) -> bool {
+        if self.waiting.load(Ordering::SeqCst) == 0 && self.take_if_any(bytes) {
             return true;
         }
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(share, cx.waker().clone());
-        // Credit may have come back between the look and the registration.
-        self.used() < self.bound(frame_begun)
+        let mut queue = self.queue();
+        let mine = *ticket.get_or_insert_with(|| {
+            queue.next_ticket += 1;
+            queue.next_ticket
+        });
+        // First in line, then the look: credit that comes back in between finds someone to wake.
+        queue.wakers.insert(mine, cx.waker().clone());
+        self.waiting.store(queue.wakers.len(), Ordering::SeqCst);
+        if !queue.is_turn(mine) || !self.take_if_any(bytes) {
+            return false;
+        }
+        self.leave(queue, ticket);
+        true
+    }
+
+    /// Out of the line; whoever is first now may have something to take.
+    fn leave(&self, mut queue: MutexGuard<'_, Queue>, ticket: &mut Option<u64>) {
+        if let Some(mine) = ticket.take() {
+            queue.wakers.remove(&mine);
+            self.waiting.store(queue.wakers.len(), Ordering::SeqCst);
+            if self.used() < self.bytes_max {
+                queue.wake_first();
+            }
+        }
     }
 
     fn take(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::AcqRel);
+        self.used.fetch_add(bytes, Ordering::SeqCst);
     }
 
     fn give(&self, bytes: usize) {
-        let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
+        let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
         assert!(before >= bytes, "{bytes} bytes of credit returned, but only {before} were taken");
-        // Whoever waits registered while use was at or above a bound; only then is there someone to wake.
-        if before >= self.bound(false) && bytes > 0 {
-            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            for waker in waiting.into_values() {
-                waker.wake();
-            }
+        if self.waiting.load(Ordering::SeqCst) > 0 && before - bytes < self.bytes_max {
+            self.queue().wake_first();
         }
     }
 }
@@ -99,38 +128,73 @@ impl Credit {
 /// What one connection holds of the node's credit; dropping it returns everything.
 #[derive(Debug)]
 pub(crate) struct Share {
-    id: u64,
     credit: Arc<Credit>,
+    /// Its place among those who wait.
+    ticket: Option<u64>,
     held: usize,
     held_max: usize,
+    /// Of `held`: taken for the rest of a large request, which has not come yet.
+    ahead: usize,
 }
 
 impl Share {
     /// Nothing held yet; reading stops at `held_max` bytes.
     pub(crate) fn new(credit: Arc<Credit>, held_max: usize) -> Share {
-        let id = credit.shares.fetch_add(1, Ordering::Relaxed);
-        Share { id, credit, held: 0, held_max }
+        Share { credit, ticket: None, held: 0, held_max, ahead: 0 }
     }
 
-    /// How many bytes this connection may read now. A frame that has begun may always go on as far as this
-    /// connection is concerned: its length has a bound of its own. Who holds next to nothing may always read a little,
-    /// so that small requests pass by a crowd of large ones.
-    pub(crate) fn room(&self, frame_begun: bool, cx: &Context<'_>) -> usize {
-        let is_full = self.held >= self.held_max && !frame_begun;
-        if !is_full && self.credit.may_read(self.id, frame_begun, cx) {
+    /// How many bytes may be read now of a large request that still lacks `rest`: nothing before it has begun, then as
+    /// much as there is. Whoever may read nothing is woken when its turn comes.
+    pub(crate) fn room_for(&mut self, rest: usize, cx: &Context<'_>) -> usize {
+        if self.ahead > 0 {
             return usize::MAX;
         }
-        CONNECTION_BYTES_ALWAYS.min(self.held_max).saturating_sub(self.held)
+        if self.held >= self.held_max {
+            // Its own answers are what it waits for.
+            self.wait_no_more();
+            return 0;
+        }
+        if !self.credit.take_in_turn(&mut self.ticket, rest, cx) {
+            return 0;
+        }
+        self.held += rest;
+        self.ahead = rest;
+        usize::MAX
     }
 
-    /// True while the node is short of room: who fills it with half a frame should not do so for long.
+    /// How many bytes may be read now where no large request has begun. Who holds next to nothing may always read a
+    /// little, so that small requests pass by a crowd of large ones.
+    pub(crate) fn room(&mut self, cx: &Context<'_>) -> usize {
+        let little = CONNECTION_BYTES_ALWAYS.min(self.held_max).saturating_sub(self.held);
+        if self.held >= self.held_max || little > 0 && !self.credit.is_free() {
+            self.wait_no_more();
+            return little;
+        }
+        if self.credit.take_in_turn(&mut self.ticket, 0, cx) { usize::MAX } else { little }
+    }
+
+    /// Gives up its turn: nothing is read now, for other reasons than credit.
+    pub(crate) fn wait_no_more(&mut self) {
+        if self.ticket.is_some() {
+            self.credit.leave(self.credit.queue(), &mut self.ticket);
+        }
+    }
+
+    /// True while this connection holds credit for bytes that have not come.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead > 0
+    }
+
+    /// True while somebody waits for credit.
     pub(crate) fn is_short(&self) -> bool {
-        self.credit.is_short()
+        self.credit.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether this connection is given up now, because the node is short of room: one is at a time.
-    pub(crate) fn is_given_up(&self, now_ms: u64) -> bool {
-        self.credit.gives_up_another(now_ms)
+    /// Counts `bytes` that have come; those of a large request are counted already.
+    pub(crate) fn came(&mut self, bytes: usize) {
+        let expected = bytes.min(self.ahead);
+        self.ahead -= expected;
+        self.take(bytes - expected);
     }
 
     /// Counts `bytes` more.
@@ -150,7 +214,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.credit.give(self.held);
-        self.held = 0;
+        self.wait_no_more();
     }
 }
 
@@ -163,9 +227,37 @@ mod tests {
     #[derive(Default)]
     struct Woken(AtomicUsize);
 
+    impl Woken {
+        fn times(&self) -> usize {
+            self.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection with what wakes it.
+    struct Client {
+        share: Share,
+        woken: Arc<Woken>,
+    }
+
+    impl Client {
+        fn of(credit: &Arc<Credit>) -> Client {
+            Client { share: Share::new(Arc::clone(credit), 5_000_000), woken: Arc::default() }
+        }
+
+        fn begins(&mut self, bytes: usize) -> bool {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.share.room_for(bytes, &Context::from_waker(&waker)) > 0
+        }
+
+        fn room(&mut self) -> usize {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.share.room(&Context::from_waker(&waker))
         }
     }
 
@@ -174,49 +266,93 @@ mod tests {
         let credit = Credit::new(1000);
         let cx = Context::from_waker(Waker::noop());
         let mut share = Share::new(Arc::clone(&credit), 100);
-        share.take(100);
-        assert_eq!(share.room(false, &cx), 0, "a new frame waits");
-        assert_eq!(share.room(true, &cx), usize::MAX, "a frame that has begun goes on");
+        assert_eq!(share.room_for(100, &cx), usize::MAX);
+        share.came(40);
+        assert_eq!(share.room_for(60, &cx), usize::MAX, "a request that has begun goes on");
+        share.came(60);
+        assert_eq!(share.room(&cx), 0, "a new one waits");
+        assert_eq!(share.room_for(1, &cx), 0);
         share.give(1);
-        assert_eq!(share.room(false, &cx), usize::MAX);
+        assert_eq!(share.room(&cx), usize::MAX);
     }
 
     #[test]
-    fn a_full_node_finishes_begun_frames_first_and_wakes_the_others_later() {
+    fn only_as_many_large_requests_begin_as_can_end() {
         let credit = Credit::new(1_000_000);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let cx = Context::from_waker(&waker);
-        let mut greedy = Share::new(Arc::clone(&credit), 5_000_000);
-        let mut modest = Share::new(Arc::clone(&credit), 5_000_000);
+        let mut clients: Vec<_> = (0..8).map(|_| Client::of(&credit)).collect();
 
-        modest.take(CONNECTION_BYTES_ALWAYS);
-        greedy.take(800_000);
-        assert_eq!(modest.room(false, &cx), 0);
-        assert_eq!(greedy.room(true, &cx), usize::MAX);
-        greedy.take(200_000);
-        assert_eq!(greedy.room(true, &cx), 0);
+        let begun: Vec<_> = clients.iter_mut().map(|client| client.begins(400_000)).collect();
 
-        drop(greedy);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
-        assert_eq!(modest.room(false, &cx), usize::MAX);
-        drop(modest);
+        assert_eq!(begun, [true, true, true, false, false, false, false, false]);
+        for client in &mut clients[..3] {
+            client.share.came(399_999);
+            assert!(client.begins(1), "whatever else the node holds");
+            client.share.came(1);
+            assert!(!client.share.is_ahead());
+        }
+        assert_eq!(credit.used(), 1_200_000);
+    }
+
+    #[test]
+    fn those_who_wait_have_their_turns_in_the_order_in_which_they_came() {
+        let credit = Credit::new(1_000_000);
+        let mut holder = Client::of(&credit);
+        let (mut first, mut second, mut late) =
+            (Client::of(&credit), Client::of(&credit), Client::of(&credit));
+        assert!(holder.begins(1_000_000));
+        holder.share.came(1_000_000);
+        assert!(!first.begins(900_000) && !second.begins(900_000));
+        assert!(holder.share.is_short());
+
+        holder.share.give(500_000);
+
+        assert_eq!((first.woken.times(), second.woken.times()), (1, 0));
+        assert!(!late.begins(10), "there is room, and others have waited for it");
+        assert!(!second.begins(900_000));
+        assert!(first.begins(900_000));
+        assert_eq!(second.woken.times(), 0, "there is nothing left for it");
+        drop(first);
+        assert!(second.woken.times() > 0);
+        assert!(second.begins(900_000));
+        drop((second, holder));
+        assert!(late.begins(10));
+        assert!(!late.share.is_short());
+    }
+
+    #[test]
+    fn whoever_leaves_the_line_lets_the_next_one_know() {
+        let credit = Credit::new(1000);
+        let (mut holder, mut first, mut second) =
+            (Client::of(&credit), Client::of(&credit), Client::of(&credit));
+        holder.share.take(1000);
+        assert!(!first.begins(900) && !second.begins(900));
+        holder.share.give(10);
+
+        first.share.wait_no_more();
+
+        assert!(second.woken.times() > 0);
+        assert!(second.begins(900));
+        drop((holder, first, second));
         assert_eq!(credit.used(), 0);
     }
 
     #[test]
     fn who_holds_next_to_nothing_is_read_also_when_the_node_is_full() {
         let credit = Credit::new(1_000_000);
-        let cx = Context::from_waker(Waker::noop());
-        let mut greedy = Share::new(Arc::clone(&credit), 5_000_000);
-        let mut modest = Share::new(Arc::clone(&credit), 5_000_000);
+        let (mut greedy, mut modest) = (Client::of(&credit), Client::of(&credit));
+        greedy.share.take(2_000_000);
 
-        greedy.take(2_000_000);
+        modest.share.came(1000);
+        assert_eq!(modest.room(), CONNECTION_BYTES_ALWAYS - 1000);
+        assert!(!greedy.share.is_short(), "nobody waits");
+        modest.share.came(CONNECTION_BYTES_ALWAYS);
+        assert_eq!(modest.room(), 0);
+        assert!(greedy.share.is_short());
 
-        assert!(greedy.is_short());
-        modest.take(1000);
-        assert_eq!(modest.room(false, &cx), CONNECTION_BYTES_ALWAYS - 1000);
-        modest.take(CONNECTION_BYTES_ALWAYS);
-        assert_eq!(modest.room(false, &cx), 0);
+        drop(greedy);
+        assert_eq!(modest.woken.times(), 1);
+        assert_eq!(modest.room(), usize::MAX);
+        drop(modest);
+        assert_eq!(credit.used(), 0);
     }
 }

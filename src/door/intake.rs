@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
+use ottla_rules::limits::CONNECTION_BYTES_ALWAYS;
 use ottla_wire::frame::{self, FrameError, LENGTH_BYTES};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -53,6 +54,13 @@ impl Intake {
     fn length(&self) -> Result<Option<usize>, FrameError> {
         let Some(bytes) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         frame::length(*bytes, self.frame_bytes_max).map(Some)
+    }
+
+    /// How many bytes a large frame still lacks, one that is more than everybody may hold; `None` while there is none.
+    pub(crate) fn rest_of_large(&self) -> Option<usize> {
+        let whole = LENGTH_BYTES + self.length().ok()??;
+        let rest = whole.saturating_sub(self.buffer.len());
+        (whole > CONNECTION_BYTES_ALWAYS && rest > 0).then_some(rest)
     }
 
     /// How much to read now: up to the exact end of a large frame, a chunk otherwise.

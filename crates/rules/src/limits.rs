@@ -77,12 +77,13 @@ pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 pub const UNTAKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// What every connection may hold however much the node holds: when others have taken all of `queued_bytes_max`, small
-/// requests are served still. So the true bound of a node is `queued_bytes_max` and this for each connection.
+/// requests are served still. A larger one takes the room of its whole length before it is read. So the true bound of a node
+/// is `queued_bytes_max`, one request beyond it, and this for each connection.
 pub const CONNECTION_BYTES_ALWAYS: usize = 16 * 1024;
 
-/// How long the rest of a request may take while the node is short of room (three quarters of `queued_bytes_max` are
-/// held), milliseconds. Then its connection is closed: half a request that never ends must not stop others for ever.
-/// While there is room, nobody is hurried.
+/// How long a large request may take to arrive, from its turn on, while others wait for the room that it has taken,
+/// milliseconds. Then its connection is closed: half a request that never ends must not stop others for ever. While nobody
+/// waits, nobody is hurried.
 pub const REQUEST_ARRIVES_MS_MAX: u64 = 5_000;
 
 /// Open files that are kept from connections, where the process may have twice as many.
