@@ -212,6 +212,28 @@ impl Server {
         }
     }
 
+    /// The same on behalf of someone who waits for `timeout_ms`. As in Kafka's controller nothing is begun when that is no time
+    /// at all, and what has begun goes on when nobody waits for it any more.
+    pub(crate) fn submit_within(
+        &self,
+        timeout_ms: i32,
+        command: Command,
+        check_only: bool,
+    ) -> impl Future<Output = Submitted> + use<> {
+        let wait = u64::try_from(timeout_ms).ok().filter(|wait| *wait > 0).map(|wait| {
+            let due_ms = self.host.clock.now().mono_ms + wait;
+            (self.host.clock.clone(), due_ms, self.submit_or_check(command, check_only))
+        });
+        async move {
+            let Some((clock, due_ms, answer)) = wait else { return Err(CommandError::TimedOut) };
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = clock.sleep_until(due_ms) => Err(CommandError::TimedOut),
+            }
+        }
+    }
+
     /// What the facts would be after a command.
     fn check(&self, command: &Command) -> Submitted {
         let mut image = Image::clone(&self.image());

@@ -1,6 +1,9 @@
 //! One actor at a time: what its shell does with what its machine decides. A [`Probe`] stands for each neighbour that is
 //! told something, and the clock is wound by hand.
 
+mod coordinator;
+mod journal;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -102,16 +105,26 @@ fn image(shared: &Shared, partitions: i32) -> Image {
     image
 }
 
-/// A partition that acknowledges from the page cache, so that it needs no journal; and who hears of its end.
+/// The first partition, whose end is heard of.
 fn partition(
     shared: &Arc<Shared>,
     flush_messages: u64,
 ) -> (Addr<PartitionActor>, Arc<Mutex<Vec<ChildDown>>>) {
-    let image = image(shared, 1);
+    partition_at(shared, 0, flush_messages)
+}
+
+/// A partition that leads. One that need not flush acknowledges from the page cache and needs no journal.
+fn partition_at(
+    shared: &Arc<Shared>,
+    index: i32,
+    flush_messages: u64,
+) -> (Addr<PartitionActor>, Arc<Mutex<Vec<ChildDown>>>) {
+    let id = PartitionId { index, ..ID };
+    let image = image(shared, index + 1);
     let topic = image.topic(ID.topic).unwrap();
     let mut config = image.topic_config(topic, &shared.given);
     config.flush_messages = flush_messages;
-    let place = Place { id: ID, topic: "payments".into() };
+    let place = Place { id, topic: "payments".into() };
     let charge = Charge {
         place,
         epoch: LeaderEpoch(3),
@@ -122,7 +135,7 @@ fn partition(
     };
     let (parent, told) = Probe::start();
     let make = move |_: &mut Context<PartitionActor>| PartitionActor::new(charge);
-    let child = ChildName::Partition(ID, 1);
+    let child = ChildName::Partition(id, 1);
     (spawn_watched(&Shard::local(), child, parent.recipient(), make), told)
 }
 

@@ -1,6 +1,6 @@
 //! CreatePartitions (key 37), versions 0 to 3.
 //!
-//! Promises: a result for each topic; `validate_only` makes every check and changes nothing.
+//! Promises: a result for each topic, after `timeout_ms` at the latest; `validate_only` makes every check and changes nothing.
 //! Versions: 2 flexible. 3 throttling (there is none).
 
 use std::collections::BTreeMap;
@@ -38,7 +38,10 @@ pub(crate) fn create_partitions(
             Some(_) => (),
         }
         match command(call, topic) {
-            Ok(command) => waiting.push((name, call.server.submit_or_check(command, asked.validate_only))),
+            Ok(command) => {
+                let answer = call.server.submit_within(asked.timeout_ms, command, asked.validate_only);
+                waiting.push((name, answer));
+            }
             Err(code) => results.push(result(name, code, None)),
         }
     }

@@ -1,6 +1,6 @@
 //! CreateTopics (key 19), versions 2 to 7.
 //!
-//! Promises: a result for each topic; `validate_only` makes every check and changes nothing.
+//! Promises: a result for each topic, after `timeout_ms` at the latest; `validate_only` makes every check and changes nothing.
 //! Versions: 4 -1 partitions or replicas are the broker's defaults (KIP-464). 5 flexible, the answer has the settings
 //! (KIP-525). 7 topic ids.
 
@@ -48,7 +48,10 @@ pub(crate) fn create_topics(
             refused.push(wrong(name, Code::TopicAuthorizationFailed, None));
             continue;
         }
-        waiting.push((name, server.submit_or_check(command(&server, topic), asked.validate_only)));
+        waiting.push((
+            name,
+            server.submit_within(asked.timeout_ms, command(&server, topic), asked.validate_only),
+        ));
     }
     async move {
         let created = waiting.into_iter().map(|(name, answer)| {

@@ -1,6 +1,6 @@
 //! DeleteTopics (key 20), versions 1 to 6.
 //!
-//! Promises: a result for each topic; after it the name is free and the id never comes back.
+//! Promises: a result for each topic, after `timeout_ms` at the latest; after it the name is free and the id never comes back.
 //! Versions: 4 flexible. 5 messages. 6 topics by name or id, one of the two.
 
 use std::collections::BTreeSet;
@@ -47,7 +47,8 @@ pub(crate) fn delete_topics(
             } else {
                 Err(Wrong(Code::InvalidRequest, Some("Duplicate topic name or id.")))
             };
-            (state, found.map(|(id, name)| (id, name, server.submit(Command::DeleteTopic { id }))))
+            let delete = |id| server.submit_within(asked.timeout_ms, Command::DeleteTopic { id }, false);
+            (state, found.map(|(id, name)| (id, name, delete(id))))
         })
         .collect();
     async move {

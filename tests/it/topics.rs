@@ -2,11 +2,17 @@
 
 use std::time::Instant;
 
+use ottla_wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
+use ottla_wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
 use ottla_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::batch;
+
+const REQUEST_TIMED_OUT: i16 = 7;
 
 #[test]
 fn names_and_numbers_that_are_not_allowed_are_refused() {
@@ -63,6 +69,37 @@ fn a_deleted_topic_is_gone_and_its_name_is_free() {
     let broker = Broker::start(&dir, &[]);
     let mut client = broker.client();
     assert!(client.values("again", 0, 0).is_empty());
+}
+
+#[test]
+fn whoever_gives_no_time_is_refused_and_nothing_is_begun() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("kept", 2, &[]);
+    for timeout_ms in [0, -1, i32::MIN] {
+        let topic = CreatableTopic {
+            name: "hasty".into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let create = CreateTopicsRequest { topics: vec![topic], timeout_ms, ..Default::default() };
+        let created: CreateTopicsResponse = client.ask(7, &create);
+        assert_eq!(created.topics[0].error_code, REQUEST_TIMED_OUT);
+
+        let topic = CreatePartitionsTopic { name: "kept".into(), count: 5, ..Default::default() };
+        let grow = CreatePartitionsRequest { topics: vec![topic], timeout_ms, ..Default::default() };
+        let grown: CreatePartitionsResponse = client.ask(3, &grow);
+        assert_eq!(grown.results[0].error_code, REQUEST_TIMED_OUT);
+
+        let topic = DeleteTopicState { name: Some("kept".into()), ..Default::default() };
+        let delete = DeleteTopicsRequest { topics: vec![topic], timeout_ms, ..Default::default() };
+        let deleted: DeleteTopicsResponse = client.ask(6, &delete);
+        assert_eq!(deleted.responses[0].error_code, REQUEST_TIMED_OUT);
+    }
+    assert_eq!(client.describe("hasty").error_code, 3);
+    assert_eq!(client.describe("kept").partitions.len(), 2);
 }
 
 #[test]

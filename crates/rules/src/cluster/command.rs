@@ -154,6 +154,10 @@ pub enum CommandError {
     /// All numbers are used up (UNKNOWN_SERVER_ERROR).
     #[error("there are no {0} left")]
     Exhausted(&'static str),
+    /// Whoever asked has waited for as long as it wanted to (REQUEST_TIMED_OUT): the command may still come about, unless no
+    /// time was given at all.
+    #[error("The request timed out.")]
+    TimedOut,
     /// The disk does not take it now (KAFKA_STORAGE_ERROR): ask again when space has returned. What was decided before the
     /// disk refused may still come about.
     #[error("The metadata cannot be written: {0}.")]

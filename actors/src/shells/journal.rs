@@ -1,0 +1,90 @@
+//! The journal's shell: one sync for everyone, and nobody is told that anything is safe before it is.
+
+use ottla_host::Fault;
+use ottla_rules::staging::StagingLimits;
+use ottla_store::journal::Journal;
+
+use super::*;
+use crate::{
+    journal::JournalActor,
+    observe::{JournalSeen, Observe},
+    stage::directory::Seat,
+};
+
+/// What is in flight or done by now, and what is not.
+const SOON: Duration = Duration::from_millis(50);
+const SYNC_MS: u64 = 500;
+
+fn journal(shared: &Arc<Shared>, world: &SimWorld) -> Addr<JournalActor> {
+    let store = &shared.store;
+    let limits = StagingLimits::of(64 << 20);
+    let (journal, _) = Journal::open(store.disk().clone(), store.journal_dir(), limits, 1).unwrap();
+    world.disk().set_sync_delay_ms(SYNC_MS..SYNC_MS + 1);
+    let journal = JournalActor::new(shared.clone(), journal, Vec::new()).start();
+    shared.directory.set_journal(journal.clone());
+    journal
+}
+
+async fn seen(journal: &Addr<JournalActor>) -> JournalSeen {
+    let (reply, answer) = Reply::once();
+    journal.do_send(Observe(reply));
+    answer.await.unwrap()
+}
+
+#[test]
+fn one_sync_makes_safe_what_all_partitions_brought_meanwhile() {
+    tell(async |shared, world| {
+        let journal = journal(&shared, &world);
+        let partitions: Vec<_> = (0..8).map(|index| partition_at(&shared, index, 1).0).collect();
+        let first = append(&partitions[0]);
+        tokio::time::sleep(SOON).await;
+        let others: Vec<_> = (0..5).flat_map(|_| partitions.iter().map(append)).collect();
+
+        assert!(first.await.is_ok());
+        for other in others {
+            assert!(other.await.is_ok());
+        }
+
+        let seen = seen(&journal).await;
+        assert_eq!((seen.syncs, seen.batches), (2, 41), "the first alone, all others together");
+    });
+}
+
+#[test]
+fn nobody_is_answered_before_the_sync_is_over() {
+    tell(async |shared, world| {
+        journal(&shared, &world);
+        let (partition, _ended) = partition(&shared, 1);
+        let answer = append(&partition);
+        tokio::pin!(answer);
+
+        tokio::time::sleep(Duration::from_millis(SYNC_MS) - SOON).await;
+        assert!(futures_util::poll!(&mut answer).is_pending());
+
+        tokio::time::sleep(2 * SOON).await;
+        assert!(futures_util::poll!(&mut answer).is_ready());
+    });
+}
+
+#[test]
+fn a_failed_sync_is_nobodys_acknowledgement_and_the_last_one() {
+    tell(async |shared, world| {
+        let journal = journal(&shared, &world);
+        let (partition, _ended) = partition(&shared, 1);
+        shared.directory.seat(ID, Seat { addr: partition.clone(), shard: 0, generation: 1 });
+        assert!(append(&partition).await.is_ok());
+
+        world.disk().break_below(shared.store.journal_dir(), Fault::FailNextSync);
+        assert_eq!(append(&partition).await, Err(AppendError::Storage));
+        assert!(shared.is_lost());
+
+        world.disk().heal();
+        let syncs = seen(&journal).await.syncs;
+        assert_eq!(
+            append(&partition).await,
+            Err(AppendError::Storage),
+            "a disk that looks well proves nothing"
+        );
+        assert_eq!(seen(&journal).await.syncs, syncs);
+    });
+}
