@@ -80,6 +80,9 @@ impl Crew {
             // Every segment was synced: what the journal still holds is there already.
             found.keys().for_each(|partition| journal.forgotten(*partition, &mut needs));
             found.clear();
+        } else if image.topics().next().is_some() {
+            let entries: usize = found.values().map(Vec::len).sum();
+            log::info!(journal_entries = entries; "the last process did not stop cleanly: logs are recovered from their checkpoints on");
         }
         found.retain(|partition, _| {
             let known = image.partition(*partition).is_some();
