@@ -4,7 +4,7 @@
 *flips*: while the broker runs, one bit in a closed segment is flipped, the records around it are read by a consumer that checks CRCs (error 2 is CORRUPT_MESSAGE), and the
 bit is flipped back. A record that comes must be the one that was written, an offset may only be missing when an error said so, and no batch but
 the damaged one may be missing. *indexes*: the index files of a stopped broker are deleted, emptied, zeroed, filled with garbage, cut: everything is
-read and found by time as before. *tail*: after kill -9 the last segment is cut or gets garbage behind its end. *journal*, *metadata*: one bit, anywhere in
+read and found by time as before. *tails*: after kill -9 the last segment is cut or gets garbage behind its end. *journal*, *metadata*: one bit, anywhere in
 what is written there, after kill -9: everything acknowledged is there, or the broker refuses to start with a sentence; never less without a word.
 
 Needs Python with confluent-kafka.
