@@ -56,6 +56,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+mod update_features;
 mod write_txn_markers;
 
 /// The name of the one cluster there is, as ACLs say it.
@@ -223,6 +224,7 @@ pub(crate) fn begin(call: &Call, request: Request, appends: &mut produce::Append
             later(request, |asked| incremental_alter_configs::incremental_alter_configs(call, asked))
         }
         ApiKey::CreatePartitions => later(request, |asked| create_partitions::create_partitions(call, asked)),
+        ApiKey::UpdateFeatures => later(request, |asked| update_features::update_features(call, asked)),
         ApiKey::DescribeCluster => {
             now(request, |asked| describe_cluster::describe_cluster(call, version, &asked))
         }

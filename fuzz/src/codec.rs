@@ -39,6 +39,7 @@ pub fn read(key: ApiKey, version: i16, body: &Bytes) -> bool {
         ApiKey::DescribeConfigs => again::<m::describe_configs::DescribeConfigsRequest>(body, version),
         ApiKey::AlterConfigs => again::<m::alter_configs::AlterConfigsRequest>(body, version),
         ApiKey::DescribeLogDirs => again::<m::describe_log_dirs::DescribeLogDirsRequest>(body, version),
+        ApiKey::UpdateFeatures => again::<m::update_features::UpdateFeaturesRequest>(body, version),
         ApiKey::CreatePartitions => again::<m::create_partitions::CreatePartitionsRequest>(body, version),
         ApiKey::IncrementalAlterConfigs => {
             again::<m::incremental_alter_configs::IncrementalAlterConfigsRequest>(body, version)

@@ -5,6 +5,7 @@
 //! Clients: librdkafka turns compression off unless Produce is advertised from 0 (KAFKA-18659); an unknown version
 //! is answered in version 0 with error 35 and our own range, so that the client can step down (KIP-511).
 
+use ottla_rules::cluster::features::FEATURES;
 use ottla_wire::api::{self, ApiKey, Served};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::api_versions::{
@@ -13,50 +14,39 @@ use ottla_wire::messages::api_versions::{
 
 use super::Call;
 
-/// Kafka's `metadata.version` level of the 4.3 line. Admin tools read it; nothing here depends on it.
-const METADATA_VERSION: i16 = 29;
 /// The version from which features may have a lowest version of 0.
 const ZERO_FROM: i16 = 4;
-/// The level that a KRaft cluster had before levels meant anything to us; 7 is Kafka's lowest since 4.0.
-const METADATA_VERSION_MIN: i16 = 7;
-
-/// Level 2 has clients raise their epoch with every transaction (KIP-890).
-const TRANSACTION_VERSION: i16 = 2;
-/// The features: their lowest level, and the highest, which is the one in force.
-const FEATURES: [(&str, i16, i16); 3] = [
-    // The consumer protocol of groups (KIP-848).
-    ("group.version", 0, 1),
-    ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION),
-    ("transaction.version", 0, TRANSACTION_VERSION),
-];
-
 /// What this node can do. Needs no rights: clients ask before they authenticate.
-pub(crate) fn api_versions(_call: &Call, version: i16, asked: &ApiVersionsRequest) -> ApiVersionsResponse {
+pub(crate) fn api_versions(call: &Call, version: i16, asked: &ApiVersionsRequest) -> ApiVersionsResponse {
     if version >= 3
         && !(is_software(&asked.client_software_name) && is_software(&asked.client_software_version))
     {
         return ApiVersionsResponse { error_code: Code::InvalidRequest.into(), ..Default::default() };
     }
+    let image = call.server.image();
     ApiVersionsResponse {
         error_code: Code::None.into(),
         api_keys: api::SERVED.iter().map(range).collect(),
         supported_features: FEATURES
             .iter()
             // A client of an older version takes a lowest version of 0 for an error (KAFKA-17011).
-            .filter(|(_, min, _)| version >= ZERO_FROM || *min > 0)
-            .map(|(name, min, max)| SupportedFeatureKey {
-                name: (*name).to_owned(),
-                min_version: *min,
-                max_version: *max,
+            .filter(|feature| version >= ZERO_FROM || feature.min > 0)
+            .map(|feature| SupportedFeatureKey {
+                name: feature.name.to_owned(),
+                min_version: feature.min,
+                max_version: feature.max,
             })
             .collect(),
-        finalized_features_epoch: 0,
+        finalized_features_epoch: image.features_epoch(),
         finalized_features: FEATURES
             .iter()
-            .map(|(name, _, level)| FinalizedFeatureKey {
-                name: (*name).to_owned(),
-                max_version_level: *level,
-                min_version_level: *level,
+            .map(|feature| (feature.name, image.feature_level(feature.name)))
+            // A feature at level 0 is not in force.
+            .filter(|(_, level)| *level > 0)
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: name.to_owned(),
+                max_version_level: level,
+                min_version_level: level,
             })
             .collect(),
         ..Default::default()

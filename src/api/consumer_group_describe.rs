@@ -6,6 +6,7 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 use ottla_rules::cluster::Image;
+use ottla_rules::cluster::features::GROUP_VERSION;
 use ottla_rules::group::consumer::{ConsumerDescription, ConsumerMemberDescription};
 use ottla_rules::group::{Answer, Ask};
 use ottla_rules::records;
@@ -32,7 +33,9 @@ pub(crate) fn consumer_group_describe(
         .group_ids
         .into_iter()
         .map(|id| {
-            let answer = group_right(&call, Operation::Describe, &id)
+            let speaks = call.server.image().feature_level(GROUP_VERSION) > 0;
+            let answer = (if speaks { Ok(()) } else { Err(Code::UnsupportedVersion) })
+                .and_then(|()| group_right(&call, Operation::Describe, &id))
                 .map(|()| call.server.ask_group(&id, Ask::ConsumerDescribe));
             (id, answer)
         })

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 
+use ottla_rules::cluster::features::GROUP_VERSION;
 use ottla_rules::group::ask::{Beat, ConsumerHeartbeat};
 use ottla_rules::group::{Answer, Ask, GroupError};
 use ottla_rules::records::TopicPartitions;
@@ -66,6 +67,9 @@ pub(crate) fn consumer_group_heartbeat(
 }
 
 fn allowed(call: &Call, asked: &ConsumerGroupHeartbeatRequest) -> Result<(), (Code, String)> {
+    if call.server.image().feature_level(GROUP_VERSION) == 0 {
+        return Err((Code::UnsupportedVersion, Code::UnsupportedVersion.message().to_owned()));
+    }
     if !call.may(Operation::Read, ResourceKind::Group, &asked.group_id) {
         return Err((Code::GroupAuthorizationFailed, Code::GroupAuthorizationFailed.message().to_owned()));
     }

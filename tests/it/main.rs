@@ -10,6 +10,7 @@ mod compatibility;
 mod connections;
 mod consumer_groups;
 mod describe;
+mod features;
 mod fetch;
 mod fetch_sessions;
 mod frames;

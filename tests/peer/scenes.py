@@ -399,6 +399,29 @@ def brokers_are_configured():
     yield "described, none left", describe(4, "", names)
 
 
+def features_are_changed():
+    def update(*updates, version=2, validate=False):
+        kind = "allow_downgrade" if version == 0 else "upgrade_type"
+        body = {"timeout_ms": 10_000, "feature_updates": [{"feature": feature, "max_version_level": level, kind: how} for feature, level, how in updates]}
+        return ("UpdateFeatures", version, body | ({"validate_only": validate} if version else {}))
+    for version, up, down in ((0, False, True), (1, 1, 2), (2, 1, 2)):
+        yield f"as it is v{version}", update(("group.version", 1, up), version=version)
+        yield f"lower by mistake v{version}", update(("group.version", 0, up), version=version)
+        yield f"too high v{version}", update(("group.version", 2, up), version=version)
+        yield f"unknown v{version}", update(("nope.version", 1, up), version=version)
+        yield f"lower v{version}", update(("transaction.version", 1, down), version=version)
+        yield f"higher as a downgrade v{version}", update(("transaction.version", 2, down), version=version)
+        yield f"higher again v{version}", update(("transaction.version", 2, up), version=version)
+    yield "unknown at 0", update(("nope.version", 0, 1))
+    yield "negative", update(("group.version", -1, 2))
+    for how in (0, 4, -1):
+        yield f"kind {how}", update(("group.version", 1, how))
+    yield "only a check", update(("group.version", 0, 3), validate=True)
+    yield "nothing", update()
+    yield "one of two", update(("group.version", 0, 2), ("nope.version", 1, 1))
+    yield "twice", update(("group.version", 0, 2), ("group.version", 1, 1))
+
+
 def producer_ids_are_given():
     for version in range(6):
         yield f"v{version}", ("InitProducerId", version, {"transactional_id": None, "transaction_timeout_ms": 1000, "producer_id": -1, "producer_epoch": -1})
@@ -417,5 +440,5 @@ def offsets_are_committed_and_fetched():
 SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, packed_records_are_produced,
           producers_are_idempotent, records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed,
           brokers_are_configured, producer_ids_are_given, topics_are_described_page_by_page, log_dirs_are_described,
-          config_resources_are_listed, groups_are_joined_and_refused,
+          config_resources_are_listed, features_are_changed, groups_are_joined_and_refused,
           offsets_are_committed_and_fetched]

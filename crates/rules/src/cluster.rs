@@ -11,6 +11,7 @@
 mod change;
 mod command;
 mod diff;
+pub mod features;
 mod image;
 #[cfg(test)]
 mod tests;

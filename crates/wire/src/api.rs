@@ -122,6 +122,7 @@ pub const SERVED: &[Served] = {
         Served::of::<m::delete_groups::DeleteGroupsRequest>(),
         Served::of::<m::incremental_alter_configs::IncrementalAlterConfigsRequest>(),
         Served::of::<m::offset_delete::OffsetDeleteRequest>(),
+        Served::of::<m::update_features::UpdateFeaturesRequest>(),
         Served::of::<m::describe_cluster::DescribeClusterRequest>(),
         Served::of::<m::describe_producers::DescribeProducersRequest>(),
         Served::of::<m::describe_transactions::DescribeTransactionsRequest>(),

@@ -102,6 +102,7 @@ macro_rules! every_message {
             incremental_alter_configs::IncrementalAlterConfigsResponse, alter_configs::AlterConfigsRequest,
             alter_configs::AlterConfigsResponse, describe_cluster::DescribeClusterRequest,
             describe_cluster::DescribeClusterResponse,
+            update_features::UpdateFeaturesRequest, update_features::UpdateFeaturesResponse,
             find_coordinator::FindCoordinatorRequest, find_coordinator::FindCoordinatorResponse,
             join_group::JoinGroupRequest, join_group::JoinGroupResponse,
             sync_group::SyncGroupRequest, sync_group::SyncGroupResponse,

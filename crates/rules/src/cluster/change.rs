@@ -96,6 +96,15 @@ pub enum Change {
         /// How many.
         count: i64,
     },
+    /// This level of a feature is in force.
+    FeatureSet {
+        /// The feature's name.
+        name: String,
+        /// The level.
+        level: i16,
+        /// How often levels had changed by then, this change included.
+        epoch: i64,
+    },
 }
 
 /// How a change is persisted.
@@ -134,6 +143,7 @@ impl Change {
             Self::BrokerConfigured { node: None, .. } => Fact::Put(key(b'b', &[])),
             Self::BrokerConfigured { node: Some(node), .. } => Fact::Put(key(b'b', &[&node.0.to_be_bytes()])),
             Self::ProducerIdsTaken { .. } => Fact::Put(key(b'p', &[])),
+            Self::FeatureSet { name, .. } => Fact::Put(key(b'f', &[name.as_bytes()])),
         }
     }
 }

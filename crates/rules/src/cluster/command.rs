@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    cluster::{Change, Image, Node, Partition, Topic},
+    cluster::{Change, Image, Node, Partition, Topic, features::FeatureUpdate},
     ids::{LeaderEpoch, NodeId, PartitionId, TopicId},
     limits::PARTITIONS_PER_COMMAND_MAX,
     settings::{Alter, BrokerSettings, Scope, SettingError, alter, check_all, replace},
@@ -102,6 +102,13 @@ pub enum Command {
         /// How many.
         count: i64,
     },
+    /// Other levels of features, all or none of them.
+    UpdateFeatures {
+        /// The changes.
+        updates: Vec<FeatureUpdate>,
+        /// The node that decides.
+        node: NodeId,
+    },
 }
 
 /// Why a command is refused. Nothing has changed.
@@ -148,6 +155,9 @@ pub enum CommandError {
     /// More than one command may do (POLICY_VIOLATION).
     #[error("Excessively large number of partitions per request.")]
     TooManyPartitions,
+    /// A feature's level cannot be (INVALID_UPDATE_VERSION).
+    #[error("{0}")]
+    Feature(String),
     /// No node of this number has registered (BROKER_ID_NOT_REGISTERED).
     #[error("Broker {0} is not registered.")]
     UnknownNode(NodeId),
@@ -176,6 +186,7 @@ impl Command {
             | Self::SetTopicConfigs { .. }
             | Self::AlterBrokerConfigs { .. }
             | Self::SetBrokerConfigs { .. }
+            | Self::UpdateFeatures { .. }
             | Self::LeadAgain { .. }
             | Self::TakeProducerIds { .. } => false,
         }
@@ -226,6 +237,7 @@ impl Image {
             }
             Command::LeadAgain { partition } => self.lead_again(*partition)?,
             Command::TakeProducerIds { count } => self.take_producer_ids(*count)?,
+            Command::UpdateFeatures { updates, node } => return self.update_features(updates, *node),
         };
         Ok(vec![change])
     }

@@ -28,6 +28,8 @@ pub struct Image {
     cluster_configs: Arc<BTreeMap<String, String>>,
     node_configs: Arc<BTreeMap<NodeId, Arc<BTreeMap<String, String>>>>,
     next_producer_id: i64,
+    /// Levels of features that were asked for, and the epoch of each.
+    features: Arc<BTreeMap<String, (i16, i64)>>,
 }
 
 /// One topic.
@@ -107,6 +109,9 @@ impl Image {
             }
             Change::ProducerIdsTaken { first, count } => {
                 self.next_producer_id = first.0.saturating_add(*count);
+            }
+            Change::FeatureSet { name, level, epoch } => {
+                Arc::make_mut(&mut self.features).insert(name.clone(), (*level, *epoch));
             }
         }
     }
@@ -188,6 +193,11 @@ impl Image {
     #[must_use]
     pub fn next_producer_id(&self) -> ProducerId {
         ProducerId(self.next_producer_id)
+    }
+
+    /// The level of a feature that was asked for, and when: its epoch.
+    pub(super) fn feature_set(&self, name: &str) -> Option<(i16, i64)> {
+        self.features.get(name).copied()
     }
 
     /// What was set for a broker (or for all of them: no node) while it runs.

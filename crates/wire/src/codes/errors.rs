@@ -158,6 +158,7 @@ impl From<&CommandError> for Code {
             CommandError::Request(_) => Self::InvalidRequest,
             CommandError::TooManyPartitions => Self::PolicyViolation,
             CommandError::UnknownNode(_) => Self::BrokerIdNotRegistered,
+            CommandError::Feature(_) => Self::InvalidUpdateVersion,
             CommandError::TimedOut => Self::RequestTimedOut,
             CommandError::Storage(_) => Self::KafkaStorageError,
         }
