@@ -269,7 +269,8 @@ fn away_from_home(under: &[&str], of: &str, name: &str, homes: &[&str]) -> Vec<S
 fn a_partitions_files_and_a_journal_have_one_writer() {
     let partition = ["actors/src/partition.rs", "actors/src/partition"];
     let mut offences = away_from_home(&["actors/src", "src"], "ottla_store", "Log", &partition);
-    let journal = ["actors/src/journal.rs", "actors/src/crew.rs"];
+    // A story of the journal's shell has its own journal, with no actor but the one it tells of.
+    let journal = ["actors/src/journal.rs", "actors/src/crew.rs", "actors/src/shells/journal.rs"];
     offences.extend(away_from_home(&["actors/src", "src"], "ottla_store", "Journal", &journal));
     offences.extend(ban(&["actors/src", "src"], &[".pwrite", "write_all_at"]));
     for (file, owned) in [
@@ -296,6 +297,7 @@ fn addresses_of_actors_that_restart_are_not_kept() {
         "actors/src/partition.rs",
         "actors/src/journal.rs",
         "actors/src/shells.rs",
+        "actors/src/shells",
         "actors/src/offsets.rs",
         "actors/src/group.rs",
     ];
