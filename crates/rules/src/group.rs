@@ -8,6 +8,8 @@
 //! A [`Group`] holds what the group committed ([`offsets::Offsets`]) and who is in it ([`classic`], [`consumer`]). What is to outlive
 //! the node is a record first: the machine hands records out, parks the answer beside them, and gives it once
 //! the records are safe. Taking over is feeding the same records to [`Group::replay`] and then calling [`Group::loaded`].
+//!
+//! Offsets of a transaction wait beside the committed ones until a marker has ended it ([`Group::ended`]).
 
 pub mod ask;
 pub mod classic;
@@ -23,32 +25,48 @@ mod model;
 #[cfg(test)]
 mod offset_tests;
 pub mod offsets;
+pub mod open;
+mod pending;
+#[cfg(test)]
+mod pending_model;
+#[cfg(test)]
+mod pending_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     cluster::Image,
+    ids::{Offset, ProducerId},
     records::GroupRecord,
     settings::{BrokerSettings, check::items},
     time::{Deadline, Now},
+    transaction::TransactionError,
 };
 
-pub use ask::{Answer, Ask, CONSUMER_KIND, GroupError, Outcome, Summary};
+pub use ask::{Answer, Ask, CONSUMER_KIND, GroupError, InTransaction, Outcome, Summary};
+use commit::Commit;
 use members::Members;
 use offsets::Offsets;
+use pending::Pending;
 
 /// What a group wants done. Effects are carried out in the order in which they are given.
 #[derive(Debug, PartialEq)]
 pub enum Effect<R> {
-    /// Append these records to the group's partition of `__consumer_offsets`, all or none of them, behind those of
-    /// earlier tickets. Reported by [`Group::written`], in the order of tickets.
+    /// Append these records to the group's partition of `__consumer_offsets`, all or none of them. Those without a
+    /// transaction stand behind those of earlier tickets without one; those of a transaction may overtake, or be overtaken.
+    /// Reported by [`Group::written`], in the order in which they stand in the log.
     Write {
         /// What the report names.
         ticket: u64,
         /// The records.
         records: Vec<GroupRecord>,
+        /// The transaction that they are part of.
+        transaction: Option<InTransaction>,
     },
     /// Answer somebody.
     Answer {
@@ -68,6 +86,10 @@ pub enum WriteError {
     NotHere,
     /// They do not fit into a batch.
     TooLarge,
+    /// The coordinator of their transaction says no, or a newer session of the producer has written.
+    Refused(TransactionError),
+    /// Their transaction has ended before them.
+    TransactionOver,
 }
 
 /// The settings that groups follow. Times in milliseconds.
@@ -139,6 +161,8 @@ pub struct Group<R> {
     id: String,
     config: Arc<GroupConfig>,
     offsets: Offsets,
+    /// Offsets of transactions that have not ended.
+    pending: Pending,
     members: Members<R>,
     /// Written and not yet known to be safe, in the order of tickets.
     parked: VecDeque<(u64, Parked<R>)>,
@@ -149,17 +173,20 @@ pub struct Group<R> {
 enum Parked<R> {
     Commit {
         to: R,
-        commits: Vec<commit::Commit>,
+        commits: Vec<Commit>,
         answer: Vec<Option<GroupError>>,
+        /// Whose transaction they are part of.
+        producer: Option<ProducerId>,
     },
     DeleteOffsets {
         to: R,
         doomed: Vec<(String, i32)>,
         answer: Vec<Option<GroupError>>,
     },
-    /// The group itself goes, for this reason.
+    /// The group itself goes, with these offsets. Nobody waits when time has ended it.
     Delete {
         to: Option<R>,
+        doomed: Vec<(String, i32)>,
     },
     Expire {
         doomed: Vec<(String, i32)>,
@@ -182,22 +209,32 @@ impl<R> Group<R> {
             id: id.to_owned(),
             config,
             offsets: Offsets::default(),
+            pending: Pending::default(),
             members: Members::new(),
             parked: VecDeque::new(),
             next_ticket: 0,
         }
     }
 
-    /// Takes in a record of this group, in the order of the log.
-    pub fn replay(&mut self, record: GroupRecord) {
+    /// Takes in a record of this group, in the order of the log: where it stands, and whose transaction it is part of. The
+    /// markers between the records go to [`Group::ended`].
+    pub fn replay(&mut self, record: GroupRecord, at: Offset, producer: Option<ProducerId>) {
         match record {
             GroupRecord::Offset { topic, partition, value: Some(value), .. } => {
-                self.offsets.put(&topic, partition, value);
+                self.put(producer, &topic, partition, value, at);
             }
             GroupRecord::Offset { topic, partition, value: None, .. } => {
-                self.offsets.remove(&topic, partition)
+                self.forget(&[(topic, partition)]);
             }
             record => self.members.replay(record),
+        }
+    }
+
+    /// A marker has ended the transaction of a producer: what it committed here counts from now on, or never.
+    pub fn ended(&mut self, producer: ProducerId, commit: bool) {
+        let Some(ended) = self.pending.end(producer) else { return };
+        if commit {
+            self.offsets.take_newer(ended);
         }
     }
 
@@ -216,9 +253,10 @@ impl<R> Group<R> {
             Ask::ConsumerHeartbeat(beat) => self.ask_consumer(beat, to, now, out),
             Ask::ConsumerDescribe => out.push(Effect::Answer { to, with: self.describe_consumer() }),
             Ask::Commit(commit) => self.commit(commit, to, now, out),
-            Ask::FetchOffsets { topics, reader } => {
+            Ask::FetchOffsets { topics, reader, stable } => {
                 let allowed = self.check_reader(reader.as_ref());
-                let with = allowed.map(|()| Answer::Offsets(self.offsets.fetch(topics)));
+                let unstable = if stable { self.unstable() } else { BTreeSet::new() };
+                let with = allowed.map(|()| Answer::Offsets(self.offsets.fetch(topics, &unstable)));
                 out.push(Effect::Answer { to, with });
             }
             Ask::DeleteOffsets { topics } => self.delete_offsets(topics, to, out),
@@ -243,45 +281,47 @@ impl<R> Group<R> {
             Ask::ConsumerHeartbeat(_) | Ask::ConsumerDescribe => Some(Err(GroupError::NotFound)),
             Ask::FetchOffsets { reader: Some(_), .. } => Some(Err(GroupError::NotFound)),
             Ask::FetchOffsets { topics, .. } => {
-                Some(Ok(Answer::Offsets(Offsets::default().fetch(topics.clone()))))
+                Some(Ok(Answer::Offsets(Offsets::default().fetch(topics.clone(), &BTreeSet::new()))))
             }
             Ask::Describe | Ask::Delete | Ask::DeleteOffsets { .. } => Some(Err(GroupError::NotFound)),
         }
     }
 
-    /// The records of a ticket are safe, or are not.
+    /// The records of a ticket are safe, the first of them at the offset that is told, or they are not.
     ///
     /// # Panics
-    /// When tickets are reported out of order.
+    /// For a ticket that nothing was written under, or that was reported before.
     pub fn written(
         &mut self,
         ticket: u64,
-        result: Result<(), WriteError>,
+        result: Result<Offset, WriteError>,
         now: Now,
         out: &mut Vec<Effect<R>>,
     ) {
-        let (expected, parked) = self.parked.pop_front().expect("only what was written is reported");
-        assert_eq!(ticket, expected, "records are reported in the order in which they were written");
+        let place = self.parked.iter().position(|(parked, _)| *parked == ticket);
+        let (_, parked) = place.and_then(|at| self.parked.remove(at)).expect("a ticket is reported once");
         match parked {
-            Parked::Commit { to, commits, answer } => self.committed(to, commits, answer, result, out),
+            Parked::Commit { to, commits, answer, producer } => {
+                self.committed(to, producer, commits, answer, result, out);
+            }
             Parked::DeleteOffsets { to, doomed, answer } => {
-                let with = result.map_err(GroupError::of_commit).map(|()| {
-                    doomed.iter().for_each(|(topic, partition)| self.offsets.remove(topic, *partition));
+                let with = result.map_err(GroupError::of_commit).map(|_| {
+                    self.forget(&doomed);
                     Answer::OffsetsDeleted(answer)
                 });
                 out.push(Effect::Answer { to, with });
             }
-            Parked::Delete { to } => {
+            Parked::Delete { to, doomed } => {
                 if result.is_ok() {
-                    self.offsets = Offsets::default();
+                    self.forget(&doomed);
                     self.members.forget();
                 }
-                let with = result.map_err(GroupError::of_metadata).map(|()| Answer::Deleted);
+                let with = result.map_err(GroupError::of_metadata).map(|_| Answer::Deleted);
                 out.extend(to.map(|to| Effect::Answer { to, with }));
             }
             Parked::Expire { doomed } => {
                 if result.is_ok() {
-                    doomed.iter().for_each(|(topic, partition)| self.offsets.remove(topic, *partition));
+                    self.forget(&doomed);
                 }
             }
             Parked::Said { to, with } => {
@@ -290,6 +330,7 @@ impl<R> Group<R> {
             }
             Parked::Quiet => (),
             Parked::Classic(parked) => {
+                let result = result.map(|_| ());
                 self.in_classic(now, out, |classic, desk| classic.written(parked, result, desk));
             }
         }
@@ -315,25 +356,23 @@ impl<R> Group<R> {
             return;
         }
         let Some(clock) = self.members.expiry_clock() else { return };
-        let doomed = self.offsets.expired(&clock, self.config.retention_ms, now.wall_ms);
-        let all = doomed.len() == self.offsets.len();
+        let unstable = self.unstable();
+        let mut doomed = self.offsets.expired(&clock, self.config.retention_ms, now.wall_ms);
+        doomed.retain(|(topic, partition)| !unstable.contains(&(&**topic, *partition)));
+        let all = doomed.len() == self.offsets.len() && unstable.is_empty();
         if all && self.members.is_vacant() && !self.is_blank() {
-            let records = self.tombstones();
-            return self.write(records, Parked::Delete { to: None }, out);
+            return self.write_end(None, out);
         }
-        if !doomed.is_empty() {
-            let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
-            self.write(records, Parked::Expire { doomed }, out);
-        }
+        self.write_doom(doomed, out);
     }
 
     /// What was committed for topics that the cluster does not know is taken back.
     pub fn forget_topics(&mut self, image: &Image, out: &mut Vec<Effect<R>>) {
-        let doomed = self.offsets.of_unknown_topics(image);
-        if !doomed.is_empty() {
-            let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
-            self.write(records, Parked::Expire { doomed }, out);
-        }
+        let mut doomed = self.offsets.of_unknown_topics(image);
+        doomed.extend(self.pending.of_unknown_topics(image));
+        doomed.sort_unstable();
+        doomed.dedup();
+        self.write_doom(doomed, out);
     }
 
     /// What lists say about it; none for a group that is not there.
@@ -345,7 +384,7 @@ impl<R> Group<R> {
     /// Whether nothing would be lost by forgetting it: no members, no offsets, nothing on its way.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.offsets.is_empty() && self.parked.is_empty() && self.members.is_blank()
+        self.has_no_offsets() && self.parked.is_empty() && self.members.is_blank()
     }
 
     fn delete(&mut self, to: R, out: &mut Vec<Effect<R>>) {
@@ -355,30 +394,83 @@ impl<R> Group<R> {
         if self.is_blank() {
             return out.push(Effect::Answer { to, with: Err(GroupError::NotFound) });
         }
-        let records = self.tombstones();
-        self.write(records, Parked::Delete { to: Some(to) }, out);
+        self.write_end(Some(to), out);
     }
 
-    /// All that is known, taken back.
-    fn tombstones(&self) -> Vec<GroupRecord> {
-        let offsets = self.offsets.iter().map(|(topic, partition)| self.tombstone(topic, partition));
+    /// All that is known is taken back.
+    fn write_end(&mut self, to: Option<R>, out: &mut Vec<Effect<R>>) {
         // What is parked may become an offset before this is written: it goes too.
-        let parked = self.parked.iter().flat_map(|(_, parked)| match parked {
-            Parked::Commit { commits, .. } => commits.as_slice(),
-            _ => &[],
-        });
-        let parked = parked.map(|commit| self.tombstone(&commit.topic, commit.partition));
-        offsets.chain(parked).chain(self.members.tombstones(&self.id)).collect()
+        let parked = self.parked.iter().flat_map(|(_, parked)| commits_of(parked).iter().map(Commit::place));
+        let all: BTreeSet<_> = self.offsets.iter().chain(self.pending.iter()).chain(parked).collect();
+        let doomed: Vec<_> =
+            all.into_iter().map(|(topic, partition)| (topic.to_owned(), partition)).collect();
+        let offsets = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition));
+        let records = offsets.chain(self.members.tombstones(&self.id)).collect();
+        self.write(records, Parked::Delete { to, doomed }, out);
+    }
+
+    /// Offsets that have no use any more are taken back.
+    fn write_doom(&mut self, doomed: Vec<(String, i32)>, out: &mut Vec<Effect<R>>) {
+        if !doomed.is_empty() {
+            let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
+            self.write(records, Parked::Expire { doomed }, out);
+        }
     }
 
     fn tombstone(&self, topic: &str, partition: i32) -> GroupRecord {
         GroupRecord::Offset { group: self.id.clone(), topic: topic.to_owned(), partition, value: None }
     }
 
+    /// A tombstone takes back what stands before it, whoever waits for the end of a transaction included.
+    fn forget(&mut self, doomed: &[(String, i32)]) {
+        for (topic, partition) in doomed {
+            self.offsets.remove(topic, *partition);
+            self.pending.remove(topic, *partition);
+        }
+    }
+
     fn write(&mut self, records: Vec<GroupRecord>, parked: Parked<R>, out: &mut Vec<Effect<R>>) {
+        self.write_in(None, records, parked, out);
+    }
+
+    fn write_in(
+        &mut self,
+        transaction: Option<InTransaction>,
+        records: Vec<GroupRecord>,
+        parked: Parked<R>,
+        out: &mut Vec<Effect<R>>,
+    ) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.parked.push_back((ticket, parked));
-        out.push(Effect::Write { ticket, records });
+        out.push(Effect::Write { ticket, records, transaction });
     }
+
+    /// The partitions whose offset a transaction may still change. What is on its way into the log counts: whoever was
+    /// let in before a rebalance commits although others own its partitions by now, and they have to wait for that.
+    fn unstable(&self) -> BTreeSet<(&str, i32)> {
+        let parked = self.parked.iter().filter(|(_, parked)| is_transactional(parked));
+        let parked = parked.flat_map(|(_, parked)| commits_of(parked).iter().map(Commit::place));
+        self.pending.iter().chain(parked).collect()
+    }
+
+    fn has_no_offsets(&self) -> bool {
+        self.offsets.is_empty() && self.pending.is_empty()
+    }
+}
+
+fn commits_of<R>(parked: &Parked<R>) -> &[Commit] {
+    match parked {
+        Parked::Commit { commits, .. } => commits,
+        Parked::DeleteOffsets { .. }
+        | Parked::Delete { .. }
+        | Parked::Expire { .. }
+        | Parked::Said { .. }
+        | Parked::Quiet
+        | Parked::Classic(_) => &[],
+    }
+}
+
+fn is_transactional<R>(parked: &Parked<R>) -> bool {
+    matches!(parked, Parked::Commit { producer: Some(_), .. })
 }

@@ -128,7 +128,8 @@ impl Producers {
         }
     }
 
-    /// Judges a batch before it is appended. Batches without a producer, and control batches, are always new.
+    /// Judges a batch before it is appended. Batches without a producer, and control batches, are always new; so is what a
+    /// coordinator writes in the name of a producer, without a sequence, unless its epoch is over.
     ///
     /// # Errors
     /// [`SequenceError::Fenced`] for an old epoch, [`SequenceError::OutOfOrder`] for any sequence but the next.
@@ -140,6 +141,9 @@ impl Producers {
         let got = header.producer_epoch;
         if got < producer.epoch {
             return Err(SequenceError::Fenced { by: producer.epoch, got });
+        }
+        if !has_sequence(header) {
+            return Ok(Verdict::New);
         }
         let expected = if got > producer.epoch { Sequence(0) } else { producer.next_sequence };
         if got == producer.epoch
@@ -170,8 +174,7 @@ impl Producers {
             producer.next_sequence = Sequence(0);
             producer.n_window = 0;
         }
-        // A marker of the broker has an epoch, but no sequence.
-        if !header.attributes.is_control() {
+        if has_sequence(header) {
             producer.next_sequence = header.last_sequence().plus(1);
             let (base_sequence, last_offset_delta) = (header.base_sequence, header.last_offset_delta);
             producer.remember(RememberedBatch { base, base_sequence, last_offset_delta, timestamp });
@@ -327,6 +330,11 @@ impl Producers {
         producer.last_write_ms = now.wall_ms;
         producer
     }
+}
+
+/// What the broker writes in the name of a producer has its epoch and no sequence: markers, and offsets of a transaction.
+fn has_sequence(header: &Header) -> bool {
+    !header.attributes.is_control() && header.base_sequence.0 >= 0
 }
 
 impl Producer {

@@ -171,7 +171,7 @@ pub enum Effect<R> {
 }
 
 /// Why a request about a transaction is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransactionError {
     /// The request makes no sense (INVALID_REQUEST).
     #[error("{0}")]

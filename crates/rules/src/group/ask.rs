@@ -8,7 +8,9 @@ use crate::{
     cluster::Image,
     group::{WriteError, classic::Description, consumer::ConsumerDescription, offsets::Fetched},
     ids::TopicId,
+    partition::Joining,
     records::TopicPartitions,
+    transaction::{Session, TransactionError},
 };
 
 /// A request to one group.
@@ -22,7 +24,7 @@ pub enum Ask {
     Heartbeat(Heartbeat),
     /// Take members out (LeaveGroup).
     Leave(Vec<Leaver>),
-    /// Commit offsets (OffsetCommit).
+    /// Commit offsets (OffsetCommit), or make them part of a transaction (TxnOffsetCommit).
     Commit(CommitOffsets),
     /// Read what was committed (OffsetFetch).
     FetchOffsets {
@@ -30,6 +32,8 @@ pub enum Ask {
         topics: Option<Vec<(String, Vec<i32>)>>,
         /// The member that asks, and its epoch; none outside of the consumer protocol.
         reader: Option<(String, i32)>,
+        /// Rather nothing than an offset that a transaction may still change.
+        stable: bool,
     },
     /// Forget what was committed (OffsetDelete).
     DeleteOffsets {
@@ -125,6 +129,17 @@ pub struct CommitOffsets {
     pub retention_ms: i64,
     /// The offsets. The topics exist.
     pub offsets: Vec<CommitOffset>,
+    /// The transaction that they are part of.
+    pub transaction: Option<InTransaction>,
+}
+
+/// The transaction of a producer that offsets are part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InTransaction {
+    /// Which one, and how the group's partition of `__consumer_offsets` gets to be part of it.
+    pub joining: Joining,
+    /// The producer's session.
+    pub session: Session,
 }
 
 /// One offset to commit.
@@ -342,6 +357,12 @@ pub enum GroupError {
     /// The records do not fit into a batch (INVALID_COMMIT_OFFSET_SIZE).
     #[error("the offsets do not fit into one batch")]
     CommitTooLarge,
+    /// The coordinator of the transaction says no (its own errors; INVALID_PRODUCER_EPOCH for a session that is over).
+    #[error("{0}")]
+    Transaction(TransactionError),
+    /// The transaction has ended before the offsets came (INVALID_TXN_STATE).
+    #[error("the transaction has ended before these offsets")]
+    TransactionOver,
     /// Something that cannot be (UNKNOWN_SERVER_ERROR).
     #[error("the group's state could not be written")]
     Unknown,
@@ -354,6 +375,8 @@ impl GroupError {
             WriteError::NotAvailable => Self::NotAvailable,
             WriteError::NotHere => Self::NotCoordinator,
             WriteError::TooLarge => Self::CommitTooLarge,
+            WriteError::Refused(error) => Self::Transaction(error),
+            WriteError::TransactionOver => Self::TransactionOver,
         }
     }
 
@@ -362,7 +385,7 @@ impl GroupError {
         match error {
             WriteError::NotAvailable => Self::NotAvailable,
             WriteError::NotHere => Self::NotCoordinator,
-            WriteError::TooLarge => Self::Unknown,
+            WriteError::TooLarge | WriteError::Refused(_) | WriteError::TransactionOver => Self::Unknown,
         }
     }
 }

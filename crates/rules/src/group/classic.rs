@@ -20,7 +20,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    group::{Answer, Effect, GroupConfig, GroupError, Outcome, Summary, offsets::ExpiryClock},
+    group::{
+        Answer, Effect, GroupConfig, GroupError, Outcome, Summary, ask::CommitOffsets, offsets::ExpiryClock,
+    },
     records::{GroupRecord, GroupValue, MemberValue, protocol::subscribed_topics},
     time::{Deadline, Now},
 };
@@ -307,23 +309,26 @@ impl<R> Classic<R> {
     }
 
     /// Whether a member, or somebody who is none, may commit.
-    pub(super) fn check_commit(
-        &mut self,
-        member_id: &str,
-        instance_id: Option<&str>,
-        generation: i32,
-        now: Now,
-    ) -> Result<(), GroupError> {
-        if generation < 0 && self.members.is_empty() {
+    pub(super) fn check_commit(&mut self, asked: &CommitOffsets, now: Now) -> Result<(), GroupError> {
+        let CommitOffsets { member_id, instance_id, generation, .. } = asked;
+        if *generation < 0 && self.members.is_empty() {
             return Ok(());
         }
-        let is_nobody = generation < 0 && member_id.is_empty() && instance_id.is_none();
+        let is_nobody = *generation < 0 && member_id.is_empty() && instance_id.is_none();
+        // Before version 3 of TxnOffsetCommit a producer could not say for which member it commits.
+        if is_nobody && asked.transaction.is_some() {
+            return Ok(());
+        }
         if is_nobody {
             return Err(GroupError::UnknownMember);
         }
-        self.check_member(member_id, instance_id)?;
-        if generation != self.generation {
+        self.check_member(member_id, instance_id.as_deref())?;
+        if *generation != self.generation {
             return Err(GroupError::IllegalGeneration);
+        }
+        // A producer is not a sign of life, and the state of the group does not concern it: as in Kafka.
+        if asked.transaction.is_some() {
+            return Ok(());
         }
         match self.phase {
             Phase::Completing { .. } => return Err(GroupError::RebalanceInProgress),

@@ -1,19 +1,29 @@
 //! Committing offsets, and forgetting them.
 
+use std::collections::BTreeSet;
+
 use crate::{
     group::{
         Answer, Effect, Group, GroupError, Parked, WriteError,
         ask::{CommitOffset, CommitOffsets},
     },
+    ids::{Offset, ProducerId},
     records::{GroupRecord, OffsetValue},
     time::Now,
 };
 
 /// One offset on its way into the log.
 pub(super) struct Commit {
-    pub(super) topic: String,
-    pub(super) partition: i32,
+    topic: String,
+    partition: i32,
     value: OffsetValue,
+}
+
+impl Commit {
+    /// Which partition it is about.
+    pub(super) fn place(&self) -> (&str, i32) {
+        (&self.topic, self.partition)
+    }
 }
 
 impl<R> Group<R> {
@@ -46,40 +56,59 @@ impl<R> Group<R> {
             value: Some(commit.value.clone()),
         };
         let records = commits.iter().map(record).collect();
-        self.write(records, Parked::Commit { to, commits, answer }, out);
+        let producer = asked.transaction.as_ref().map(|transaction| transaction.session.producer);
+        self.write_in(asked.transaction, records, Parked::Commit { to, commits, answer, producer }, out);
     }
 
     pub(super) fn committed(
         &mut self,
         to: R,
+        producer: Option<ProducerId>,
         commits: Vec<Commit>,
         answer: Vec<Option<GroupError>>,
-        result: Result<(), WriteError>,
+        result: Result<Offset, WriteError>,
         out: &mut Vec<Effect<R>>,
     ) {
-        let with = result.map_err(GroupError::of_commit).map(|()| {
-            for Commit { topic, partition, value } in commits {
-                self.offsets.put(&topic, partition, value);
+        let with = result.map_err(GroupError::of_commit).map(|first| {
+            for (Commit { topic, partition, value }, n) in commits.into_iter().zip(0..) {
+                self.put(producer, &topic, partition, value, first.plus(n));
             }
             Answer::Committed(answer)
         });
         out.push(Effect::Answer { to, with });
     }
 
+    /// An offset is in the log: at once, or when its transaction is committed, it takes the place of the one before.
+    pub(super) fn put(
+        &mut self,
+        producer: Option<ProducerId>,
+        topic: &str,
+        partition: i32,
+        value: OffsetValue,
+        at: Offset,
+    ) {
+        match producer {
+            None => self.offsets.put(topic, partition, value, at),
+            Some(producer) => self.pending.put(producer, topic, partition, value, at),
+        }
+    }
+
     pub(super) fn delete_offsets(&mut self, topics: Vec<(String, i32)>, to: R, out: &mut Vec<Effect<R>>) {
-        let subscribed = match self.members.check_delete_offsets(self.offsets.is_empty()) {
+        let subscribed = match self.members.check_delete_offsets(self.has_no_offsets()) {
             Ok(subscribed) => subscribed,
             Err(error) => return out.push(Effect::Answer { to, with: Err(error) }),
         };
         let mut answer = Vec::with_capacity(topics.len());
         let mut doomed = Vec::new();
+        let pending: BTreeSet<_> = self.pending.iter().collect();
         for (topic, partition) in topics {
             if subscribed.contains(&topic) {
                 answer.push(Some(GroupError::SubscribedToTopic));
                 continue;
             }
             answer.push(None);
-            if self.offsets.get(&topic, partition).is_some() {
+            let place = (&*topic, partition);
+            if self.offsets.get(&topic, partition).is_some() || pending.contains(&place) {
                 doomed.push((topic, partition));
             }
         }

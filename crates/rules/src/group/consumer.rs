@@ -18,7 +18,7 @@ mod subscription;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, offsets::ExpiryClock},
+    group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, ask::CommitOffsets, offsets::ExpiryClock},
     ids::TopicId,
     records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, MemberState, TopicPartitions},
     time::{Deadline, Now},
@@ -235,18 +235,21 @@ impl Consumer {
     }
 
     /// Whether a member, or somebody who is none, may commit.
-    pub(super) fn check_commit(
-        &mut self,
-        member_id: &str,
-        epoch: i32,
-        is_new_client: bool,
-    ) -> Result<(), GroupError> {
+    pub(super) fn check_commit(&mut self, asked: &CommitOffsets) -> Result<(), GroupError> {
+        let (member_id, epoch) = (&asked.member_id, asked.generation);
         if epoch < 0 && self.members.is_empty() {
             return Ok(());
         }
-        self.check_epoch(member_id, epoch)?;
+        match self.check_epoch(member_id, epoch) {
+            // No version of TxnOffsetCommit up to 5 knows what a stale epoch is.
+            Err(GroupError::StaleMemberEpoch) if asked.transaction.is_some() => {
+                return Err(GroupError::IllegalGeneration);
+            }
+            checked => checked?,
+        }
         // The version in which clients learned what a stale epoch is.
-        if is_new_client { Ok(()) } else { Err(GroupError::UnsupportedVersion) }
+        let knows = asked.knows_group_errors || asked.transaction.is_some();
+        if knows { Ok(()) } else { Err(GroupError::UnsupportedVersion) }
     }
 
     /// Whether a member knows what it should know when it reads offsets.

@@ -98,12 +98,8 @@ impl<R> Members<R> {
 
     pub(super) fn check_commit(&mut self, asked: &CommitOffsets, now: Now) -> Result<(), GroupError> {
         match self {
-            Self::Classic(classic) => {
-                classic.check_commit(&asked.member_id, asked.instance_id.as_deref(), asked.generation, now)
-            }
-            Self::Consumer(consumer) => {
-                consumer.check_commit(&asked.member_id, asked.generation, asked.knows_group_errors)
-            }
+            Self::Classic(classic) => classic.check_commit(asked, now),
+            Self::Consumer(consumer) => consumer.check_commit(asked),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     ask::{CommitOffset, CommitOffsets},
+    offsets::Lookup,
     tests::{World, commit, config, heartbeat, join, join_as, leave},
     *,
 };
@@ -158,9 +159,9 @@ fn groups_that_are_not_there_say_so() {
     assert_eq!(absent(&commit("", -1, 0, 0)), None);
     assert_eq!(absent(&commit("x", 1, 0, 0)), Some(Err(GroupError::IllegalGeneration)));
     assert_eq!(absent(&Ask::Describe), Some(Err(GroupError::NotFound)));
-    let asked = Ask::FetchOffsets { topics: Some(vec![("t".into(), vec![0])]), reader: None };
+    let asked = Ask::FetchOffsets { topics: Some(vec![("t".into(), vec![0])]), reader: None, stable: true };
     let Some(Ok(Answer::Offsets(fetched))) = absent(&asked) else { panic!() };
-    assert_eq!(fetched[0].partitions, [(0, None)]);
+    assert_eq!(fetched[0].partitions, [(0, Lookup::Nothing)]);
 }
 
 #[test]
@@ -169,10 +170,9 @@ fn a_committed_offset_comes_back_with_all_that_was_said_with_it() {
     world.ask("tool", commit("", -1, 4, 5));
     drop(world.heard("tool"));
     world.group = world.rebuilt();
-    world.ask("tool", Ask::FetchOffsets { topics: None, reader: None });
+    world.ask("tool", Ask::FetchOffsets { topics: None, reader: None, stable: true });
     let Ok(Answer::Offsets(fetched)) = world.heard("tool") else { panic!() };
-    let (partition, committed) = &fetched[0].partitions[0];
-    let committed = committed.as_ref().unwrap();
+    let (partition, Lookup::Offset(committed)) = &fetched[0].partitions[0] else { panic!() };
     assert_eq!((*partition, committed.offset, committed.leader_epoch, &*committed.metadata), (4, 5, 3, "m"));
     assert_eq!(fetched[0].topic_id, TopicId([1; 16]));
 }
@@ -189,8 +189,8 @@ fn an_offset_takes_little_memory() {
         expire_timestamp: -1,
         topic_id: TopicId::ZERO,
     };
-    (0..3).for_each(|index| offsets.put("t", index, value.clone()));
-    offsets.put("t", 1, value);
+    (0..3).for_each(|index| offsets.put("t", index, value.clone(), Offset(0)));
+    offsets.put("t", 1, value, Offset(1));
     assert_eq!(offsets.len(), 3);
     offsets.remove("t", 9);
     (0..3).for_each(|index| offsets.remove("t", index));

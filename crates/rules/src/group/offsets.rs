@@ -1,8 +1,12 @@
 //! What a group has committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{cluster::Image, ids::TopicId, records::OffsetValue};
+use crate::{
+    cluster::Image,
+    ids::{Offset, TopicId},
+    records::OffsetValue,
+};
 
 /// The committed offsets of one group, by topic and partition.
 ///
@@ -27,9 +31,22 @@ pub struct Committed {
     /// -1: as the broker's retention says.
     expire_timestamp: i64,
     topic_id: TopicId,
+    /// Where its record stands in the log: of two commits the one that was written later counts.
+    at: Offset,
 }
 
-/// What was committed for one topic: the partition's number, and the offset if there is one.
+/// What is said about the offset of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Nothing was committed.
+    Nothing,
+    /// This was.
+    Offset(Committed),
+    /// A transaction that has not ended may change it (UNSTABLE_OFFSET_COMMIT). Said to those alone who want to know.
+    Unstable,
+}
+
+/// What was committed for one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
     /// The topic's name.
@@ -37,7 +54,7 @@ pub struct Fetched {
     /// The topic's id when offsets were committed; zero when that is not known.
     pub topic_id: TopicId,
     /// The partitions.
-    pub partitions: Vec<(i32, Option<Committed>)>,
+    pub partitions: Vec<(i32, Lookup)>,
 }
 
 /// From when on an offset is unused.
@@ -64,13 +81,29 @@ impl Offsets {
         self.len == 0
     }
 
-    /// A committed offset takes the place of the one before.
-    pub fn put(&mut self, topic: &str, partition: i32, value: OffsetValue) {
+    /// A committed offset, whose record stands at `at`, takes the place of the one before.
+    pub fn put(&mut self, topic: &str, partition: i32, value: OffsetValue, at: Offset) {
         let OffsetValue { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id } =
             value;
         let metadata = metadata.into_boxed_str();
         let committed =
-            Committed { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id };
+            Committed { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id, at };
+        self.insert(topic, partition, committed);
+    }
+
+    /// A transaction was committed: its offsets take the place of those that were written before them (Kafka's
+    /// `OffsetMetadataManager`: the place of the record decides, not that of the marker).
+    pub fn take_newer(&mut self, others: Offsets) {
+        for (topic, partitions) in others.topics {
+            for (partition, committed) in partitions {
+                if self.get(&topic, partition).is_none_or(|there| there.at < committed.at) {
+                    self.insert(&topic, partition, committed);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, topic: &str, partition: i32, committed: Committed) {
         let partitions = match self.topics.get_mut(topic) {
             Some(partitions) => partitions,
             None => self.topics.entry(topic.into()).or_default(),
@@ -115,9 +148,13 @@ impl Offsets {
         unknown
     }
 
-    /// What was committed for these partitions, or all there is.
+    /// What was committed for these partitions, or all there is; nothing is told of those that are `unstable`.
     #[must_use]
-    pub fn fetch(&self, asked: Option<Vec<(String, Vec<i32>)>>) -> Vec<Fetched> {
+    pub fn fetch(
+        &self,
+        asked: Option<Vec<(String, Vec<i32>)>>,
+        unstable: &BTreeSet<(&str, i32)>,
+    ) -> Vec<Fetched> {
         let id = |topic: &str| {
             let last = self.topics.get(topic).and_then(|partitions| partitions.values().next_back());
             last.map_or(TopicId::ZERO, |committed| committed.topic_id)
@@ -126,16 +163,29 @@ impl Offsets {
             let all = self.topics.iter().map(|(topic, partitions)| Fetched {
                 topic: (**topic).to_owned(),
                 topic_id: id(topic),
-                partitions: partitions.iter().map(|(index, it)| (*index, Some(it.clone()))).collect(),
+                partitions: partitions
+                    .keys()
+                    .map(|index| (*index, self.look_up(topic, *index, unstable)))
+                    .collect(),
             });
             return all.collect();
         };
         let fetched = asked.into_iter().map(|(topic, indexes)| Fetched {
             topic_id: id(&topic),
-            partitions: indexes.into_iter().map(|index| (index, self.get(&topic, index).cloned())).collect(),
+            partitions: indexes
+                .into_iter()
+                .map(|index| (index, self.look_up(&topic, index, unstable)))
+                .collect(),
             topic,
         });
         fetched.collect()
+    }
+
+    fn look_up(&self, topic: &str, partition: i32, unstable: &BTreeSet<(&str, i32)>) -> Lookup {
+        if unstable.contains(&(topic, partition)) {
+            return Lookup::Unstable;
+        }
+        self.get(topic, partition).cloned().map_or(Lookup::Nothing, Lookup::Offset)
     }
 
     /// Those that nobody has used for `retention_ms`.

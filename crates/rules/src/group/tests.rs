@@ -14,11 +14,25 @@ use crate::ids::TopicId;
 pub(super) struct World {
     pub(super) group: Group<&'static str>,
     pub(super) now: Now,
-    pub(super) log: Vec<GroupRecord>,
-    pub(super) writing: Vec<(u64, Vec<GroupRecord>)>,
+    pub(super) log: Vec<Entry>,
+    pub(super) writing: Vec<Writing>,
     pub(super) answers: Vec<(&'static str, Outcome)>,
     /// Records stay on their way until [`World::settle`].
     pub(super) slow: bool,
+}
+
+/// One place in the log.
+pub(super) enum Entry {
+    Record(GroupRecord, Option<ProducerId>),
+    /// A marker: whose, and whether it commits.
+    Marker(ProducerId, bool),
+}
+
+/// Records on their way into the log.
+pub(super) struct Writing {
+    ticket: u64,
+    records: Vec<GroupRecord>,
+    pub(super) producer: Option<ProducerId>,
 }
 
 pub(super) fn config() -> GroupConfig {
@@ -49,7 +63,10 @@ impl World {
         step(&mut self.group, self.now, &mut out);
         for effect in out {
             match effect {
-                Effect::Write { ticket, records } => self.writing.push((ticket, records)),
+                Effect::Write { ticket, records, transaction } => {
+                    let producer = transaction.map(|transaction| transaction.session.producer);
+                    self.writing.push(Writing { ticket, records, producer });
+                }
                 Effect::Answer { to, with } => self.answers.push((to, with)),
             }
         }
@@ -60,14 +77,26 @@ impl World {
 
     pub(super) fn settle(&mut self, result: Result<(), WriteError>) {
         while !self.writing.is_empty() {
-            let (ticket, records) = self.writing.remove(0);
-            if result.is_ok() {
-                self.log.extend(records);
-            }
-            let slow = std::mem::replace(&mut self.slow, true);
-            self.step(|group, now, out| group.written(ticket, result, now, out));
-            self.slow = slow;
+            self.settle_one(0, result);
         }
+    }
+
+    /// Those of one ticket arrive, or do not.
+    pub(super) fn settle_one(&mut self, at: usize, result: Result<(), WriteError>) {
+        let Writing { ticket, records, producer } = self.writing.remove(at);
+        let first = Offset(self.log.len() as i64);
+        if result.is_ok() {
+            self.log.extend(records.into_iter().map(|record| Entry::Record(record, producer)));
+        }
+        let slow = std::mem::replace(&mut self.slow, true);
+        self.step(|group, now, out| group.written(ticket, result.map(|()| first), now, out));
+        self.slow = slow;
+    }
+
+    /// A marker is written, and safe.
+    pub(super) fn mark(&mut self, producer: ProducerId, commit: bool) {
+        self.log.push(Entry::Marker(producer, commit));
+        self.group.ended(producer, commit);
     }
 
     pub(super) fn ask(&mut self, who: &'static str, ask: Ask) {
@@ -112,10 +141,16 @@ impl World {
     /// What a new coordinator knows.
     pub(super) fn rebuilt(&self) -> Group<&'static str> {
         let mut group = Group::new("g", Arc::new(config()));
-        self.log.iter().for_each(|record| {
-            let (key, value) = record.encode();
-            group.replay(GroupRecord::decode(&key, value.as_deref()).unwrap().unwrap());
-        });
+        for (at, entry) in self.log.iter().enumerate() {
+            match entry {
+                Entry::Record(record, producer) => {
+                    let (key, value) = record.encode();
+                    let record = GroupRecord::decode(&key, value.as_deref()).unwrap().unwrap();
+                    group.replay(record, Offset(at as i64), *producer);
+                }
+                Entry::Marker(producer, commit) => group.ended(*producer, *commit),
+            }
+        }
         group.loaded(self.now);
         group
     }
@@ -229,6 +264,7 @@ pub(super) fn commit(id: &str, generation: i32, partition: i32, offset: i64) -> 
         knows_group_errors: false,
         retention_ms: -1,
         offsets: vec![one],
+        transaction: None,
     })
 }
 

@@ -39,12 +39,34 @@ impl World {
     }
 }
 
+/// Offsets of a transaction, as the coordinator of a group writes them.
+fn offsets(id: i64, epoch: i16) -> Header {
+    let builder = BatchBuilder::new().transactional().producer(id, epoch, -1);
+    builder.value("v", 7).parsed().header().clone()
+}
+
 fn duplicate_of(base: i64) -> Result<Verdict, SequenceError> {
     Ok(Verdict::Duplicate { base: Offset(base), timestamp: 100 + base })
 }
 
 fn out_of_order(expected: i32, got: i32) -> Result<Verdict, SequenceError> {
     Err(SequenceError::OutOfOrder { expected: Sequence(expected), got: Sequence(got) })
+}
+
+#[test]
+fn what_a_coordinator_writes_for_a_producer_has_an_epoch_and_no_sequence() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        assert_eq!(world.append(&offsets(ALICE, 1)), Ok(Verdict::New), "never a duplicate");
+    }
+    assert_eq!(world.producers.transactions().open_since(ProducerId(ALICE)), Some(Offset(0)));
+    let fenced = SequenceError::Fenced { by: ProducerEpoch(1), got: ProducerEpoch(0) };
+    assert_eq!(world.append(&offsets(ALICE, 0)), Err(fenced));
+    let again = Producers::from_snapshot(world.producers.snapshot(), 10);
+    assert_eq!(again.snapshot(), world.producers.snapshot());
+    assert_eq!(again.transactions().open_since(ProducerId(ALICE)), Some(Offset(0)));
+    world.producers.rollback(Offset(0));
+    assert_eq!(world.producers.transactions().open_since(ProducerId(ALICE)), None);
 }
 
 #[test]

@@ -188,7 +188,8 @@ impl<R> Coordinator<R> {
         Ok(())
     }
 
-    /// Whether a partition is part of the producer's transaction (AddPartitionsToTxn with `verifyOnly`).
+    /// Whether a partition is part of the producer's transaction (AddPartitionsToTxn with `verifyOnly`). A step under way
+    /// does not matter: a partition looks again when it has the answer, and a marker makes an end of what waits for it.
     ///
     /// # Errors
     /// [`TransactionError::NotInTransaction`] when it is not.
@@ -199,11 +200,16 @@ impl<R> Coordinator<R> {
         partition: &TopicPartition,
     ) -> Result<(), TransactionError> {
         let entry = self.known(id)?;
-        entry.check(session)?;
-        if entry.facts.status == Status::Ongoing && entry.facts.partitions.contains(partition) {
+        entry.check_session(session)?;
+        let facts = &entry.facts;
+        if facts.status == Status::Ongoing && facts.partitions.contains(partition) {
             return Ok(());
         }
-        Err(TransactionError::NotInTransaction)
+        if facts.status.is_prepared() {
+            Err(TransactionError::Concurrent)
+        } else {
+            Err(TransactionError::NotInTransaction)
+        }
     }
 
     /// EndTxn. Answered once the outcome is safe; the markers follow. Under version 2 the answer is the session of the next

@@ -168,6 +168,11 @@ impl<R> Entry<R> {
         if self.is_busy() {
             return Err(TransactionError::Concurrent);
         }
+        self.check_session(session)
+    }
+
+    /// The same, whatever the id is busy with.
+    pub(super) fn check_session(&self, session: Session) -> Result<(), TransactionError> {
         if session.producer != self.facts.producer {
             return Err(TransactionError::InvalidMapping);
         }

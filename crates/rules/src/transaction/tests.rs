@@ -441,7 +441,13 @@ fn a_partition_is_verified_while_it_is_part_of_the_transaction() {
     assert_eq!(verify(&stage, mine, 1), Err(TransactionError::NotInTransaction));
     assert_eq!(verify(&stage, session(100, 9), 0), Err(TransactionError::Fenced));
     assert_eq!(verify(&stage, session(1, 0), 0), Err(TransactionError::InvalidMapping));
+    stage.join(mine, &[1], Protocol::V1);
+    assert_eq!(verify(&stage, mine, 0), Ok(()), "another partition is on its way in");
+    assert_eq!(verify(&stage, mine, 1), Err(TransactionError::NotInTransaction));
+    stage.settle();
     stage.end(mine, false, Protocol::V1);
+    assert_eq!(verify(&stage, mine, 0), Ok(()), "nothing is decided before it is safe");
+    stage.settle();
     assert_eq!(verify(&stage, mine, 0), Err(TransactionError::Concurrent));
 }
 
