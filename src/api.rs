@@ -20,6 +20,7 @@ use ottla_wire::{Decode, DecodeError, Message, Reader, api, frame};
 use crate::door::{Piece, Turn};
 use crate::server::Server;
 
+mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
@@ -56,6 +57,8 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+
+mod txn_offset_commit;
 mod update_features;
 mod write_txn_markers;
 
@@ -283,6 +286,12 @@ fn begin_in_transaction(call: &Call, request: Request) -> Result<Turn, Close> {
         }
         ApiKey::AddPartitionsToTxn => {
             later(request, |asked| add_partitions_to_txn::add_partitions_to_txn(call, version, asked))
+        }
+        ApiKey::AddOffsetsToTxn => {
+            later(request, |asked| add_offsets_to_txn::add_offsets_to_txn(call, version, asked))
+        }
+        ApiKey::TxnOffsetCommit => {
+            later(request, |asked| txn_offset_commit::txn_offset_commit(call, version, asked))
         }
         ApiKey::EndTxn => later(request, |asked| end_txn::end_txn(call, version, &asked)),
         ApiKey::WriteTxnMarkers => later(request, |asked| write_txn_markers::write_txn_markers(call, asked)),

@@ -15,12 +15,13 @@ use ottla_host::Host;
 use ottla_rules::batch::BatchRules;
 use ottla_rules::cluster::{Command, CommandError, Image, Topic};
 use ottla_rules::fetch_sessions::FetchSessions;
-use ottla_rules::group::{Ask, Outcome};
+use ottla_rules::group::{Ask, Outcome, partition_of};
 use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
 use ottla_rules::time::Now;
-use ottla_rules::transaction::{Session, TransactionError};
+use ottla_rules::topic::CONSUMER_OFFSETS;
+use ottla_rules::transaction::{Session, TopicPartition, TransactionError};
 use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
 
@@ -247,6 +248,14 @@ impl Server {
         let (reply, answer) = Reply::once();
         self.directory.ask_group(AskGroup { group: group.into(), ask, reply });
         answer
+    }
+
+    /// The partition of `__consumer_offsets` that a group's offsets are in; none before that topic is there.
+    pub(crate) fn partition_of_group(&self, group: &str) -> Option<TopicPartition> {
+        let image = self.image();
+        let topic = image.topic_named(CONSUMER_OFFSETS)?;
+        let index = partition_of(group, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
+        Some(TopicPartition { topic: CONSUMER_OFFSETS.to_owned(), index })
     }
 
     /// Asks the coordinator of a transactional id something that is answered with a session. Sent when this returns; the

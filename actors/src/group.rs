@@ -6,11 +6,12 @@ use actix::{Actor, ActorContext, Addr, Context, Handler};
 use ottla_rules::{
     cluster::Image,
     group::{Ask, Effect, Group, Outcome, Summary, WriteError},
+    ids::{Offset, ProducerId},
     time::Now,
 };
 
 use crate::{
-    offsets::{Idle, OffsetsActor, Stage, Summarized},
+    offsets::{Idle, OffsetsActor, Stage, Summarized, Writer},
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
@@ -33,7 +34,13 @@ pub(crate) struct Asked {
 /// The records of a ticket are safe, or are not.
 pub(crate) struct Written {
     pub(crate) ticket: u64,
-    pub(crate) result: Result<(), WriteError>,
+    pub(crate) result: Result<Offset, WriteError>,
+}
+
+/// A marker has ended the transaction of a producer, and is safe.
+pub(crate) struct TransactionEnded {
+    pub(crate) producer: ProducerId,
+    pub(crate) commit: bool,
 }
 
 /// Old offsets go.
@@ -47,7 +54,7 @@ pub(crate) struct ForgetTopics {
 /// The end: the OffsetsActor above is gone, or nothing is left to remember.
 pub(crate) struct Leave;
 
-messages!(Asked, Written, Expire, ForgetTopics, Leave);
+messages!(Asked, Written, TransactionEnded, Expire, ForgetTopics, Leave);
 
 /// Panics. For tests of what happens then.
 #[cfg(feature = "provoke")]
@@ -104,8 +111,9 @@ impl GroupActor {
         for effect in out.drain(..) {
             match effect {
                 Effect::Answer { to, with } => to.send(with),
-                Effect::Write { ticket, records } => {
-                    self.charge.parent.do_send(Stage { group: group.clone(), generation, ticket, records });
+                Effect::Write { ticket, records, transaction } => {
+                    let writer = Writer { group: group.clone(), generation, ticket };
+                    self.charge.parent.do_send(Stage { writer, records, transaction });
                 }
             }
         }
@@ -140,6 +148,14 @@ impl Handler<Written> for GroupActor {
 
     fn handle(&mut self, Written { ticket, result }: Written, ctx: &mut Context<Self>) {
         self.step(ctx, |group, now, out| group.written(ticket, result, now, out));
+    }
+}
+
+impl Handler<TransactionEnded> for GroupActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: TransactionEnded, ctx: &mut Context<Self>) {
+        self.step(ctx, |group, _, _| group.ended(ended.producer, ended.commit));
     }
 }
 

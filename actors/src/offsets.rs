@@ -3,24 +3,30 @@
 //! ```text
 //!   loading --(every record replayed)--> serving
 //!   AskGroup -> its GroupActor -> Stage --(all that came in meanwhile, one batch, acks=all)--> Written -> the answers
+//!                                  Stage in a transaction --(a batch of its own)------------> Written -> the answer
+//!   WriteMarker -> the partition --(safe)--> TransactionEnded to the groups that have offsets in it
 //! ```
+//!
+//! The partition tells at once, in the order of its log, what has become of batches and markers: groups hear of them in that
+//! order too.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::{BatchBuilder, BuildRecord},
     cluster::Image,
-    group::{Ask, CONSUMER_KIND, Group, GroupConfig, GroupError, Outcome, Summary, WriteError},
-    ids::PartitionId,
+    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError},
+    ids::{Offset, PartitionId, ProducerId},
     partition::{Acks, AppendError, Appended},
     records::GroupRecord,
-    supervision::{Exit, Patience, Supervision, Verdict},
+    supervision::{Exit, Patience, Supervision},
     time::Deadline,
+    transaction::TransactionError,
 };
 
 use crate::{
-    group::{Asked, Charge, Expire, ForgetTopics, GroupActor, Leave, Machine, Written},
+    group::{Asked, Charge, Expire, ForgetTopics, GroupActor, Leave, Machine, TransactionEnded, Written},
     partition::Append,
     replay::Source,
     shared::Shared,
@@ -34,9 +40,13 @@ use crate::{
     },
 };
 
+mod fallen;
 mod load;
+mod transactional;
 
+use fallen::Fallen;
 use load::{Load, Loaded};
+use transactional::InTransactions;
 
 /// Asks a group something.
 #[derive(Debug)]
@@ -59,12 +69,20 @@ pub struct ListGroups {
     pub reply: Reply<Result<Listed, GroupError>>,
 }
 
-/// Records of a group that are to be safe.
-pub(crate) struct Stage {
+/// Who is told what became of records.
+#[derive(Clone)]
+pub(crate) struct Writer {
     pub(crate) group: Arc<str>,
     pub(crate) generation: u64,
     pub(crate) ticket: u64,
+}
+
+/// Records of a group that are to be safe.
+pub(crate) struct Stage {
+    pub(crate) writer: Writer,
     pub(crate) records: Vec<GroupRecord>,
+    /// The transaction that they are part of.
+    pub(crate) transaction: Option<InTransaction>,
 }
 
 /// What lists say of a group from now on; none: it is not there.
@@ -134,10 +152,11 @@ pub struct OffsetsActor {
     names: BTreeMap<u64, Arc<str>>,
     generation: u64,
     staged: Vec<Staged>,
-    /// The batch under way: whose records it has.
-    writing: Option<Vec<(Arc<str>, u64, u64)>>,
-    /// Groups whose actors fell while a batch was under way: read again after it.
-    fallen: Vec<(Arc<str>, u64)>,
+    /// The batch under way: whose records it has, and how many are before them.
+    writing: Option<Vec<(Writer, i64)>>,
+    in_transactions: InTransactions,
+    /// Groups whose actors fell while records of theirs were under way: read again after that.
+    fallen: Vec<Fallen>,
     supervision: Supervision<Arc<str>>,
     expiry: Deadline,
     alarm: Alarm,
@@ -151,22 +170,19 @@ enum Seat {
         told: u64,
         summary: Option<Summary>,
     },
-    /// Its actor fell, and what it knew is being read again.
-    Reading,
+    /// Its actor fell, and what it knew is being read again. Transactions that have ended meanwhile.
+    Reading {
+        ended: Vec<(ProducerId, bool)>,
+    },
     /// It falls again and again.
     Offline,
 }
 
 struct Staged {
-    group: Arc<str>,
-    generation: u64,
-    ticket: u64,
+    writer: Writer,
     records: Vec<BuildRecord>,
     bytes: usize,
 }
-
-/// How long to wait before a group is read again whose records could not be written.
-const READ_AGAIN_MS: u64 = 100;
 
 /// Bytes that a record takes beside key and value, at most.
 const RECORD_OVERHEAD_BYTES: usize = 32;
@@ -184,6 +200,7 @@ impl OffsetsActor {
             generation: 0,
             staged: Vec::new(),
             writing: None,
+            in_transactions: InTransactions::default(),
             fallen: Vec::new(),
             supervision: Supervision::new(Patience::default()),
             expiry,
@@ -239,8 +256,8 @@ impl OffsetsActor {
         }
         // Here everything before it has been reported.
         while self.staged.first().is_some_and(|staged| staged.bytes > self.charge.batch_bytes_max) {
-            let Staged { group, generation, ticket, .. } = self.staged.remove(0);
-            self.tell_written(&group, generation, ticket, Err(WriteError::TooLarge));
+            let Staged { writer, .. } = self.staged.remove(0);
+            self.tell_written(&writer, Err(WriteError::TooLarge));
         }
         if self.staged.is_empty() {
             return;
@@ -253,68 +270,25 @@ impl OffsetsActor {
         };
         let count = self.staged.iter().take_while(fits).count();
         let mut batch = BatchBuilder::new();
-        let mut writers = Vec::with_capacity(count);
-        for staged in self.staged.drain(..count) {
-            batch = staged.records.into_iter().fold(batch, BatchBuilder::push);
-            writers.push((staged.group, staged.generation, staged.ticket));
+        let (mut writers, mut before) = (Vec::with_capacity(count), 0);
+        for Staged { writer, records, .. } in self.staged.drain(..count) {
+            writers.push((writer, before));
+            before += records.len() as i64;
+            batch = records.into_iter().fold(batch, BatchBuilder::push);
         }
-        let (reply, answer) = Reply::once();
+        let me = ctx.address();
+        let reply = Reply::told(move |result| me.do_send(BatchWritten(result)));
         let patience_ms = commit_patience_ms(&self.charge.shared);
         let append = Append { batch: batch.parsed(), acks: Acks::All, patience_ms, transaction: None, reply };
-        self.charge.shared.directory.tell(self.charge.partition, append);
         self.writing = Some(writers);
-        let me = ctx.address();
-        actix_rt::spawn(async move { me.do_send(BatchWritten(answer.await)) });
+        self.charge.shared.directory.tell(self.charge.partition, append);
     }
 
-    fn tell_written(&self, group: &Arc<str>, of: u64, ticket: u64, result: Result<(), WriteError>) {
-        if let Some(Seat::Here { addr, generation, .. }) = self.groups.get(group)
-            && *generation == of
+    fn tell_written(&self, writer: &Writer, result: Result<Offset, WriteError>) {
+        if let Some(Seat::Here { addr, generation, .. }) = self.groups.get(&writer.group)
+            && *generation == writer.generation
         {
-            addr.do_send(Written { ticket, result });
-        }
-    }
-
-    /// Members of the consumer protocol move before their records are safe, and what others are told follows from it. When the
-    /// records are not safe after all, such a group is what the log says.
-    fn read_again_if_ahead(&mut self, group: Arc<str>, of: u64, ctx: &Context<Self>) {
-        let Some(Seat::Here { addr, generation, summary: Some(summary), .. }) = self.groups.get(&group)
-        else {
-            return;
-        };
-        if *generation != of || summary.kind != CONSUMER_KIND {
-            return;
-        }
-        addr.do_send(Leave);
-        self.names.remove(&of);
-        self.staged.retain(|staged| staged.generation != of);
-        self.groups.insert(group.clone(), Seat::Reading);
-        self.read_log(Some(group), self.charge.shared.now().after(READ_AGAIN_MS).0, ctx);
-    }
-
-    fn group_down(&mut self, group: Arc<str>, generation: u64, exit: &Exit, ctx: &Context<Self>) {
-        match self.groups.get(&group) {
-            Some(Seat::Here { generation: current, .. }) if *current == generation => (),
-            // It was replaced, or told to leave.
-            _ => return,
-        }
-        let now = self.charge.shared.now();
-        self.staged.retain(|staged| staged.generation != generation);
-        let not_before_ms = match self.supervision.down(&group, exit, now) {
-            Verdict::Nothing => return drop(self.groups.remove(&group)),
-            Verdict::RestartNow => now.mono_ms,
-            Verdict::RestartAt(deadline) => deadline.0,
-            Verdict::GiveUp => {
-                log::error!(group:% = group; "the group's actor dies again and again: it stays offline until the node is restarted");
-                self.groups.insert(group, Seat::Offline);
-                return;
-            }
-        };
-        self.groups.insert(group.clone(), Seat::Reading);
-        // What it wrote last may be under way: only then is the log all that it said.
-        match self.writing {
-            Some(_) => self.fallen.push((group, not_before_ms)),
-            None => self.read_log(Some(group), not_before_ms, ctx),
+            addr.do_send(Written { ticket: writer.ticket, result });
         }
     }
 }
@@ -353,18 +327,25 @@ impl Drop for OffsetsActor {
 impl Handler<LogRead> for OffsetsActor {
     type Result = ();
 
-    fn handle(&mut self, LogRead { mut loaded, only }: LogRead, ctx: &mut Context<Self>) {
-        loaded.retain(|_, group| !group.is_blank());
-        match &only {
-            Some(group) => drop(self.groups.remove(group)),
-            None => self.serving = true,
-        }
+    fn handle(&mut self, LogRead { loaded, only }: LogRead, ctx: &mut Context<Self>) {
+        let Loaded { mut groups, open } = loaded;
+        groups.retain(|_, group| !group.is_blank());
+        self.in_transactions.found(open);
+        let seat = only.and_then(|group| self.groups.remove(&group));
+        let ended = match seat {
+            Some(Seat::Reading { ended }) => ended,
+            Some(Seat::Here { .. } | Seat::Offline) | None => Vec::new(),
+        };
+        self.serving = true;
         let image = self.charge.shared.directory.image();
-        if !loaded.is_empty() {
-            log::info!(partition = self.charge.partition.index, groups = loaded.len(); "groups loaded");
+        if !groups.is_empty() {
+            log::info!(partition = self.charge.partition.index, groups = groups.len(); "groups loaded");
         }
-        for (id, machine) in loaded {
+        for (id, machine) in groups {
             if let Seat::Here { addr, .. } = self.seat(&id, machine, ctx) {
+                for (producer, commit) in &ended {
+                    addr.do_send(TransactionEnded { producer: *producer, commit: *commit });
+                }
                 // Topics may have gone while nobody was here to notice.
                 addr.do_send(ForgetTopics { image: image.clone() });
             }
@@ -395,7 +376,7 @@ impl Handler<AskGroup> for OffsetsActor {
                 *told += 1;
                 addr.do_send(Asked { ask, reply });
             }
-            Seat::Reading => reply.send(Err(GroupError::Loading)),
+            Seat::Reading { .. } => reply.send(Err(GroupError::Loading)),
             Seat::Offline => reply.send(Err(GroupError::NotAvailable)),
         }
     }
@@ -410,7 +391,7 @@ impl Handler<ListGroups> for OffsetsActor {
         }
         let listed = self.groups.iter().filter_map(|(id, seat)| match seat {
             Seat::Here { summary: Some(summary), .. } => Some((id.clone(), summary.clone())),
-            Seat::Here { .. } | Seat::Reading | Seat::Offline => None,
+            Seat::Here { .. } | Seat::Reading { .. } | Seat::Offline => None,
         });
         reply.send(Ok(listed.collect()));
     }
@@ -419,9 +400,10 @@ impl Handler<ListGroups> for OffsetsActor {
 impl Handler<Stage> for OffsetsActor {
     type Result = ();
 
-    fn handle(&mut self, Stage { group, generation, ticket, records }: Stage, ctx: &mut Context<Self>) {
-        match self.groups.get(&group) {
-            Some(Seat::Here { generation: current, .. }) if *current == generation => (),
+    fn handle(&mut self, stage: Stage, ctx: &mut Context<Self>) {
+        let Stage { writer, records, transaction } = stage;
+        match self.groups.get(&writer.group) {
+            Some(Seat::Here { generation: current, .. }) if *current == writer.generation => (),
             // What a life that is over still had to say follows from what is not so.
             _ => return,
         }
@@ -435,7 +417,11 @@ impl Handler<Stage> for OffsetsActor {
                 BuildRecord { timestamp, key: Some(key), value, headers: Vec::new() }
             })
             .collect();
-        self.staged.push(Staged { group, generation, ticket, records, bytes });
+        let staged = Staged { writer, records, bytes };
+        if let Some(transaction) = transaction {
+            return self.append_in(transaction, staged, ctx);
+        }
+        self.staged.push(staged);
         if self.staged.len() == 1 {
             ctx.notify(Flush);
         }
@@ -454,29 +440,33 @@ impl Handler<BatchWritten> for OffsetsActor {
     type Result = ();
 
     fn handle(&mut self, BatchWritten(result): BatchWritten, ctx: &mut Context<Self>) {
-        let result = result.map(|_| ()).map_err(|error| match error {
-            AppendError::TimedOut | AppendError::TooManyParked | AppendError::NotEnoughReplicas { .. } => {
-                WriteError::NotAvailable
-            }
-            AppendError::NotHere
-            | AppendError::Storage
-            | AppendError::OutOfOrder { .. }
-            | AppendError::Fenced { .. }
-            | AppendError::Invalid(_)
-            | AppendError::InvalidTransaction(_)
-            | AppendError::NotJoined(_)
-            | AppendError::CoordinatorFenced { .. } => WriteError::NotHere,
-        });
-        for (group, generation, ticket) in self.writing.take().unwrap_or_default() {
-            self.tell_written(&group, generation, ticket, result);
+        let result = result.map_err(write_error);
+        for (writer, before) in self.writing.take().unwrap_or_default() {
+            let first = result.as_ref().map(|appended| appended.base.plus(before));
+            self.tell_written(&writer, first.map_err(|error| *error));
             if result.is_err() {
-                self.read_again_if_ahead(group, generation, ctx);
+                self.read_again_if_ahead(writer.group, writer.generation, ctx);
             }
         }
-        for (group, not_before_ms) in mem::take(&mut self.fallen) {
-            self.read_log(Some(group), not_before_ms, ctx);
-        }
+        self.read_fallen(ctx);
         self.flush(ctx);
+    }
+}
+
+/// What a group is told of records that are not in the log.
+fn write_error(error: AppendError) -> WriteError {
+    match error {
+        AppendError::TimedOut | AppendError::TooManyParked | AppendError::NotEnoughReplicas { .. } => {
+            WriteError::NotAvailable
+        }
+        AppendError::NotJoined(error) => WriteError::Refused(error),
+        AppendError::Fenced { .. } => WriteError::Refused(TransactionError::Fenced),
+        AppendError::InvalidTransaction(_) => WriteError::TransactionOver,
+        AppendError::NotHere
+        | AppendError::Storage
+        | AppendError::OutOfOrder { .. }
+        | AppendError::Invalid(_)
+        | AppendError::CoordinatorFenced { .. } => WriteError::NotHere,
     }
 }
 

@@ -4,10 +4,11 @@ use std::{io, sync::Arc};
 
 use ottla_rules::{
     batch::{
-        BatchError, Walk,
+        BatchError, Header, Walk,
+        marker::Marker,
         records::{Record, Records},
     },
-    ids::{Offset, PartitionId},
+    ids::{Offset, PartitionId, ProducerId},
     partition::{ReadAsk, ReadError},
 };
 use ottla_store::Slice;
@@ -27,8 +28,12 @@ const PAUSE_MS_MAX: u64 = 500;
 
 /// Whoever takes in the records.
 pub(crate) trait Take: Send + 'static {
-    /// Takes a record. What cannot be read is lost, with a word in the log, and the rest goes on.
-    fn take(&mut self, record: &Record<'_>);
+    /// Takes a record of the batch with this header. What cannot be read is lost, with a word in the log, and the rest
+    /// goes on.
+    fn take(&mut self, record: &Record<'_>, batch: &Header);
+
+    /// Takes the marker that ends a transaction of `producer`.
+    fn take_marker(&mut self, producer: ProducerId, marker: Marker);
 }
 
 /// What is to be read.
@@ -115,22 +120,24 @@ fn take_slice(taker: &mut impl Take, slice: Slice, from: Offset) -> io::Result<O
     for found in Walk::over(&bytes) {
         let (at, header) = found.map_err(|error| io::Error::other(error.to_string()))?;
         end = header.end();
-        // Markers of transactions are no records of a coordinator.
-        if header.attributes.is_control() {
-            continue;
-        }
-        // The broker wrote them itself and does not pack them; what an administrator put here is not unpacked for ever.
-        if let Err(error) = take_batch(taker, &bytes[at..at + header.size()]) {
+        if let Err(error) = take_batch(taker, &header, &bytes[at..at + header.size()]) {
             log::error!(offset:% = header.base_offset, error:% = error; "a batch of a coordinator's records cannot be read, its keys are lost");
         }
     }
     Ok(end)
 }
 
-fn take_batch(taker: &mut impl Take, batch: &[u8]) -> Result<(), BatchError> {
+fn take_batch(taker: &mut impl Take, header: &Header, batch: &[u8]) -> Result<(), BatchError> {
+    if header.attributes.is_control() {
+        if let Some(marker) = Marker::read(batch)? {
+            taker.take_marker(header.producer_id, marker);
+        }
+        return Ok(());
+    }
+    // The broker wrote them itself and does not pack them; what an administrator put here is not unpacked for ever.
     let mut records = Records::of(batch, STEP_BYTES)?;
     while let Some(record) = records.next()? {
-        taker.take(&record);
+        taker.take(&record, header);
     }
     Ok(())
 }

@@ -11,7 +11,9 @@ use std::{mem, sync::Arc};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::{
+        Header,
         build::{BatchBuilder, BuildRecord},
+        marker::Marker,
         records::Record,
     },
     ids::{LeaderEpoch, PartitionId, ProducerId},
@@ -293,7 +295,7 @@ fn bytes_of(record: &BuildRecord) -> usize {
 }
 
 impl Take for Machine {
-    fn take(&mut self, record: &Record<'_>) {
+    fn take(&mut self, record: &Record<'_>, _: &Header) {
         let Some(key) = record.key else { return };
         match decode(key, record.value) {
             Ok(Some((id, facts))) => self.replay(id, facts),
@@ -301,6 +303,9 @@ impl Take for Machine {
             Err(error) => log::error!(error:% = error; "a record of a transaction is lost"),
         }
     }
+
+    /// The log of coordinators is not written in transactions.
+    fn take_marker(&mut self, _: ProducerId, _: Marker) {}
 }
 
 impl Actor for TransactionActor {
@@ -411,7 +416,7 @@ impl Handler<BatchWritten> for TransactionActor {
             _ => TransactionError::NotAvailable,
         });
         for id in mem::take(&mut self.writing).unwrap_or_default() {
-            self.step(ctx, |machine, now, out| machine.written(&id, result.clone(), now, out));
+            self.step(ctx, |machine, now, out| machine.written(&id, result, now, out));
         }
         self.flush(ctx);
     }

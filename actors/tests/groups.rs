@@ -13,6 +13,7 @@ use ottla_rules::{
     group::{
         Answer, Ask, GroupError, Outcome,
         ask::{CommitOffset, CommitOffsets},
+        offsets::Lookup,
     },
     ids::TopicId,
     topic::CONSUMER_OFFSETS,
@@ -103,13 +104,17 @@ fn commit(offset: i64) -> Ask {
         knows_group_errors: true,
         retention_ms: -1,
         offsets: vec![one],
+        transaction: None,
     })
 }
 
 async fn committed(crew: &Crew, group: &str) -> Option<i64> {
     let topics = Some(vec![("t".to_owned(), vec![0])]);
-    match ask_at_last(crew, group, Ask::FetchOffsets { topics, reader: None }).await {
-        Ok(Answer::Offsets(fetched)) => fetched[0].partitions[0].1.as_ref().map(|committed| committed.offset),
+    match ask_at_last(crew, group, Ask::FetchOffsets { topics, reader: None, stable: false }).await {
+        Ok(Answer::Offsets(fetched)) => match &fetched[0].partitions[0].1 {
+            Lookup::Offset(committed) => Some(committed.offset),
+            Lookup::Nothing | Lookup::Unstable => None,
+        },
         other => panic!("{other:?}"),
     }
 }

@@ -31,14 +31,11 @@ pub(crate) fn find_coordinator(
 ) -> impl Future<Output = FindCoordinatorResponse> + use<> {
     let keys = if version >= BATCH_FROM { asked.coordinator_keys } else { vec![asked.key] };
     let (call, key_type) = (call.clone(), asked.key_type);
-    let missing = topic_of(key_type).filter(|topic| call.server.image().topic_named(topic).is_none());
-    let creation = missing.filter(|_| !keys.is_empty()).map(|topic| create(&call, topic));
+    let wanted = topic_of(key_type).filter(|_| !keys.is_empty());
+    let creation = wanted.and_then(|topic| create_missing(&call, topic));
     async move {
         if let Some(creation) = creation {
-            // When somebody else was faster it is there as well.
-            if let Err(error) = creation.await {
-                log::debug!(error:% = error; "a coordinator's topic not created");
-            }
+            creation.await;
         }
         let image = call.server.image();
         let mut found = keys.into_iter().map(|key| find(&call, &image, key_type, key));
@@ -60,6 +57,17 @@ fn topic_of(key_type: i8) -> Option<&'static str> {
         TRANSACTION => Some(TRANSACTION_STATE),
         _ => None,
     }
+}
+
+/// Has a coordinators' topic created when it is not there. Sent when this returns; the future only waits.
+pub(crate) fn create_missing(call: &Call, topic: &str) -> Option<impl Future<Output = ()> + use<>> {
+    let creation = call.server.image().topic_named(topic).is_none().then(|| create(call, topic))?;
+    Some(async move {
+        // When somebody else was faster it is there as well.
+        if let Err(error) = creation.await {
+            log::debug!(error:% = error; "a coordinator's topic not created");
+        }
+    })
 }
 
 /// Has a coordinators' topic created.

@@ -45,6 +45,7 @@ pub(crate) fn offset_commit(
             knows_group_errors: version >= GROUP_ERRORS_FROM,
             retention_ms: asked.retention_time_ms,
             offsets,
+            transaction: None,
         };
         call.server.ask_group(&asked.group_id, Ask::Commit(commit))
     });

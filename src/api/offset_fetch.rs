@@ -1,14 +1,15 @@
 //! OffsetFetch (key 9), versions 1 to 10.
 //!
 //! Promises: what was committed comes back with its leader epoch and metadata; a partition without a committed offset has offset -1
-//! and no error, and so has a group that nobody knows.
+//! and no error, and so has a group that nobody knows. Who wants stable offsets is told UNSTABLE_OFFSET_COMMIT where a
+//! transaction that has not ended may change one (KIP-447).
 //! Versions: 2 null is all topics, an error at the top. 5 leader epochs. 6 flexible. 7 only stable offsets on demand. 8 many
 //! groups. 9 members of the consumer protocol. 10 topic ids.
 
 use std::future::Future;
 
 use futures_util::future::join_all;
-use ottla_rules::group::offsets::{Committed, Fetched};
+use ottla_rules::group::offsets::{Fetched, Lookup};
 use ottla_rules::group::{Answer, Ask};
 use ottla_rules::ids::TopicId;
 use ottla_rules::rights::{Operation, ResourceKind};
@@ -34,8 +35,9 @@ pub(crate) fn offset_fetch(
     version: i16,
     asked: OffsetFetchRequest,
 ) -> impl Future<Output = OffsetFetchResponse> + use<> {
+    let stable = asked.require_stable;
     let groups = if version >= BATCH_FROM { asked.groups } else { vec![single(asked)] };
-    let waiting: Vec<_> = groups.into_iter().map(|group| fetch(call, version, group)).collect();
+    let waiting: Vec<_> = groups.into_iter().map(|group| fetch(call, version, stable, group)).collect();
     async move {
         let mut groups = join_all(waiting).await;
         if version >= BATCH_FROM {
@@ -82,6 +84,7 @@ struct Wanted {
 fn fetch(
     call: &Call,
     version: i16,
+    stable: bool,
     asked: OffsetFetchRequestGroup,
 ) -> impl Future<Output = OffsetFetchResponseGroup> + use<> {
     let call = call.clone();
@@ -96,7 +99,7 @@ fn fetch(
         });
         let epoch = asked.member_epoch;
         let reader = asked.member_id.filter(|_| epoch >= 0).map(|member| (member, epoch));
-        call.server.ask_group(&asked.group_id, Ask::FetchOffsets { topics, reader })
+        call.server.ask_group(&asked.group_id, Ask::FetchOffsets { topics, reader, stable })
     });
     async move {
         let outcome = match answer {
@@ -144,12 +147,13 @@ fn in_order(wanted: Vec<Wanted>, fetched: Vec<Fetched>, by_id: bool) -> Vec<Offs
             Some(found) => {
                 // Committed for a topic of that name that was there before: not for this one.
                 let is_other = by_id && found.topic_id != TopicId::ZERO && found.topic_id != topic.id;
+                let of_this = |it| if is_other { Lookup::Nothing } else { it };
                 let partitions = found.partitions.into_iter();
-                partitions.map(|(index, it)| partition(index, it.filter(|_| !is_other), Code::None)).collect()
+                partitions.map(|(index, it)| partition(index, of_this(it))).collect()
             }
             None => {
                 let code = topic.refused.unwrap_or(Code::None);
-                topic.indexes.iter().map(|index| partition(*index, None, code)).collect()
+                topic.indexes.iter().map(|index| without_offset(*index, code)).collect()
             }
         };
         OffsetFetchResponseTopics { name: topic.name, topic_id: topic.id, partitions }
@@ -165,21 +169,33 @@ fn all(call: &Call, by_id: bool, fetched: Vec<Fetched>) -> Vec<OffsetFetchRespon
         if by_id && id.is_none() || !call.may(Operation::Describe, ResourceKind::Topic, &found.topic) {
             return None;
         }
-        let partitions = found.partitions.into_iter().map(|(index, it)| partition(index, it, Code::None));
+        let partitions = found.partitions.into_iter().map(|(index, it)| partition(index, it));
         let (name, topic_id) = (found.topic, id.unwrap_or_default());
         Some(OffsetFetchResponseTopics { name, topic_id, partitions: partitions.collect() })
     });
     seen.collect()
 }
 
-fn partition(index: i32, committed: Option<Committed>, code: Code) -> OffsetFetchResponsePartitions {
-    let (offset, epoch, metadata) =
-        committed.map_or((-1, -1, String::new()), |it| (it.offset, it.leader_epoch, it.metadata.into()));
+fn partition(index: i32, said: Lookup) -> OffsetFetchResponsePartitions {
+    match said {
+        Lookup::Offset(committed) => OffsetFetchResponsePartitions {
+            partition_index: index,
+            committed_offset: committed.offset,
+            committed_leader_epoch: committed.leader_epoch,
+            metadata: Some(committed.metadata.into()),
+            error_code: Code::None.into(),
+        },
+        Lookup::Nothing => without_offset(index, Code::None),
+        Lookup::Unstable => without_offset(index, Code::UnstableOffsetCommit),
+    }
+}
+
+fn without_offset(index: i32, code: Code) -> OffsetFetchResponsePartitions {
     OffsetFetchResponsePartitions {
         partition_index: index,
-        committed_offset: offset,
-        committed_leader_epoch: epoch,
-        metadata: Some(metadata),
+        committed_offset: -1,
+        committed_leader_epoch: -1,
+        metadata: Some(String::new()),
         error_code: code.into(),
     }
 }

@@ -68,7 +68,7 @@ fn in_topic(
             None => Err(Code::UnknownTopicOrPartition),
             Some(there) => {
                 let (reply, answer) = Reply::once();
-                call.server.directory.tell(there, WriteMarker { mark, patience_ms: PATIENCE_MS, reply });
+                call.server.directory.mark(there, WriteMarker { mark, patience_ms: PATIENCE_MS, reply });
                 Ok(answer)
             }
         };

@@ -30,10 +30,8 @@ fn update(client: &mut Client, feature: &str, level: i16, upgrade_type: i8) -> i
 
 /// The levels in force, by name, and their epoch.
 fn in_force(client: &mut Client) -> (Vec<(String, i16)>, i64) {
-    let request = ApiVersionsRequest {
-        client_software_name: "story".into(),
-        client_software_version: "1".into(),
-    };
+    let request =
+        ApiVersionsRequest { client_software_name: "story".into(), client_software_version: "1".into() };
     let answer: ApiVersionsResponse = client.ask(4, &request);
     let levels = answer.finalized_features.into_iter();
     (

@@ -81,7 +81,7 @@ fn heartbeat(client: &mut Client, member: &str, generation: i32) -> i16 {
 }
 
 /// A stable group of one member; its id.
-fn alone(client: &mut Client) -> String {
+pub(crate) fn alone(client: &mut Client) -> String {
     let id = join(client, "", None);
     assert_eq!(id.error_code, 79, "MEMBER_ID_REQUIRED");
     let joined = join(client, &id.member_id, None);

@@ -21,4 +21,5 @@ mod packed;
 mod produce;
 mod settings;
 mod topics;
+mod transactional_offsets;
 mod transactions;

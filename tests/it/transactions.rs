@@ -27,21 +27,21 @@ use ottla_wire::messages::write_txn_markers::{
 use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, FETCH, TIME, fetch_request, produce_request, records_in};
 
-const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(crate) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
-const INVALID_PRODUCER_EPOCH: i16 = 47;
-const INVALID_TXN_STATE: i16 = 48;
-const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
+pub(crate) const INVALID_PRODUCER_EPOCH: i16 = 47;
+pub(crate) const INVALID_TXN_STATE: i16 = 48;
+pub(crate) const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
 const INVALID_TRANSACTION_TIMEOUT: i16 = 50;
-const CONCURRENT_TRANSACTIONS: i16 = 51;
+pub(crate) const CONCURRENT_TRANSACTIONS: i16 = 51;
 const TRANSACTION_COORDINATOR_FENCED: i16 = 52;
 const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 const OPERATION_NOT_ATTEMPTED: i16 = 55;
-const PRODUCER_FENCED: i16 = 90;
-const TRANSACTION_ABORTABLE: i16 = 120;
+pub(crate) const PRODUCER_FENCED: i16 = 90;
+pub(crate) const TRANSACTION_ABORTABLE: i16 = 120;
 
 /// What a client tries again.
 const NOT_YET: [i16; 5] = [
@@ -57,17 +57,17 @@ const PRODUCE_V2: i16 = 12;
 const PRODUCE_V1: i16 = 11;
 
 /// A transactional producer, by hand.
-struct Writer {
-    client: Client,
-    id: &'static str,
-    producer: i64,
-    epoch: i16,
+pub(crate) struct Writer {
+    pub(crate) client: Client,
+    pub(crate) id: &'static str,
+    pub(crate) producer: i64,
+    pub(crate) epoch: i16,
     sequence: i32,
 }
 
 impl Writer {
     /// Finds the coordinator and begins a session.
-    fn begin(broker: &Broker, id: &'static str) -> Writer {
+    pub(crate) fn begin(broker: &Broker, id: &'static str) -> Writer {
         let mut writer = Writer { client: broker.client(), id, producer: -1, epoch: -1, sequence: 0 };
         let find = FindCoordinatorRequest {
             key_type: 1,
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Another session.
-    fn session(&mut self, transaction_timeout_ms: i32) {
+    pub(crate) fn session(&mut self, transaction_timeout_ms: i32) {
         let request = InitProducerIdRequest {
             transactional_id: Some(self.id.to_owned()),
             transaction_timeout_ms,
@@ -105,12 +105,12 @@ impl Writer {
         code
     }
 
-    fn write(&mut self, topic: &str, partition: i32, value: &str) {
+    pub(crate) fn write(&mut self, topic: &str, partition: i32, value: &str) {
         let code = until_done(|| self.try_write(PRODUCE_V2, topic, partition, value), |code| *code);
         assert_eq!(code, 0, "{value}");
     }
 
-    fn add(&mut self, topic: &str, partitions: &[i32]) -> Vec<i16> {
+    pub(crate) fn add(&mut self, topic: &str, partitions: &[i32]) -> Vec<i16> {
         let request = AddPartitionsToTxnRequest {
             v3_and_below_transactional_id: self.id.to_owned(),
             v3_and_below_producer_id: self.producer,
@@ -126,7 +126,7 @@ impl Writer {
         results.iter().map(|result| result.partition_error_code).collect()
     }
 
-    fn try_end(&mut self, version: i16, committed: bool) -> EndTxnResponse {
+    pub(crate) fn try_end(&mut self, version: i16, committed: bool) -> EndTxnResponse {
         let request = EndTxnRequest {
             transactional_id: self.id.to_owned(),
             producer_id: self.producer,
@@ -137,14 +137,14 @@ impl Writer {
     }
 
     /// Ends the transaction under the rules of version 2, and takes the session that follows.
-    fn end(&mut self, committed: bool) {
+    pub(crate) fn end(&mut self, committed: bool) {
         let answer = self.try_end(5, committed);
         assert_eq!(answer.error_code, 0);
         assert!(answer.producer_epoch > self.epoch, "the epoch is raised by every end");
         (self.producer, self.epoch, self.sequence) = (answer.producer_id, answer.producer_epoch, 0);
     }
 
-    fn state(&mut self) -> String {
+    pub(crate) fn state(&mut self) -> String {
         let request = DescribeTransactionsRequest { transactional_ids: vec![self.id.to_owned()] };
         let mut answer: DescribeTransactionsResponse = self.client.ask(0, &request);
         answer.transaction_states.remove(0).transaction_state
@@ -152,7 +152,7 @@ impl Writer {
 }
 
 /// Asks again as long as a client would.
-fn until_done<T>(mut ask: impl FnMut() -> T, code: impl Fn(&T) -> i16) -> T {
+pub(crate) fn until_done<T>(mut ask: impl FnMut() -> T, code: impl Fn(&T) -> i16) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = ask();
@@ -210,7 +210,7 @@ fn keep(data: &PartitionData, kept: &mut Vec<String>) -> Option<i64> {
 }
 
 /// Waits until a reader of committed records sees just these values.
-fn see(client: &mut Client, topic: &str, partition: i32, wanted: &[&str]) {
+pub(crate) fn see(client: &mut Client, topic: &str, partition: i32, wanted: &[&str]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let seen = committed(client, topic, partition);

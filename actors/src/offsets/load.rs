@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ottla_rules::{
-    batch::records::Record,
-    group::{Group, GroupConfig},
+    batch::{Header, marker::Marker, records::Record},
+    group::{Group, GroupConfig, open::OpenTransactions},
+    ids::ProducerId,
     records::GroupRecord,
 };
 
@@ -13,8 +14,13 @@ use crate::{
     replay::{Source, Take},
 };
 
-/// Groups as the log has them.
-pub(super) type Loaded = BTreeMap<Arc<str>, Machine>;
+/// What the log says.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) groups: BTreeMap<Arc<str>, Machine>,
+    /// The transactions that have not ended.
+    pub(super) open: OpenTransactions,
+}
 
 /// What is to be read, and for whom.
 pub(super) struct Load {
@@ -32,20 +38,21 @@ impl Load {
     pub(super) async fn run(self) -> Loaded {
         let Self { source, config, only, not_before_ms } = self;
         source.shared.host.clock.sleep_until(not_before_ms).await;
-        let make = || Loading { config: config.clone(), only: only.clone(), groups: Loaded::new() };
-        source.replay(make).await.groups
+        let make = || Loading { config: config.clone(), only: only.clone(), loaded: Loaded::default() };
+        source.replay(make).await.loaded
     }
 }
 
 struct Loading {
     config: Arc<GroupConfig>,
     only: Option<Arc<str>>,
-    groups: Loaded,
+    loaded: Loaded,
 }
 
 impl Take for Loading {
-    fn take(&mut self, record: &Record<'_>) {
+    fn take(&mut self, record: &Record<'_>, batch: &Header) {
         let Some(key) = record.key else { return };
+        let at = batch.base_offset.plus(i64::from(record.offset_delta));
         let record = match GroupRecord::decode(key, record.value) {
             Ok(Some(record)) => record,
             Ok(None) => return,
@@ -54,12 +61,24 @@ impl Take for Loading {
         if self.only.as_ref().is_some_and(|only| **only != *record.group()) {
             return;
         }
-        if let Some(group) = self.groups.get_mut(record.group()) {
-            return group.replay(record);
+        let producer = batch.attributes.is_transactional().then_some(batch.producer_id);
+        let Loaded { groups, open } = &mut self.loaded;
+        let id = match groups.get_key_value(record.group()) {
+            Some((id, _)) => id.clone(),
+            None => record.group().into(),
+        };
+        if let Some(producer) = producer {
+            open.found(producer, &id);
         }
-        let mut group = Group::new(record.group(), self.config.clone());
-        let id = record.group().into();
-        group.replay(record);
-        self.groups.insert(id, group);
+        let make = || Group::new(&id, self.config.clone());
+        groups.entry(id.clone()).or_insert_with(make).replay(record, at, producer);
+    }
+
+    fn take_marker(&mut self, producer: ProducerId, marker: Marker) {
+        for group in self.loaded.open.ended(producer) {
+            if let Some(group) = self.loaded.groups.get_mut(&group) {
+                group.ended(producer, marker.commit);
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     coordinator::CoordinatorActor,
     journal::JournalActor,
     offsets::{AskGroup, OffsetsActor},
-    partition::PartitionActor,
+    partition::{PartitionActor, WriteMarker},
     transactions::TransactionActor,
 };
 
@@ -109,6 +109,19 @@ impl Directory {
         let index = partition_of(&ask.group, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
         if let Some(seat) = self.0.offsets.get(&PartitionId { topic: topic.id, index }) {
             seat.0.do_send(ask);
+        }
+    }
+
+    /// Has a partition end a transaction. A partition of `__consumer_offsets` is told by whoever coordinates the groups in it,
+    /// who has to know; when nobody does, the message is dropped, and its reply answers by itself.
+    pub fn mark(&self, partition: PartitionId, marker: WriteMarker) {
+        let image = self.image();
+        let has_groups = image.topic(partition.topic).is_some_and(|topic| *topic.name == *CONSUMER_OFFSETS);
+        if !has_groups {
+            return self.tell(partition, marker);
+        }
+        if let Some(seat) = self.0.offsets.get(&partition) {
+            seat.0.do_send(marker);
         }
     }
 

@@ -72,6 +72,7 @@ pub struct Reply<T: Abandoned>(Way<T>);
 enum Way<T> {
     Once(oneshot::Sender<T>),
     Queued(Arc<Replies<T>>, u64),
+    Told(Box<dyn FnOnce(T) + Send>),
     Spent,
 }
 
@@ -91,6 +92,13 @@ impl<T: Abandoned> Reply<T> {
         Self(Way::Queued(into, tag))
     }
 
+    /// A reply that is told at once, on the thread of whoever answers: for an actor that is to hear the answers of another
+    /// in the order in which they were given. What is done with it must take no time, as sending a message does.
+    #[must_use]
+    pub fn told(tell: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Way::Told(Box::new(tell)))
+    }
+
     /// Answers.
     pub fn send(mut self, answer: T) {
         self.give(answer);
@@ -101,6 +109,7 @@ impl<T: Abandoned> Reply<T> {
             // Whoever asked has left: nothing to do.
             Way::Once(sender) => drop(sender.send(answer)),
             Way::Queued(replies, tag) => replies.push(tag, answer),
+            Way::Told(tell) => tell(answer),
             Way::Spent => (),
         }
     }
@@ -187,6 +196,19 @@ mod tests {
         let (reply, answer) = Reply::<Answer>::once();
         reply.send(Ok(7));
         assert_eq!(answer.await, Ok(7));
+    }
+
+    #[test]
+    fn a_reply_is_told_in_the_order_of_the_answers_also_when_it_is_dropped() {
+        let (heard, answers) = std::sync::mpsc::channel();
+        let [first, second] = [1, 2].map(|tag| {
+            let heard = heard.clone();
+            Reply::<Answer>::told(move |answer| heard.send((tag, answer)).unwrap())
+        });
+        drop(second);
+        first.send(Ok(1));
+        drop(heard);
+        assert_eq!(answers.iter().collect::<Vec<_>>(), [(2, Err(ReadError::NotHere)), (1, Ok(1))]);
     }
 
     #[test]

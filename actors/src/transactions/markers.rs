@@ -83,7 +83,7 @@ impl Markers {
             return me.do_send(Marked { id, partition, result: None });
         };
         let (reply, answer) = Reply::once();
-        self.shared.directory.tell(there, WriteMarker { mark: due.mark, patience_ms: PATIENCE_MS, reply });
+        self.shared.directory.mark(there, WriteMarker { mark: due.mark, patience_ms: PATIENCE_MS, reply });
         self.sent.push(due);
         actix_rt::spawn(async move {
             me.do_send(Marked { id, partition, result: Some(answer.await) });

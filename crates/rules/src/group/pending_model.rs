@@ -61,7 +61,8 @@ fn by_the_log(log: &[Entry]) -> BTreeMap<i32, i64> {
     };
     let mut says = BTreeMap::new();
     for (at, entry) in log.iter().enumerate() {
-        let Entry::Record(GroupRecord::Offset { partition, value, .. }, producer) = entry else { continue };
+        let Entry::Record(record, producer) = entry else { continue };
+        let GroupRecord::Offset { partition, value, .. } = &**record else { continue };
         match (value, producer) {
             (None, _) => drop(says.remove(partition)),
             (Some(value), None) => drop(says.insert(*partition, value.offset)),
@@ -78,15 +79,17 @@ fn by_the_log(log: &[Entry]) -> BTreeMap<i32, i64> {
 fn held_by_the_log(log: &[Entry]) -> BTreeSet<i32> {
     let mut held: BTreeSet<(ProducerId, i32)> = BTreeSet::new();
     for entry in log {
-        match entry {
-            Entry::Marker(by, _) => held.retain(|(producer, _)| producer != by),
-            Entry::Record(GroupRecord::Offset { partition, value: None, .. }, _) => {
-                held.retain(|(_, it)| it != partition);
+        let (record, by) = match entry {
+            Entry::Marker(by, _) => {
+                held.retain(|(producer, _)| producer != by);
+                continue;
             }
-            Entry::Record(GroupRecord::Offset { partition, .. }, Some(by)) => {
-                held.insert((*by, *partition));
-            }
-            Entry::Record(..) => (),
+            Entry::Record(record, by) => (record, by),
+        };
+        match (&**record, by) {
+            (GroupRecord::Offset { partition, value: None, .. }, _) => held.retain(|(_, it)| it != partition),
+            (GroupRecord::Offset { partition, .. }, Some(by)) => drop(held.insert((*by, *partition))),
+            _ => (),
         }
     }
     held.into_iter().map(|(_, partition)| partition).collect()

@@ -23,7 +23,7 @@ pub(super) struct World {
 
 /// One place in the log.
 pub(super) enum Entry {
-    Record(GroupRecord, Option<ProducerId>),
+    Record(Box<GroupRecord>, Option<ProducerId>),
     /// A marker: whose, and whether it commits.
     Marker(ProducerId, bool),
 }
@@ -86,7 +86,7 @@ impl World {
         let Writing { ticket, records, producer } = self.writing.remove(at);
         let first = Offset(self.log.len() as i64);
         if result.is_ok() {
-            self.log.extend(records.into_iter().map(|record| Entry::Record(record, producer)));
+            self.log.extend(records.into_iter().map(|record| Entry::Record(Box::new(record), producer)));
         }
         let slow = std::mem::replace(&mut self.slow, true);
         self.step(|group, now, out| group.written(ticket, result.map(|()| first), now, out));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Acks, Joining};
 use crate::{
     batch::Batch,
-    ids::ProducerId,
+    ids::{ProducerEpoch, ProducerId},
     time::{Deadline, Now},
 };
 
@@ -52,6 +52,11 @@ impl<R> AllHeld<R> {
     /// Whether an earlier batch of this producer waits.
     pub(super) fn has(&self, producer: ProducerId) -> bool {
         self.lines.contains_key(&producer)
+    }
+
+    /// The session that the batches of this producer wait in: that of the first, which the coordinator was asked about.
+    pub(super) fn epoch_of(&self, producer: ProducerId) -> Option<ProducerEpoch> {
+        self.lines.get(&producer)?.waiting.front().map(|held| held.batch.header().producer_epoch)
     }
 
     /// Puts a batch behind those of its producer that wait already. The number of the question when it is the first.

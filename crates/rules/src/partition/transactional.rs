@@ -7,7 +7,10 @@
 //! ```
 //!
 //! A marker makes an end of what is held for its producer: a late word of the coordinator about a transaction that has
-//! ended would else open one that nobody ends (KIP-890's verification guard).
+//! ended would else open one that nobody ends (KIP-890's verification guard). What is held for the producer's next session
+//! waits on: under version 2 a client begins its next transaction while the markers of the last one are on their way.
+
+use std::collections::VecDeque;
 
 use super::{
     Acks, AppendError, Appended, Effect, Joining,
@@ -87,9 +90,7 @@ impl<R, B> Leader<R, B> {
         for Held { batch, acks, deadline, to } in waiting {
             match &result {
                 Ok(()) => self.take(batch, acks, deadline, to, now, out),
-                Err(error) => {
-                    out.push(Effect::Answer { to, with: Err(AppendError::NotJoined(error.clone())) })
-                }
+                Err(error) => out.push(Effect::Answer { to, with: Err(AppendError::NotJoined(*error)) }),
             }
         }
     }
@@ -100,7 +101,10 @@ impl<R, B> Leader<R, B> {
         if let Err(error) = self.admit_marker(&mark) {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
-        for held in self.held.take(mark.producer) {
+        let waits_on = mark.protocol == Protocol::V2
+            && self.held.epoch_of(mark.producer).is_some_and(|epoch| epoch >= mark.epoch);
+        let ended = if waits_on { VecDeque::new() } else { self.held.take(mark.producer) };
+        for held in ended {
             let with = Err(AppendError::InvalidTransaction("the transaction has ended before this batch"));
             out.push(Effect::Answer { to: held.to, with });
         }

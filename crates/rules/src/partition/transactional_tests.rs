@@ -194,6 +194,36 @@ fn a_marker_makes_an_end_of_what_waits_and_a_late_word_opens_nothing() {
 }
 
 #[test]
+fn what_waits_in_the_next_session_is_not_ended_by_the_marker_of_the_last() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    stage.mark(1, true, 0, Protocol::V2);
+    stage.settle();
+    stage.out.clear();
+
+    // The marker was written, but its answer was lost: it comes again, and meanwhile the next transaction has begun.
+    stage.send_as("next", 1, 0);
+    assert_eq!(stage.asks(), [2]);
+    stage.mark(1, true, 0, Protocol::V2);
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("marker", Ok(2)), ("next", Ok(3))]);
+
+    stage.mark(2, true, 0, Protocol::V2);
+    stage.send_as("later", 2, 0);
+    stage.mark(3, false, 0, Protocol::V2);
+    stage.settle();
+    let over = Err(AppendError::InvalidTransaction("the transaction has ended before this batch"));
+    assert_eq!(
+        stage.answers(),
+        [("later", over), ("marker", Ok(4)), ("marker", Ok(5))],
+        "its own marker does"
+    );
+}
+
+#[test]
 fn old_coordinators_and_old_epochs_write_no_markers() {
     let mut stage = Stage::new();
     stage.send_as("first", 5, 0);

@@ -297,7 +297,7 @@ impl<R> Coordinator<R> {
                     entry.doing = Doing::Marking(BTreeSet::new());
                 }
                 for (to, with) in answers {
-                    out.push(Effect::Answer { to, with: result.clone().and(with) });
+                    out.push(Effect::Answer { to, with: result.and(with) });
                 }
                 let is_new = entry.facts.epoch == NO_EPOCH && !entry.is_busy();
                 if is_new {

@@ -191,6 +191,10 @@ impl From<&GroupError> for Code {
             GroupError::SubscribedToTopic => Self::GroupSubscribedToTopic,
             GroupError::MetadataTooLarge => Self::OffsetMetadataTooLarge,
             GroupError::CommitTooLarge => Self::InvalidCommitOffsetSize,
+            // Of what a producer writes: fatal only when a transaction's coordinator says so itself (KIP-588).
+            GroupError::Transaction(TransactionError::Fenced) => Self::InvalidProducerEpoch,
+            GroupError::Transaction(error) => error.into(),
+            GroupError::TransactionOver => Self::InvalidTxnState,
             GroupError::Unknown => Self::UnknownServerError,
         }
     }

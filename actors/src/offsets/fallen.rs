@@ -1,0 +1,79 @@
+//! Groups whose actors fell, or that are ahead of the log: what they knew is read again.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use actix::Context;
+use ottla_rules::{
+    group::CONSUMER_KIND,
+    supervision::{Exit, Verdict},
+};
+
+use super::{OffsetsActor, Seat};
+use crate::group::Leave;
+
+/// How long to wait before a group is read again whose records could not be written.
+const READ_AGAIN_MS: u64 = 100;
+
+/// A group that is to be read again.
+pub(super) struct Fallen {
+    pub(super) group: Arc<str>,
+    pub(super) generation: u64,
+    pub(super) not_before_ms: u64,
+}
+
+impl OffsetsActor {
+    /// Members of the consumer protocol move before their records are safe, and what others are told follows from it. When the
+    /// records are not safe after all, such a group is what the log says.
+    pub(super) fn read_again_if_ahead(&mut self, group: Arc<str>, of: u64, ctx: &Context<Self>) {
+        let Some(Seat::Here { addr, generation, summary: Some(summary), .. }) = self.groups.get(&group)
+        else {
+            return;
+        };
+        if *generation != of || summary.kind != CONSUMER_KIND {
+            return;
+        }
+        addr.do_send(Leave);
+        self.names.remove(&of);
+        self.staged.retain(|staged| staged.writer.generation != of);
+        let not_before_ms = self.charge.shared.now().after(READ_AGAIN_MS).0;
+        self.read_again(Fallen { group, generation: of, not_before_ms }, ctx);
+    }
+
+    /// Reads a group again, once what it wrote last has arrived: only then is the log all that it said.
+    fn read_again(&mut self, fallen: Fallen, ctx: &Context<Self>) {
+        self.groups.insert(fallen.group.clone(), Seat::Reading { ended: Vec::new() });
+        self.fallen.push(fallen);
+        self.read_fallen(ctx);
+    }
+
+    pub(super) fn read_fallen(&mut self, ctx: &Context<Self>) {
+        let writing = self.writing.iter().flatten().map(|(writer, _)| writer.generation);
+        let under_way: BTreeSet<_> = writing.chain(self.in_transactions.under_way()).collect();
+        let ready: Vec<_> =
+            self.fallen.extract_if(.., |fallen| !under_way.contains(&fallen.generation)).collect();
+        for Fallen { group, not_before_ms, .. } in ready {
+            self.read_log(Some(group), not_before_ms, ctx);
+        }
+    }
+
+    pub(super) fn group_down(&mut self, group: Arc<str>, generation: u64, exit: &Exit, ctx: &Context<Self>) {
+        match self.groups.get(&group) {
+            Some(Seat::Here { generation: current, .. }) if *current == generation => (),
+            // It was replaced, or told to leave.
+            _ => return,
+        }
+        let now = self.charge.shared.now();
+        self.staged.retain(|staged| staged.writer.generation != generation);
+        let not_before_ms = match self.supervision.down(&group, exit, now) {
+            Verdict::Nothing => return drop(self.groups.remove(&group)),
+            Verdict::RestartNow => now.mono_ms,
+            Verdict::RestartAt(deadline) => deadline.0,
+            Verdict::GiveUp => {
+                log::error!(group:% = group; "the group's actor dies again and again: it stays offline until the node is restarted");
+                self.groups.insert(group, Seat::Offline);
+                return;
+            }
+        };
+        self.read_again(Fallen { group, generation, not_before_ms }, ctx);
+    }
+}

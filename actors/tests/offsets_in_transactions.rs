@@ -1,0 +1,269 @@
+//! Offsets within transactions in a simulated world: power lost, a group struck down, between the commit and the marker.
+
+use ottla_actors::{
+    coordinator::Submit,
+    crew::Crew,
+    offsets::AskGroup,
+    stage::{reply::Reply, shards::Shards},
+    transactions::{BeginSession, DescribeTransaction, EndTransaction, SessionReply},
+};
+use ottla_config::{Config, Endpoint, Sources};
+use ottla_host::{Host, SimWorld};
+use ottla_rules::{
+    cluster::Command,
+    group::{
+        Answer, Ask, GroupError, Outcome,
+        ask::{CommitOffset, CommitOffsets, InTransaction},
+        offsets::Lookup,
+    },
+    ids::TopicId,
+    partition::Joining,
+    topic::{CONSUMER_OFFSETS, TRANSACTION_STATE},
+    transaction::{
+        Protocol, Session, Status, TransactionError,
+        coordinator::{Begin, End},
+    },
+};
+use ottla_store::{FactsKind, MemoryFacts, Store};
+
+const TOPIC: TopicId = TopicId([1; 16]);
+const ID: &str = "etl";
+
+struct World {
+    world: SimWorld,
+    facts: MemoryFacts,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self { world: SimWorld::new(seed), facts: MemoryFacts::new() }
+    }
+
+    fn start(&self) -> Crew {
+        let host = Host::simulated(&self.world);
+        let config = Config::load(&Sources { file: None, env: vec![], set: vec![] }).unwrap();
+        let kind = FactsKind::Memory(self.facts.clone());
+        let store = Store::open(host.disk.clone(), "/data".into(), kind, host.chance.clone()).unwrap();
+        let reached = Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
+        Crew::start(host, &config, store, Shards::local(), &reached).unwrap()
+    }
+
+    fn lose_power(&self, seed: u64) {
+        self.world.disk().crash();
+        self.facts.crash(seed);
+    }
+}
+
+fn run<F: Future<Output = ()>>(story: F) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, story);
+}
+
+/// Simulated time passes only while everybody waits.
+async fn a_moment() {
+    tokio::time::advance(std::time::Duration::from_millis(1)).await;
+}
+
+async fn with_topics(crew: &Crew) {
+    for (name, id) in
+        [("t", TOPIC), (CONSUMER_OFFSETS, TopicId([2; 16])), (TRANSACTION_STATE, TopicId([3; 16]))]
+    {
+        let (reply, answer) = Reply::once();
+        let command = Command::CreateTopic {
+            name: name.into(),
+            id,
+            partitions: 3,
+            replication: 1,
+            assignments: vec![],
+            configs: vec![],
+        };
+        crew.directory().coordinator().unwrap().do_send(Submit { command, reply });
+        answer.await.unwrap();
+    }
+}
+
+/// Asks a group again while its coordinator is not there yet, or its transaction's, as every client does.
+async fn ask(crew: &Crew, what: Ask) -> Outcome {
+    loop {
+        let (reply, answer) = Reply::once();
+        crew.directory().ask_group(AskGroup { group: "g".into(), ask: what.clone(), reply });
+        match answer.await {
+            Err(
+                GroupError::Loading
+                | GroupError::NotCoordinator
+                | GroupError::Transaction(
+                    TransactionError::Loading | TransactionError::NotHere | TransactionError::Concurrent,
+                ),
+            ) => a_moment().await,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn session(make: impl Fn(SessionReply)) -> Session {
+    loop {
+        let (reply, answer) = Reply::once();
+        make(reply);
+        match answer.await {
+            Ok(session) => return session,
+            Err(TransactionError::Loading | TransactionError::NotHere | TransactionError::Concurrent) => {
+                a_moment().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+async fn begin(crew: &Crew) -> Session {
+    let begin = Begin { timeout_ms: 60_000, had: None };
+    let make = |reply| crew.directory().ask_transaction(ID, BeginSession { id: ID.into(), begin, reply });
+    session(make).await
+}
+
+async fn end(crew: &Crew, session_now: Session, commit: bool) -> Session {
+    let end = End { session: session_now, commit, protocol: Protocol::V2 };
+    let make = |reply| crew.directory().ask_transaction(ID, EndTransaction { id: ID.into(), end, reply });
+    session(make).await
+}
+
+fn commit(session: Session, offset: i64) -> Ask {
+    let one = CommitOffset {
+        topic: "t".into(),
+        topic_id: TOPIC,
+        partition: 0,
+        offset,
+        leader_epoch: 0,
+        metadata: String::new(),
+    };
+    let joining = Joining { id: ID.into(), implicit: true };
+    Ask::Commit(CommitOffsets {
+        member_id: String::new(),
+        instance_id: None,
+        generation: -1,
+        knows_group_errors: false,
+        retention_ms: -1,
+        offsets: vec![one],
+        transaction: Some(InTransaction { joining, session }),
+    })
+}
+
+async fn look(crew: &Crew) -> Lookup {
+    let topics = Some(vec![("t".to_owned(), vec![0])]);
+    match ask(crew, Ask::FetchOffsets { topics, reader: None, stable: true }).await {
+        Ok(Answer::Offsets(mut fetched)) => fetched.remove(0).partitions.remove(0).1,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The offset once nothing can change it any more.
+async fn settled(crew: &Crew) -> Option<i64> {
+    loop {
+        match look(crew).await {
+            Lookup::Unstable => a_moment().await,
+            Lookup::Nothing => return None,
+            Lookup::Offset(committed) => return Some(committed.offset),
+        }
+    }
+}
+
+async fn status(crew: &Crew) -> Status {
+    loop {
+        let (reply, answer) = Reply::once();
+        crew.directory().ask_transaction(ID, DescribeTransaction { id: ID.into(), reply });
+        match answer.await {
+            Ok(Some(facts)) => return facts.status,
+            Ok(None) => panic!("the id is forgotten"),
+            Err(_) => a_moment().await,
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_between_commit_and_marker_loses_nothing() {
+    for seed in 0..30 {
+        let world = World::new(seed);
+        let (mut now, mut wanted) = (None, None);
+        for round in 0..4 {
+            // In turn: cut before the end, right after it, and when everything is done.
+            let (commits, ends, waits) = (seed % 2 == 0, round % 3 > 0, round % 3 > 1);
+            run(async {
+                let crew = world.start();
+                if round == 0 {
+                    with_topics(&crew).await;
+                    now = Some(begin(&crew).await);
+                }
+                let session = now.unwrap();
+                let answer = ask(&crew, commit(session, round)).await;
+                assert_eq!(answer, Ok(Answer::Committed(vec![None])), "seed {seed}");
+                assert_eq!(look(&crew).await, Lookup::Unstable, "seed {seed}");
+                if ends {
+                    now = Some(end(&crew, session, commits).await);
+                    wanted = if commits { Some(round) } else { wanted };
+                }
+                if waits {
+                    assert_eq!(settled(&crew).await, wanted, "seed {seed}");
+                }
+            });
+            world.lose_power(seed);
+            run(async {
+                let crew = world.start();
+                if ends {
+                    assert_eq!(settled(&crew).await, wanted, "seed {seed} round {round}");
+                } else {
+                    assert_eq!(look(&crew).await, Lookup::Unstable, "seed {seed} round {round}");
+                    assert_eq!(status(&crew).await, Status::Ongoing, "seed {seed} round {round}");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_new_session_makes_an_end_of_what_the_old_one_left() {
+    run(async {
+        let world = World::new(3);
+        let crew = world.start();
+        with_topics(&crew).await;
+        let old = begin(&crew).await;
+        assert!(ask(&crew, commit(old, 5)).await.is_ok());
+        let new = begin(&crew).await;
+        assert_eq!(settled(&crew).await, None);
+        let fenced = Err(GroupError::Transaction(TransactionError::Fenced));
+        assert_eq!(ask(&crew, commit(old, 6)).await, fenced);
+        assert!(ask(&crew, commit(new, 7)).await.is_ok());
+        end(&crew, new, true).await;
+        assert_eq!(settled(&crew).await, Some(7));
+    });
+}
+
+#[cfg(feature = "provoke")]
+mod provoked {
+    use ottla_actors::offsets::ProvokeGroupOf;
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_panics_knows_again_what_is_pending() {
+        run(async {
+            let world = World::new(2);
+            let crew = world.start();
+            with_topics(&crew).await;
+            let mut session = begin(&crew).await;
+            let strike = || {
+                for offsets in crew.directory().offsets() {
+                    offsets.do_send(ProvokeGroupOf("g".into()));
+                }
+            };
+            for round in 0..3 {
+                assert!(ask(&crew, commit(session, round)).await.is_ok());
+                strike();
+                assert_eq!(look(&crew).await, Lookup::Unstable);
+                strike();
+                // The marker may come while the group is being read.
+                session = end(&crew, session, round != 1).await;
+                assert_eq!(settled(&crew).await, Some(if round == 1 { 0 } else { round }));
+            }
+        });
+    }
+}
