@@ -57,7 +57,6 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
-
 mod txn_offset_commit;
 mod update_features;
 mod write_txn_markers;

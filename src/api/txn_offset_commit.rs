@@ -69,6 +69,7 @@ pub(crate) fn txn_offset_commit(
                 topics[topic].partitions[partition].error_code = known(code, version).into();
             }
         }
+        topics.retain(|topic| !topic.partitions.is_empty());
         TxnOffsetCommitResponse { topics, ..Default::default() }
     }
 }

@@ -16,6 +16,7 @@ import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import scenes
+import scenes_transactions
 import wire
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,8 +27,9 @@ OWN = {"topic_id", "cluster_id", "port", "correlation_id", "throttle_time_ms", "
 # Lists whose order says nothing.
 UNORDERED = ("configs", "synonyms", "topics", "results", "responses", "api_keys", "config_resources", "groups", "partitions")
 # What a broker says of a topic just made until it knows of it: UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE,
-# NOT_LEADER_OR_FOLLOWER, and COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE and NOT_COORDINATOR of coordinators.
-NOT_YET = (3, 5, 6, 14, 15, 16)
+# NOT_LEADER_OR_FOLLOWER, and COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE and NOT_COORDINATOR of coordinators. And of what a
+# transaction that is just ending leaves open: CONCURRENT_TRANSACTIONS, UNSTABLE_OFFSET_COMMIT.
+NOT_YET = (3, 5, 6, 14, 15, 16, 51, 88)
 ASKED_MAX, ASK_AGAIN_AFTER_S = 40, 0.05
 
 
@@ -40,6 +42,8 @@ def plain(value, name=""):
         return sorted(items, key=_order) if name in UNORDERED else items
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _records(bytes(value))
+    if name == "transaction_start_time_ms" and value > 0:
+        return "some time"
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
@@ -93,25 +97,35 @@ def _codes(value):
     return sorted(own + [code for item in value.values() for code in _codes(item)])
 
 
-def ask_both(addresses, name, version, values):
-    """Both answers. A broker that says "not yet" where the other does not is asked again, for two seconds."""
+def ask_both(addresses, name, version, values, settled):
+    """Both answers. A broker that says "not yet" where the other does not, or where a settled answer is wanted, is asked
+    again, for two seconds."""
     answers = [_ask(address, name, version, values) for address in addresses]
     for _ in range(ASKED_MAX):
         codes = [_codes(answer) for answer in answers]
-        if codes[0] == codes[1]:
+        if codes[0] == codes[1] and not (settled and codes[0]):
             break
         time.sleep(ASK_AGAIN_AFTER_S)
         # One of them may not know of a topic yet, or, where nothing is changed by asking, may not have forgotten it.
-        slow = [0, 1] if name == "Metadata" else [int(len(codes[1]) >= len(codes[0]))]
+        slow = [0, 1] if name == "Metadata" or settled else [int(len(codes[1]) >= len(codes[0]))]
         for at in slow:
             answers[at] = _ask(addresses[at], name, version, values)
     return answers
 
 
+# The producer id that each broker gave last to a transactional id.
+_producers = {}
+
+
 def _ask(address, name, version, values):
+    if values.get("producer_id") == scenes_transactions.LAST:
+        values = {**values, "producer_id": _producers.get(address, -1)}
     connection = wire.Connection(address)
     try:
-        return plain(connection.ask(name, version, values))
+        answer = connection.ask(name, version, values)
+        if name == "InitProducerId" and values["transactional_id"] and answer.get("error_code") == 0:
+            _producers[address] = answer["producer_id"]
+        return plain(answer)
     finally:
         connection.close()
 
@@ -146,7 +160,7 @@ def main():
             continue
         for label, (name, version, values) in scene():
             asked += 1
-            for path, ours, peer in differences(*ask_both((args.ours, args.peer), name, version, values)):
+            for path, ours, peer in differences(*ask_both((args.ours, args.peer), name, version, values, label.endswith("settled"))):
                 place = f"{scene.__name__}/{label}"
                 fitting = [r for r in rules if fnmatch.fnmatch(place, r[0]) and fnmatch.fnmatch(f"{path}={peer}", r[1])]
                 used.update(fitting)

@@ -6,6 +6,7 @@ import gzip
 import time
 
 import scenes_groups
+import scenes_transactions
 from wire import batch, record
 
 NOW = int(time.time() * 1000)
@@ -437,8 +438,12 @@ def offsets_are_committed_and_fetched():
     yield from scenes_groups.offsets_are_committed_and_fetched(create)
 
 
+def offsets_are_committed_in_transactions():
+    yield from scenes_transactions.offsets_are_committed_in_transactions(create)
+
+
 SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, packed_records_are_produced,
           producers_are_idempotent, records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed,
           brokers_are_configured, producer_ids_are_given, topics_are_described_page_by_page, log_dirs_are_described,
           config_resources_are_listed, features_are_changed, groups_are_joined_and_refused,
-          offsets_are_committed_and_fetched]
+          offsets_are_committed_and_fetched, offsets_are_committed_in_transactions]

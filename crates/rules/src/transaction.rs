@@ -120,7 +120,7 @@ pub struct Facts {
     pub partitions: BTreeSet<TopicPartition>,
     /// When this was written, Unix milliseconds.
     pub updated_ms: i64,
-    /// When the transaction under way began, Unix milliseconds; -1 without one.
+    /// When the transaction under way, or the last one of the session, began, Unix milliseconds; -1 without one.
     pub started_ms: i64,
     /// The rules of the transaction under way, or of the last one.
     pub protocol: Protocol,

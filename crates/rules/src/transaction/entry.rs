@@ -132,7 +132,6 @@ impl Facts {
             status: if commit { Status::CompleteCommit } else { Status::CompleteAbort },
             partitions: BTreeSet::new(),
             updated_ms: now.wall_ms,
-            started_ms: -1,
             ..self.clone()
         };
         if self.next != ProducerId::NONE {
