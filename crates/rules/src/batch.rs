@@ -22,6 +22,7 @@ mod codec;
 pub mod marker;
 mod pack;
 pub mod records;
+pub mod sieve;
 mod skim;
 mod varint;
 

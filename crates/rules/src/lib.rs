@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod cluster;
+pub mod compaction;
 pub mod fetch_sessions;
 pub mod group;
 pub mod ids;

@@ -89,6 +89,15 @@ impl<'a> Records<'a> {
     /// [`BatchError::Unpackable`] when it cannot be unpacked; [`BatchError::UnpacksTooLarge`] beyond the bound. After an error the reader is of no more use.
     #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend its own buffer")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, BatchError> {
+        let (base_timestamp, append_time) = (self.base_timestamp, self.append_time);
+        let Some(body) = self.next_body()? else { return Ok(None) };
+        let mut record = read_record(body).ok_or_else(malformed)?;
+        record.timestamp = append_time.unwrap_or(base_timestamp.wrapping_add(record.timestamp));
+        Ok(Some(record))
+    }
+
+    /// The next record as it is coded, without its length; else as [`Records::next`].
+    pub(super) fn next_body(&mut self) -> Result<Option<&[u8]>, BatchError> {
         if self.left <= 0 {
             return if self.source.is_at_end()? {
                 Ok(None)
@@ -97,10 +106,7 @@ impl<'a> Records<'a> {
             };
         }
         self.left -= 1;
-        let body = self.source.take_record()?;
-        let mut record = read_record(body).ok_or_else(malformed)?;
-        record.timestamp = self.append_time.unwrap_or(self.base_timestamp.wrapping_add(record.timestamp));
-        Ok(Some(record))
+        self.source.take_record().map(Some)
     }
 }
 
