@@ -12,6 +12,7 @@
 //! | `e/<partition><epoch>` | where each leader epoch starts | [`epochs`] |
 //! | `p/<partition>` | snapshot of the idempotent producers | [`producers`] |
 //! | `a/<partition><offset>` | the transaction that the marker there aborted | [`aborted`] |
+//! | `k/<partition>` | up to where the log is compacted, and which segment is being put in place | [`compaction`] |
 //!
 //! Values begin with a version byte; one that cannot be read is reported as [`FactsError::Damaged`], and what it said
 //! is rebuilt where that is possible.
@@ -27,6 +28,7 @@ use crate::{
 
 pub mod aborted;
 pub mod checkpoint;
+pub mod compaction;
 pub mod epochs;
 pub mod identity;
 pub mod image;

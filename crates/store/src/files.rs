@@ -42,10 +42,21 @@ pub(crate) struct SegmentFiles {
     slots: Mutex<Slots>,
 }
 
+/// By which names the files of a segment are to be opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Named {
+    /// Their own.
+    #[default]
+    Live,
+    /// Written by compaction, and not put in place yet.
+    Cleaned,
+    /// No longer part of the log.
+    Deleted,
+}
+
 #[derive(Default)]
 struct Slots {
-    /// Renamed to end with `.deleted`: to be opened by that name.
-    deleted: bool,
+    named: Named,
     files: [Option<File>; 3],
     used: [bool; 3],
 }
@@ -107,6 +118,17 @@ impl SegmentFiles {
         Arc::new(Self { dir, base, slots: Mutex::default() })
     }
 
+    /// The directory they are in.
+    pub(crate) fn dir(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    /// A segment that compaction writes, beside the one that has its name.
+    pub(crate) fn cleaned(dir: Arc<Dir>, base: Offset) -> Arc<Self> {
+        let slots = Slots { named: Named::Cleaned, ..Slots::default() };
+        Arc::new(Self { dir, base, slots: Mutex::new(slots) })
+    }
+
     /// The file, opened when it is not: `NotFound` once the segment was deleted and its time is over.
     pub(crate) fn open(self: &Arc<Self>, part: Part) -> io::Result<File> {
         self.obtain(part, OpenMode::Write)
@@ -144,7 +166,7 @@ impl SegmentFiles {
         if let Some(file) = &slots.files[part as usize] {
             return Ok(file.clone());
         }
-        let file = self.dir.files.disk.open(self.path_of(part, slots.deleted), mode)?;
+        let file = self.dir.files.disk.open(self.path_of(part, slots.named), mode)?;
         slots.files[part as usize] = Some(file.clone());
         // The cache locks other segments' slots: never with ours held.
         drop(slots);
@@ -154,22 +176,32 @@ impl SegmentFiles {
 
     /// Where the file is now.
     pub(crate) fn path(&self, part: Part) -> PathBuf {
-        self.path_of(part, lock(&self.slots).deleted)
+        self.path_of(part, lock(&self.slots).named)
     }
 
     /// Renames the files to end with `.deleted`. Readers that hold this segment still find them.
     pub(crate) fn mark_deleted(&self) -> io::Result<()> {
+        self.rename(Named::Deleted)
+    }
+
+    /// Gives the files that compaction wrote the names of a segment.
+    pub(crate) fn put_in_place(&self) -> io::Result<()> {
+        self.rename(Named::Live)
+    }
+
+    fn rename(&self, to: Named) -> io::Result<()> {
         let mut slots = lock(&self.slots);
-        if slots.deleted {
+        let from = slots.named;
+        if from == to {
             return Ok(());
         }
         for part in Part::ALL {
-            match self.dir.files.disk.rename(self.path_of(part, false), self.path_of(part, true)) {
+            match self.dir.files.disk.rename(self.path_of(part, from), self.path_of(part, to)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }
         }
-        slots.deleted = true;
+        slots.named = to;
         Ok(())
     }
 
@@ -178,7 +210,7 @@ impl SegmentFiles {
         let mut slots = lock(&self.slots);
         slots.files = [const { None }; 3];
         for part in Part::ALL {
-            match self.dir.files.disk.remove_file(self.path_of(part, slots.deleted)) {
+            match self.dir.files.disk.remove_file(self.path_of(part, slots.named)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }
@@ -186,11 +218,13 @@ impl SegmentFiles {
         Ok(())
     }
 
-    fn path_of(&self, part: Part, deleted: bool) -> PathBuf {
+    fn path_of(&self, part: Part, named: Named) -> PathBuf {
         let mut name = layout::file_name(self.base, part);
-        if deleted {
-            name.push_str(layout::DELETED_FILE);
-        }
+        name.push_str(match named {
+            Named::Live => "",
+            Named::Cleaned => layout::CLEANED_FILE,
+            Named::Deleted => layout::DELETED_FILE,
+        });
         lock(&self.dir.path).join(name)
     }
 

@@ -28,6 +28,8 @@ pub(crate) const SUSPECT: &str = "suspect";
 pub const DELETED_DIR: &str = "-delete";
 /// The end of a segment file that is to be deleted.
 pub const DELETED_FILE: &str = ".deleted";
+/// The end of a segment file that compaction has written, and that does not count yet.
+pub const CLEANED_FILE: &str = ".cleaned";
 /// Kafka's file that says which topic id a partition directory belongs to.
 pub const PARTITION_METADATA: &str = "partition.metadata";
 
@@ -77,7 +79,7 @@ pub enum Entry {
 /// Reads a name found in a partition's directory.
 #[must_use]
 pub fn read_name(name: &str) -> Entry {
-    if [DELETED_FILE, ".cleaned", ".swap"].iter().any(|end| name.ends_with(end)) {
+    if [DELETED_FILE, CLEANED_FILE, ".swap"].iter().any(|end| name.ends_with(end)) {
         return Entry::Stray;
     }
     let Some((base, extension)) = name.split_once('.') else { return Entry::Other };

@@ -6,6 +6,7 @@
 //! knows which of them is in sled and which in a file.
 
 mod ballast;
+mod claims;
 pub mod facts;
 mod files;
 pub mod journal;
@@ -18,11 +19,13 @@ pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};
 pub use log::{
     Log, LogError, Place,
     aborted::AbortedLook,
+    compact::{Compaction, Progress, Rewritten, Tuning},
     config::LogConfig,
     delete::{Doomed, Removal},
     lookup::{FoundTime, TimeLookup},
     recover::{Cut, Recovered},
     slice::{FileRange, Slice},
+    swap::{Replaced, Swap, Swapped},
     sync::SyncPoint,
 };
 pub use store::{OpenError, Store};

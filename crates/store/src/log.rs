@@ -20,7 +20,7 @@ use ottla_rules::{
 };
 
 use crate::{
-    facts::FactsError,
+    facts::{FactsError, compaction::Compacted},
     files::{Dir, SegmentFiles},
     layout::{self, Part},
     log::{
@@ -32,6 +32,7 @@ use crate::{
 
 pub mod aborted;
 pub(crate) mod chain;
+pub mod compact;
 pub mod config;
 pub mod delete;
 pub(crate) mod index;
@@ -42,6 +43,7 @@ pub mod replay;
 pub(crate) mod scan;
 pub(crate) mod segment;
 pub mod slice;
+pub mod swap;
 pub mod sync;
 
 /// Batches at the end of the log whose positions are remembered, so that readers at the tail need no index.
@@ -88,6 +90,12 @@ pub enum LogError {
         /// What is wrong.
         why: String,
     },
+    /// What compaction would write has no room in a segment.
+    #[error("{} cannot be compacted: what is left of it is larger than a segment may be", .file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
     /// The facts could not be read or written.
     #[error(transparent)]
     Facts(#[from] FactsError),
@@ -105,7 +113,7 @@ impl LogError {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::Facts(error) => matches!(error, FactsError::Full(_)),
-            Self::Damaged { .. } => false,
+            Self::Damaged { .. } | Self::TooLarge { .. } => false,
         }
     }
 
@@ -130,6 +138,12 @@ pub struct Log {
     pub(crate) end: Offset,
     /// Everything below is synced.
     pub(crate) recovery_point: Offset,
+    /// Everything below is synced, and the facts know it.
+    pub(crate) checkpointed: Offset,
+    /// How far the log is compacted.
+    pub(crate) compacted: Compacted,
+    /// Gone with this value: whoever compacts for it finds out.
+    pub(crate) life: Arc<()>,
     /// A name in the directory came or went since it was last synced.
     pub(crate) dir_dirty: bool,
     /// A failed write may have left bytes behind the end.
@@ -170,6 +184,9 @@ impl Log {
             start: Offset::ZERO,
             end: Offset::ZERO,
             recovery_point: Offset::ZERO,
+            checkpointed: Offset::ZERO,
+            compacted: Compacted::default(),
+            life: Arc::new(()),
             dir_dirty: false,
             untrimmed: false,
             recent: VecDeque::new(),

@@ -13,6 +13,7 @@ use ottla_rules::{
 };
 
 use crate::{
+    claims::{Claim, Claims, Hold},
     facts::{self, Facts, FactsError, FactsKind, identity::Identity},
     files::{Dir, Files},
     layout,
@@ -98,6 +99,7 @@ struct Inner {
     identity: Mutex<Identity>,
     was_clean: bool,
     is_suspect: bool,
+    claims: Claims,
     /// Held as long as anyone has the store, or until it is released.
     lock: Mutex<Option<LockFile>>,
 }
@@ -150,6 +152,7 @@ impl Store {
                 identity,
                 was_clean,
                 is_suspect,
+                claims: Claims::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         })
@@ -277,6 +280,21 @@ impl Store {
     /// A random number in `0..end`; 0 when that is empty.
     pub(crate) fn draw_below(&self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.inner.chance.below(end) }
+    }
+
+    /// Two numbers that nobody can guess.
+    pub(crate) fn secret(&self) -> [u64; 2] {
+        [self.inner.chance.u64(), self.inner.chance.u64()]
+    }
+
+    /// Waits until nobody else puts segments of this partition in their place, or recovers it. Blocks.
+    pub(crate) fn hold(&self, partition: PartitionId) -> Hold {
+        self.inner.claims.hold(partition)
+    }
+
+    /// The right to compact this partition; none while somebody has it.
+    pub(crate) fn claim_compaction(&self, partition: PartitionId) -> Option<Claim> {
+        self.inner.claims.claim(partition)
     }
 
     /// 32 characters that were not used before.

@@ -80,6 +80,11 @@ pub fn forget_from(facts: &Facts, partition: PartitionId, end: Offset) -> Result
     forget(facts, partition, end, Offset(i64::MAX))
 }
 
+/// Forgets the one whose marker is at `last`.
+pub fn forget_one(facts: &Facts, partition: PartitionId, last: Offset) -> Result<(), FactsError> {
+    facts.remove(&key_of(partition, last))
+}
+
 /// Forgets all of `partition`.
 pub fn remove(facts: &Facts, partition: PartitionId) -> Result<(), FactsError> {
     facts.remove_prefix(&key::of_partition(KIND, partition))

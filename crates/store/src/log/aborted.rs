@@ -70,6 +70,11 @@ impl AbortedLook {
         self.facts.is_some()
     }
 
+    /// Whose they are.
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
     /// The transactions that a reader of `from..upto` has to skip, in the order of their first offsets.
     ///
     /// # Errors

@@ -109,6 +109,7 @@ pub(crate) fn forget(facts: &Facts, partition: PartitionId) -> Result<(), LogErr
     facts::checkpoint::remove(facts, partition)?;
     facts::epochs::remove(facts, partition)?;
     facts::aborted::remove(facts, partition)?;
+    facts::compaction::remove(facts, partition)?;
     Ok(facts::producers::remove(facts, partition)?)
 }
 

@@ -162,7 +162,8 @@ impl TimeLookup {
         let mut scan = segment.scan_from(from)?;
         let mut best: Option<Found> = None;
         while let Some(found) = self.next(&mut scan)? {
-            if found.header.end() <= self.start {
+            // One that compaction has emptied has a timestamp and no record.
+            if found.header.end() <= self.start || found.header.count == 0 {
                 continue;
             }
             if best.as_ref().is_none_or(|best| found.header.max_timestamp > best.header.max_timestamp) {
@@ -188,7 +189,7 @@ impl TimeLookup {
 
 impl Searched {
     fn new(segment: &Segment) -> Self {
-        let Segment { files, size, offsets, times, newest, modified_ms: _, dirty: _ } = segment.clone();
+        let Segment { files, size, offsets, times, newest, .. } = segment.clone();
         Self { files, size, offsets, times, newest }
     }
 

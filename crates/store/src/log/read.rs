@@ -27,7 +27,9 @@ impl Log {
             return self.slice_at(0, first.base(), upto, bytes_max);
         };
         let mut slice = self.slice_at(place, from, upto, bytes_max)?;
-        slice.next = self.slice_at(after, from, upto, bytes_max).map(Box::new);
+        // Compaction may have left nothing of a segment.
+        let empty = self.closed.iter().skip(after).take_while(|segment| segment.size == 0).count();
+        slice.next = self.slice_at(after + empty, from, upto, bytes_max).map(Box::new);
         Some(slice)
     }
 

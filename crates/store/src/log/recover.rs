@@ -101,6 +101,8 @@ impl Log {
         config: LogConfig,
         journal: Vec<impl Into<Replay>>,
     ) -> Result<(Self, Recovered), LogError> {
+        // The actor before may have died while a segment was put in place.
+        let _hold = store.hold(place.id);
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let bases = recovery.log.list_segments()?;
@@ -131,6 +133,9 @@ impl Log {
             self.dir = Arc::new(store.dir_of(&self.place));
             return Ok(vec![]);
         }
+        self.compacted = super::swap::finish_pending(&store, &path, self.place.id)?;
+        // All below was synced when it was rewritten, whatever else is known.
+        self.recovery_point = self.recovery_point.max(self.compacted.touched);
         let names = store.disk().list(&path).map_err(failed("list"))?;
         let mut bases = vec![];
         for name in names.iter().map(|entry| &entry.name) {
@@ -181,6 +186,7 @@ impl Recovery {
         log.aborted.saved = aborted.is_some_and(|rows| rows.iter().any(|row| row.last < known_upto));
         log.start = log_start;
         log.recovery_point = recovery_point;
+        log.checkpointed = recovery_point.min(known_upto);
         Ok(Self {
             log,
             producers,
@@ -330,12 +336,8 @@ impl Recovery {
         header: &Header,
         marker: Option<Marker>,
     ) -> Result<(), LogError> {
-        active.add(
-            header.end().plus(-1),
-            header.size() as u64,
-            header.max_timestamp,
-            self.log.config.index_interval_bytes,
-        );
+        let interval = self.log.config.index_interval_bytes;
+        active.add(header.end().plus(-1), header.size() as u64, indexed_timestamp(header), interval);
         if active.offsets.is_due() && active.flush_indexes().is_err() {
             log::warn!(partition:% = self.log.place.dir_name(); "index entries not written");
         }
@@ -436,6 +438,11 @@ impl Recovery {
     }
 }
 
+/// The timestamp by which a stored batch is found: what compaction has emptied is not.
+pub(crate) fn indexed_timestamp(header: &Header) -> i64 {
+    if header.count == 0 { NO_TIMESTAMP } else { header.max_timestamp }
+}
+
 /// What a control batch says; none when it is another kind of batch.
 pub(crate) fn marker_of(header: &Header, batch: &[u8]) -> Option<Marker> {
     if !header.attributes.is_control() {
@@ -471,6 +478,8 @@ fn load(files: &Arc<SegmentFiles>, interval: u64) -> Option<Segment> {
     let (times, newest) = last_entry::<TimeEntry>(files, Part::TimeIndex)?;
     segment.newest = newest.filter(|entry| entry.last >= files.base && entry.timestamp > NO_TIMESTAMP)?;
     (segment.offsets, segment.times, segment.dirty) = (offsets, times, false);
+    let first = Scan::new(files.open(Part::Log).ok()?, 0, segment.size, batch::HEADER_BYTES).next_header();
+    segment.first_timestamp = first.ok()??.header.max_timestamp;
     has_newest(&segment)?.then_some(segment)
 }
 
@@ -548,12 +557,9 @@ pub(crate) fn reopen(mut segment: Segment, size: u64, config: &LogConfig) -> Act
     let Ok(file) = files.open(Part::Log) else { return active };
     let mut scan = Scan::new(file, 0, size, super::slice::LOOK_BYTES);
     while let Ok(Some(found)) = scan.next_header() {
-        active.add(
-            last_of(&found),
-            found.end() - found.position,
-            found.header.max_timestamp,
-            config.index_interval_bytes,
-        );
+        let size = found.end() - found.position;
+        let timestamp = indexed_timestamp(&found.header);
+        active.add(last_of(&found), size, timestamp, config.index_interval_bytes);
         if active.offsets.is_due() {
             let _ = active.flush_indexes();
         }

@@ -113,6 +113,10 @@ impl Recovery {
             if header.end() <= start || header.base_offset >= kept_below {
                 continue;
             }
+            // Synced before compaction rewrote the segment: what the journal knows is not what the segment holds now.
+            if header.end() <= self.log.compacted.touched {
+                continue;
+            }
             if header.base_offset < self.log.end && self.log.all().next().is_none() {
                 // The start lies within this batch, and the file that held it is gone.
                 self.begin_at(header.base_offset)?;

@@ -29,6 +29,8 @@ pub(crate) struct Segment {
     pub(crate) times: u32,
     /// The largest timestamp, and the last offset of the first batch that has it.
     pub(crate) newest: TimeEntry,
+    /// The largest timestamp of its first batch. Known of closed ones; else -1.
+    pub(crate) first_timestamp: i64,
     /// When its file was last written, Unix milliseconds: its age where no record has a timestamp. Known of closed ones.
     pub(crate) modified_ms: Option<i64>,
     /// Whether it may hold bytes, or be a name, that a power cut would take.
@@ -38,7 +40,8 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn new(files: Arc<SegmentFiles>) -> Self {
         let newest = TimeEntry { timestamp: NO_TIMESTAMP, last: files.base };
-        Self { files, size: 0, offsets: 0, times: 0, newest, modified_ms: None, dirty: true }
+        let first_timestamp = NO_TIMESTAMP;
+        Self { files, size: 0, offsets: 0, times: 0, newest, first_timestamp, modified_ms: None, dirty: true }
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -173,6 +176,7 @@ impl Active {
     pub(crate) fn close(&mut self) -> io::Result<()> {
         // Asked now, while the file is open: retention must not open a thousand files to learn their age.
         self.segment.modified_ms = Some(self.segment.written_ms());
+        self.segment.first_timestamp = self.first_timestamp.unwrap_or(NO_TIMESTAMP);
         self.push_newest();
         self.flush_indexes()?;
         trim(&self.segment.files.create(Part::Index)?, u64::from(self.offsets.written()) * 8)?;

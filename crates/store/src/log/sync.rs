@@ -65,6 +65,11 @@ impl Log {
         self.aborted.saved_below(end);
     }
 
+    /// Takes note that the facts know everything below `end`, producers and epochs too: compaction may rewrite it.
+    pub fn checkpointed(&mut self, end: Offset) {
+        self.checkpointed = self.checkpointed.max(end);
+    }
+
     /// A checkpoint of what is known to be synced, with the start as it is now: for a clean stop, or when only the
     /// start has moved.
     #[must_use]
