@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler};
-use ottla_rules::time::{Deadline, Now};
+use actix::{Actor, AsyncContext, Context, Handler};
+use ottla_rules::{
+    compaction::{bids::Bids, cleaner::Cleaner},
+    ids::PartitionId,
+    time::{Deadline, Now},
+};
 
 use crate::{
-    partition::{Checkpoint, Sweep},
+    partition::{Bid, Checkpoint, Compact, OfferCompaction, Permit, PermitEnded, Sweep},
     shared::Shared,
     stage::alarm::{Alarm, Wake},
 };
@@ -23,16 +27,28 @@ pub struct HousekeeperActor {
     space: Deadline,
     checkpoint: Deadline,
     sweep: Deadline,
+    compact: Deadline,
+    /// Who wants to be compacted, and who is.
+    bids: Bids,
 }
 
 impl HousekeeperActor {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let now = shared.now();
         let (checkpoint, sweep) = (now.after(every(&shared, CHECKPOINT)), now.after(every(&shared, SWEEP)));
-        Self { shared, alarm: Alarm::default(), space: now.after(0), checkpoint, sweep }
+        let compact = now.after(every(&shared, COMPACT));
+        Self {
+            shared,
+            alarm: Alarm::default(),
+            space: now.after(0),
+            checkpoint,
+            sweep,
+            compact,
+            bids: Bids::new(),
+        }
     }
 
-    fn look(&mut self, now: Now) {
+    fn look(&mut self, now: Now, ctx: &mut Context<Self>) {
         if self.space.is_due(now) {
             self.space = now.after(if self.shared.is_full() { FULL_EVERY_MS } else { SPACE_EVERY_MS });
             let shared = self.shared.clone();
@@ -47,11 +63,35 @@ impl HousekeeperActor {
             self.sweep = now.after(every(&self.shared, SWEEP));
             directory.partitions().into_iter().for_each(|it| directory.tell(it, Sweep));
         }
+        if self.compact.is_due(now) {
+            self.compact = now.after(every(&self.shared, COMPACT));
+            if self.cleaner().rounds_max > 0 {
+                directory.partitions().into_iter().for_each(|it| self.offer(it, ctx));
+            }
+        }
+    }
+
+    fn cleaner(&self) -> Cleaner {
+        Cleaner::of(&self.shared.directory.image().settings(self.shared.node, &self.shared.given))
+    }
+
+    fn offer(&self, partition: PartitionId, ctx: &Context<Self>) {
+        self.shared.directory.tell(partition, OfferCompaction { to: ctx.address().recipient() });
+    }
+
+    /// Lets those begin that there is room for.
+    fn hand_out(&mut self, ctx: &Context<Self>) {
+        let cleaner = self.cleaner();
+        while let Some(partition) = self.bids.next(cleaner.rounds_max) {
+            let permit = Permit::new(partition, ctx.address().recipient());
+            self.shared.directory.tell(partition, Compact { cleaner, permit });
+        }
     }
 }
 
 const CHECKPOINT: &str = "log.flush.offset.checkpoint.interval.ms";
 const SWEEP: &str = "log.retention.check.interval.ms";
+const COMPACT: &str = "log.cleaner.backoff.ms";
 
 /// How often, by a setting in milliseconds; at least 1.
 fn every(shared: &Shared, setting: &str) -> u64 {
@@ -74,7 +114,30 @@ impl Handler<Wake> for HousekeeperActor {
     fn handle(&mut self, Wake: Wake, ctx: &mut Context<Self>) {
         self.alarm.rang();
         let now = self.shared.now();
-        self.look(now);
-        self.alarm.set(Some(self.space.min(self.checkpoint).min(self.sweep)), now, ctx);
+        self.look(now, ctx);
+        let next = self.space.min(self.checkpoint).min(self.sweep).min(self.compact);
+        self.alarm.set(Some(next), now, ctx);
+    }
+}
+
+impl Handler<Bid> for HousekeeperActor {
+    type Result = ();
+
+    fn handle(&mut self, Bid { partition, ratio }: Bid, ctx: &mut Context<Self>) {
+        self.bids.bid(partition, ratio);
+        self.hand_out(ctx);
+    }
+}
+
+impl Handler<PermitEnded> for HousekeeperActor {
+    type Result = ();
+
+    fn handle(&mut self, PermitEnded { partition, was_used }: PermitEnded, ctx: &mut Context<Self>) {
+        self.bids.ended(partition);
+        if was_used {
+            // There may be more to do than one round had memory for.
+            self.offer(partition, ctx);
+        }
+        self.hand_out(ctx);
     }
 }

@@ -3,7 +3,10 @@
 //! Each actor answers [`Observe`] with a small snapshot of what it counts anyway. Nothing is gathered before somebody asks,
 //! so being observable costs nothing.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use futures_util::future::join_all;
 use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
@@ -102,6 +105,51 @@ pub struct JournalSeen {
     pub waiting: usize,
 }
 
+/// What compaction has done. Counts since the process started.
+#[derive(Debug, Default)]
+pub(crate) struct Compacted {
+    bytes_before: AtomicU64,
+    bytes_after: AtomicU64,
+    records: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Compacted {
+    /// Segments of so many bytes became one of so many, without so many records.
+    pub(crate) fn count(&self, before: u64, after: u64, records: u64) {
+        self.bytes_before.fetch_add(before, Ordering::Relaxed);
+        self.bytes_after.fetch_add(after, Ordering::Relaxed);
+        self.records.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// A partition is not compacted any more.
+    pub(crate) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn seen(&self) -> CompactionSeen {
+        CompactionSeen {
+            bytes_before: self.bytes_before.load(Ordering::Relaxed),
+            bytes_after: self.bytes_after.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The same at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactionSeen {
+    /// Bytes of segments that were written anew.
+    pub bytes_before: u64,
+    /// Bytes of what took their place.
+    pub bytes_after: u64,
+    /// Records that are gone.
+    pub records: u64,
+    /// Partitions that are not compacted any more, because it failed.
+    pub failed: u64,
+}
+
 /// The root of the node. Counts since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CoordinatorSeen {
@@ -131,6 +179,8 @@ pub struct NodeSeen {
     pub journal: Option<JournalSeen>,
     /// The coordinator; none when the node is leaving.
     pub coordinator: Option<CoordinatorSeen>,
+    /// Compaction.
+    pub compaction: CompactionSeen,
     /// Free bytes of the data directory's volume; none when the system does not tell.
     pub free_bytes: Option<u64>,
     /// Appends are refused for want of space.
@@ -195,6 +245,7 @@ pub async fn look(shared: &Arc<Shared>) -> NodeSeen {
         partitions: join_all(asked).await,
         journal: journal.await.ok(),
         coordinator: coordinator.await.ok(),
+        compaction: shared.compacted.seen(),
         free_bytes: shared.space().await.map(|space| space.free_bytes),
         is_full: shared.is_full(),
         is_lost: shared.is_lost(),

@@ -40,11 +40,13 @@ use crate::{
     },
 };
 
+mod compaction;
 mod observe;
 mod reads;
 mod transactional;
 mod upkeep;
 
+pub use compaction::{Bid, Compact, OfferCompaction, Permit, PermitEnded};
 pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, Wanted, Weigh};
 pub use transactional::{DescribeProducers, WriteMarker};
 pub use upkeep::{Checkpoint, Sweep};
@@ -126,11 +128,12 @@ struct StartMoved {
     safe: bool,
 }
 
-/// Segments are synced up to `end`, and the facts say so.
+/// Segments are synced up to `end`.
 struct Synced {
     end: Offset,
     settle: Option<u64>,
-    result: Result<(), LogError>,
+    /// Whether the facts say so.
+    result: Result<bool, LogError>,
 }
 
 messages!(
@@ -187,6 +190,8 @@ pub struct PartitionActor {
     bytes_since_sync: u64,
     /// A log start is on its way into the facts.
     moving: bool,
+    /// Compaction of the log.
+    compacting: compaction::Compacting,
     /// Told to leave while the pool had the files.
     retiring: Option<Retire>,
 }
@@ -235,8 +240,10 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
         }
         let kept = point.checkpoint(&found.producers.snapshot(), found.epochs.rows());
         let kept = kept.and_then(|()| Ok(shared.store.facts().flush()?));
-        unless_full(kept, &point)?;
         log.synced(point.end());
+        if unless_full(kept, &point)? {
+            log.checkpointed(point.end());
+        }
     } else if found.producers_from_journal {
         // No file is left that could tell, and the journal is about to forget.
         let facts = shared.store.facts();
@@ -248,14 +255,14 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
     Ok((log, found))
 }
 
-/// Facts that only save time later on may be missing: the next recovery reads from an older point.
-fn unless_full(kept: Result<(), LogError>, point: &SyncPoint) -> Result<(), LogError> {
+/// Facts that only save time later on may be missing: the next recovery reads from an older point. Whether they are kept.
+fn unless_full(kept: Result<(), LogError>, point: &SyncPoint) -> Result<bool, LogError> {
     match kept {
         Err(error) if error.is_full() => {
             log::warn!(end:% = point.end(), error:% = error; "no checkpoint, the next recovery reads from an older one");
-            Ok(())
+            Ok(false)
         }
-        kept => kept,
+        kept => kept.map(|()| true),
     }
 }
 
@@ -275,6 +282,7 @@ impl PartitionActor {
             settle_next: None,
             bytes_since_sync: 0,
             moving: false,
+            compacting: compaction::Compacting::default(),
             retiring: None,
         }
     }

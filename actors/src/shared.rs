@@ -19,7 +19,7 @@ use ottla_rules::{
 use ottla_store::{Store, journal::entry::JournalEntry};
 use tokio::sync::oneshot;
 
-use crate::{partition::PersistFailed, stage::directory::Directory};
+use crate::{observe::Compacted, partition::PersistFailed, stage::directory::Directory};
 
 /// One node's common ground. Shared by reference.
 pub struct Shared {
@@ -39,6 +39,8 @@ pub struct Shared {
     pub(crate) found: Mutex<BTreeMap<PartitionId, Vec<JournalEntry>>>,
     /// The sequence below which all of `found` lies.
     pub(crate) found_upto: u64,
+    /// What compaction has done.
+    pub(crate) compacted: Compacted,
     full: AtomicBool,
     /// Bytes that may still be appended before space must be looked at again.
     room: AtomicI64,
@@ -74,6 +76,7 @@ impl Shared {
             directory: Directory::default(),
             found: Mutex::new(found),
             found_upto,
+            compacted: Compacted::default(),
             full: AtomicBool::new(false),
             room: AtomicI64::new(0),
             lost: AtomicBool::new(false),

@@ -34,9 +34,9 @@ pub fn template() -> String {
 
 fn value(definition: &Definition, default: &str) -> String {
     match definition.kind {
-        Kind::Boolean | Kind::Int | Kind::Short | Kind::Long | Kind::Double => default.into(),
+        Kind::Boolean | Kind::Int | Kind::Short | Kind::Long => default.into(),
         // No default of ours has a quote or a backslash in it; the test that parses the file would say so.
-        Kind::String | Kind::List | Kind::Class | Kind::Password => format!("\"{default}\""),
+        Kind::Double | Kind::String | Kind::List | Kind::Class | Kind::Password => format!("\"{default}\""),
     }
 }
 

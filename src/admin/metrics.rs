@@ -23,6 +23,7 @@ pub(super) fn text(sources: &Sources, node: &NodeSeen) -> String {
     door(sources, &mut page);
     partitions(node, &mut page);
     disk(node, &mut page);
+    compaction(node, &mut page);
     let coordinator = node.coordinator.clone().unwrap_or_default();
     page.one(
         "ottla_actor_panics_total",
@@ -131,6 +132,34 @@ fn partitions(node: &NodeSeen, page: &mut Page) {
     page.one("ottla_appends_waiting", "gauge", "Appends that wait for the disk.", parked);
     let watchers: usize = node.partitions.iter().map(|named| named.seen.watchers).sum();
     page.one("ottla_fetches_waiting", "gauge", "Places where fetches wait for records.", watchers);
+}
+
+fn compaction(node: &NodeSeen, page: &mut Page) {
+    let seen = node.compaction;
+    page.one(
+        "ottla_compaction_read_bytes_total",
+        "counter",
+        "Bytes of segments that compaction wrote anew.",
+        seen.bytes_before,
+    );
+    page.one(
+        "ottla_compaction_written_bytes_total",
+        "counter",
+        "Bytes of the segments that took their place.",
+        seen.bytes_after,
+    );
+    page.one(
+        "ottla_compaction_removed_records_total",
+        "counter",
+        "Records that compaction took out.",
+        seen.records,
+    );
+    page.one(
+        "ottla_compaction_failed_total",
+        "counter",
+        "Partitions whose compaction failed, and that are not compacted any more.",
+        seen.failed,
+    );
 }
 
 fn disk(node: &NodeSeen, page: &mut Page) {

@@ -46,7 +46,7 @@ impl PartitionActor {
         let point = log.sync_point();
         self.syncing = true;
         let Some(point) = point else {
-            return ctx.notify(Synced { end, settle, result: Ok(()) });
+            return ctx.notify(Synced { end, settle, result: Ok(false) });
         };
         self.bytes_since_sync = 0;
         // The machine knows batches that are only staged; a snapshot must not be ahead of the segment.
@@ -58,8 +58,10 @@ impl PartitionActor {
                 point.checkpoint(&producers, &epochs)?;
                 Ok(shared.store.facts().flush()?)
             };
-            let result =
-                point.sync().and_then(|()| super::unless_full(snapshot.map_or(Ok(()), kept), &point));
+            let result = point.sync().and_then(|()| match snapshot {
+                Some(snapshot) => super::unless_full(kept(snapshot), &point),
+                None => Ok(false),
+            });
             me.do_send(Synced { end, settle, result });
         });
     }
@@ -96,7 +98,10 @@ impl PartitionActor {
         });
     }
 
-    fn delete_segments(&mut self, log_start: Offset) {
+    pub(super) fn delete_segments(&mut self, log_start: Offset) {
+        if self.compacting.holds_deletions() {
+            return;
+        }
         let State::Leading { log, .. } = &mut self.state else { return };
         let Some(doomed) = log.delete_segments(log_start) else { return };
         let (name, shared) = (self.charge.place.dir_name(), self.charge.shared.clone());
@@ -124,13 +129,19 @@ impl Handler<Synced> for PartitionActor {
 
     fn handle(&mut self, Synced { end, settle, result }: Synced, ctx: &mut Context<Self>) {
         self.syncing = false;
-        if let Err(error) = result {
-            self.charge.shared.lose(&error);
-            self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
-            return self.retire_now(ctx);
-        }
+        let kept = match result {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.charge.shared.lose(&error);
+                self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
+                return self.retire_now(ctx);
+            }
+        };
         if let State::Leading { log, .. } = &mut self.state {
             log.synced(end);
+            if kept {
+                log.checkpointed(end);
+            }
             // As safe as the journal would have made it, and perhaps earlier.
             self.step(ctx, |leader, now, out| leader.persisted(end, now, out));
             self.settled(settle.unwrap_or(0), end);
@@ -234,9 +245,12 @@ impl Handler<Retire> for PartitionActor {
 }
 
 impl PartitionActor {
-    /// Leaves, if told to and if nobody else has the files: not in the middle of a recovery or a sync, whose end is not
-    /// known yet. The next owner of the directory waits for the reply.
+    /// Leaves, if told to and if nobody else has the files: not in the middle of a recovery, a sync or a round of compaction,
+    /// whose end is not known yet. The next owner of the directory waits for the reply.
     pub(super) fn retire_now(&mut self, ctx: &mut Context<Self>) {
+        if self.retiring.is_some() && self.compacting.has_to_stop() {
+            return;
+        }
         if self.syncing || matches!(self.state, State::Recovering) {
             return;
         }

@@ -19,6 +19,7 @@ use std::ops::Range;
 use crate::{ids::Offset, time::Now};
 
 pub mod bids;
+pub mod cleaner;
 pub mod fates;
 pub mod filter;
 pub mod index;
