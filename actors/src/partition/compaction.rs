@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use actix::{Addr, AsyncContext, Context, Handler};
+use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
     compaction::{Policy, cleaner::Cleaner, filter::Horizon, rest_ms},
     ids::{Offset, PartitionId},
@@ -214,7 +214,8 @@ impl Handler<Compact> for PartitionActor {
             return;
         };
         self.compacting.stage = Stage::Working;
-        let task = Task { shared, owner: ctx.address(), stop: self.compacting.stop.clone(), cleaner };
+        let (place, finish) = (ctx.address().recipient(), ctx.address().recipient());
+        let task = Task { shared, place, finish, stop: self.compacting.stop.clone(), cleaner };
         actix_rt::spawn(task.run(compaction, permit));
     }
 }
@@ -222,7 +223,8 @@ impl Handler<Compact> for PartitionActor {
 /// Takes a round from step to step.
 struct Task {
     shared: Arc<Shared>,
-    owner: Addr<PartitionActor>,
+    place: To<PutInPlace>,
+    finish: To<Finished>,
     stop: Arc<AtomicBool>,
     cleaner: Cleaner,
 }
@@ -257,12 +259,12 @@ impl Task {
             // Its claim ends before the next round asks for one.
             drop(compaction);
         }
-        self.owner.do_send(Finished { upto, permit });
+        self.finish.do_send(Finished { upto, permit });
     }
 
     async fn put_in_place(&self, rewritten: Rewritten) -> bool {
         let (go_on, goes_on) = oneshot::channel();
-        self.owner.do_send(PutInPlace { rewritten, go_on });
+        self.place.do_send(PutInPlace { rewritten, go_on });
         goes_on.await.unwrap_or(false)
     }
 

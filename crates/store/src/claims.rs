@@ -79,9 +79,9 @@ mod tests {
         assert!(claims.claim(partition).is_some());
 
         let hold = claims.hold(partition);
-        let other = claims.clone();
-        let waits = std::thread::spawn(move || drop(other.hold(partition)));
-        drop(hold);
-        waits.join().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(claims.hold(partition)));
+            drop(hold);
+        });
     }
 }
