@@ -6,6 +6,7 @@
 mod admin;
 mod broker;
 mod client;
+mod compaction;
 mod compatibility;
 mod connections;
 mod consumer_groups;

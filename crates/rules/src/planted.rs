@@ -19,6 +19,8 @@ pub enum Bug {
     FailedSyncIgnored,
     /// The next process believes what a failed sync left in the page cache.
     FailedSyncForgotten,
+    /// Recovery does not put a compacted segment in its place, although the ones before may be gone.
+    PendingForgotten,
     /// A partition takes the files of a deleted topic of the same name for its own.
     DeletedTopicRead,
 }

@@ -3,6 +3,8 @@
 //! A *lane* is one idempotent producer writing to one partition. Its records are numbered from 0, and the number is in the
 //! record. Each check has a hand-made bad history among the tests below.
 
+mod keyed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -152,6 +154,8 @@ pub struct Ledger {
     partitions: Vec<Partition>,
     /// Power cuts may take the end of a log.
     page_cache: bool,
+    /// Of every key the last record stays, and others may go.
+    keyed: bool,
     /// Power cuts so far.
     cuts: u32,
     /// How often anybody was told anything.
@@ -203,6 +207,12 @@ impl Ledger {
         };
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
         Self { lanes: lanes.iter().map(lane).collect(), partitions, page_cache, ..Self::default() }
+    }
+
+    /// The same for a log that is compacted, or not.
+    #[must_use]
+    pub fn keyed(self, keyed: bool) -> Self {
+        Self { keyed, ..self }
     }
 
     /// Records that were acknowledged so far.
@@ -354,6 +364,9 @@ impl Ledger {
         let low_asked = self.partitions[partition].low_asked;
         if start > low_asked {
             return Err(Anomaly::Gap { partition, expected: low_asked, found: start });
+        }
+        if self.keyed {
+            return self.check_keyed(partition, reading);
         }
         self.check_order(partition, start, log)?;
         let end = start + i64::try_from(log.len()).unwrap_or(i64::MAX);

@@ -86,6 +86,8 @@ pub struct Plan {
     pub topic: Vec<(String, String)>,
     /// Acknowledgements come from the page cache: a power cut may take the end of a log.
     pub page_cache: bool,
+    /// The topics are compacted: of every key the last record stays.
+    pub compacted: bool,
     /// Somebody deletes records now and then.
     pub deletes_records: bool,
     /// Producers drop a connection in the middle of a request, once in so many sends.
@@ -122,7 +124,7 @@ impl Plan {
         let deleted_after_ms: Vec<u64> = (0..replaced).map(|_| between(&luck, 100, 900)).collect();
         let lanes = (0..=replaced).flat_map(|topic| lanes(&luck, topic, partitions, large)).collect();
         let lives = if large { long_and_short(&luck) } else { any_lives(&luck) };
-        Self {
+        let mut plan = Self {
             seed,
             partitions,
             deleted_after_ms,
@@ -130,11 +132,43 @@ impl Plan {
             lives,
             topic: topic(&luck, page_cache),
             page_cache,
+            compacted: false,
             deletes_records: luck.below(3) == 0,
             drops_one_in: if luck.below(2) == 0 { 25 } else { u64::MAX },
             latency_ms_max: between(&luck, 1, 6),
             config: config(&luck, large),
+        };
+        if !page_cache && luck.below(3) == 0 {
+            plan.compact(&luck, large);
         }
+        plan
+    }
+
+    /// Small segments, and a cleaner that hardly rests.
+    fn compact(&mut self, luck: &Chance, large: bool) {
+        self.compacted = true;
+        let policy = if self.deletes_records { "compact,delete" } else { "compact" };
+        let bytes = if large { between(luck, 70_000, 200_000) } else { between(luck, 6_000, 30_000) };
+        for (name, value) in [
+            ("cleanup.policy", policy.to_owned()),
+            ("internal.segment.bytes", bytes.to_string()),
+            ("min.cleanable.dirty.ratio", format!("0.{}", luck.below(8))),
+        ] {
+            self.topic.push((name.to_owned(), value));
+        }
+        let mut given = self.config.settings.given().clone();
+        for (name, value) in [
+            ("log.cleaner.backoff.ms", between(luck, 5, 80).to_string()),
+            // Sometimes there is no room for all keys at once.
+            ("log.cleaner.dedupe.buffer.size", [0, 1 << 20][count(luck, 0, 1)].to_string()),
+            ("log.cleaner.io.buffer.load.factor", if luck.below(2) == 0 { "0.9" } else { "0.02" }.to_owned()),
+            ("log.cleaner.threads", between(luck, 1, 2).to_string()),
+            // A round takes a while, so that lives end in the middle of one.
+            ("log.cleaner.io.max.bytes.per.second", (1_u64 << between(luck, 18, 30)).to_string()),
+        ] {
+            given.insert(name.to_owned(), value);
+        }
+        self.config.settings = BrokerSettings::new(given).unwrap_or_default();
     }
 
     /// Topics that there will be, one after the other.

@@ -9,6 +9,8 @@ use crate::ledger::Mark;
 
 /// Bytes of a record's value that say whose it is; what follows only fills.
 const MARK_BYTES: usize = 12;
+/// How many keys there are.
+const KEYS: u32 = 7;
 /// A batch is not larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// When all records were written, simulation time: 2025-06-15.
@@ -22,6 +24,11 @@ fn value(mark: Mark, bytes: usize) -> Vec<u8> {
     let fill = u8::try_from((mark.lane * 31 + mark.number as usize) % 251).unwrap_or(0);
     value.resize(bytes.max(MARK_BYTES), fill);
     value
+}
+
+/// The key of a record: few of them, which all lanes share.
+pub(crate) fn key_of(mark: Mark) -> [u8; 1] {
+    [(mark.number % KEYS).to_be_bytes()[3]]
 }
 
 fn mark_of(value: &[u8]) -> Option<Mark> {
@@ -39,7 +46,7 @@ pub(crate) fn batch(
 ) -> BytesMut {
     let builder = BatchBuilder::new().producer(producer_id, 0, sequence);
     let add = |builder: BatchBuilder, mark: Mark| {
-        builder.value(value(mark, bytes), TIMESTAMP_MS + i64::from(mark.number))
+        builder.record(key_of(mark), value(mark, bytes), TIMESTAMP_MS + i64::from(mark.number))
     };
     marks.fold(builder, add).build()
 }

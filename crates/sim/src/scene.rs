@@ -73,7 +73,7 @@ impl Scene {
             world,
             facts: MemoryFacts::new(),
             lanes: RefCell::new(lanes),
-            ledger: RefCell::new(Ledger::new(count, &partitions, plan.page_cache)),
+            ledger: RefCell::new(Ledger::new(count, &partitions, plan.page_cache).keyed(plan.compacted)),
             trace: RefCell::default(),
             anomaly: RefCell::default(),
             topics: RefCell::new(vec![Topic::default(); plan.topics()]),
