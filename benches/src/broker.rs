@@ -33,9 +33,10 @@ impl Subject {
         settings: &[&str],
     ) -> io::Result<Subject> {
         // One port a kind, so that kinds can run side by side.
-        let offset = u16::from(name.contains("page cache")) + 1;
+        let before = options.before.as_ref().filter(|_| name.contains("before"));
+        let offset = u16::from(name.contains("page cache")) + 1 + 2 * u16::from(before.is_some());
         let address = format!("127.0.0.1:{}", options.port + offset);
-        let mut command = Command::new(&options.bin);
+        let mut command = Command::new(before.unwrap_or(&options.bin));
         command.args(["serve", "--listen", &address, "--data-dir"]).arg(dir);
         for setting in settings.iter().copied().chain(options.set.iter().map(String::as_str)) {
             command.args(["--set", setting]);

@@ -38,16 +38,22 @@ pub(crate) struct Options {
     /// Only the chapters whose name contains this. May be repeated.
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
+    /// Of the chapters about speed, only the rows whose name contains this. May be repeated.
+    #[arg(long, value_name = "WORDS")]
+    rows: Vec<String>,
     /// Runs of each row.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// The broker to start.
     #[arg(long, value_name = "FILE", default_value = "target/release/ottla")]
     bin: PathBuf,
+    /// Another build of the broker, which runs in turn with it: what a change does is seen in one run, or not at all.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// Data directories are made, and removed again, under this one.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     dir: PathBuf,
-    /// The first of the four ports used on 127.0.0.1.
+    /// The first of the five ports used on 127.0.0.1.
     #[arg(long, value_name = "PORT", default_value_t = 29_092)]
     port: u16,
     /// A setting for the brokers that are started. May be repeated.
@@ -88,6 +94,10 @@ impl Options {
 
     fn wants(&self, chapter: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|word| chapter.contains(word.as_str()))
+    }
+
+    pub(crate) fn wants_row(&self, row: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|words| row.contains(words.as_str()))
     }
 }
 

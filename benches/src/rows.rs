@@ -14,6 +14,8 @@ const PARTITIONS: usize = 8;
 const IN_FLIGHT: usize = 5;
 const OTTLA: &str = "Ottla, page cache";
 const OTTLA_SYNCED: &str = "Ottla";
+const BEFORE: &str = "Ottla before, page cache";
+const BEFORE_SYNCED: &str = "Ottla before";
 
 /// A batch size: its name, records a batch, bytes of a value, bytes produced in one run.
 type Size = (&'static str, usize, usize, u64);
@@ -26,12 +28,14 @@ const SIZES: [Size; 3] = [
 
 pub(crate) fn produce(options: &Options, table: &mut Table) -> io::Result<()> {
     let mut subjects = vec![Subject::sink(options)?, Subject::fresh(options, OTTLA, &[PAGE_CACHE])?];
+    subjects.extend(before(options, BEFORE, &[PAGE_CACHE])?);
     subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
     produce_rows(options, table, &subjects, 5, 1)
 }
 
 pub(crate) fn durable(options: &Options, table: &mut Table) -> io::Result<()> {
     let mut subjects = vec![Subject::fresh(options, OTTLA_SYNCED, &[])?];
+    subjects.extend(before(options, BEFORE_SYNCED, &[])?);
     let peer = options.peer_synced.as_deref();
     subjects.extend(peer.map(|at| Subject::peer("peer, synced", at, options.peer_synced_pid)));
     produce_rows(options, table, &subjects, 5, 4)?;
@@ -63,12 +67,15 @@ fn produce_rows(
             Client::connect(&subject.address)?.topic(&topic, PARTITIONS)?;
         }
         for connections in [1, 8] {
+            let what = format!("{name}, {connections} conn");
+            if !options.wants_row(&what) {
+                continue;
+            }
             let requests = bytes / divisor / batch.len() as u64 / if options.quick { 4 } else { 1 };
             let load =
                 Load { topic: &topic, partitions: PARTITIONS, connections, in_flight: IN_FLIGHT, requests };
             let runs =
                 in_turn(subjects, options.rounds(rounds), |subject| load::produce(subject, load, &batch))?;
-            let what = format!("{name}, {connections} conn");
             let first = (middle(&runs[0], Run::requests_per_s), middle(&runs[0], Run::cpu_s_per_gb));
             for (subject, runs) in subjects.iter().zip(&runs) {
                 table.row(&[
@@ -90,6 +97,7 @@ fn produce_rows(
 
 pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
     let mut subjects = vec![Subject::fresh(options, OTTLA, &[PAGE_CACHE])?];
+    subjects.extend(before(options, BEFORE, &[PAGE_CACHE])?);
     subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
     table.head(&["fetch, 1 MiB a partition", "who", "MB/s", "of the last", "CPU s/GB", "p50 / p99 us"]);
     for (size, (name, records, value, bytes)) in SIZES.into_iter().take(2).enumerate() {
@@ -109,6 +117,10 @@ pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
             load::produce(subject, load, &batch)?;
         }
         for connections in [1, 8] {
+            let what = format!("{name}, {connections} conn");
+            if !options.wants_row(&what) {
+                continue;
+            }
             let load = Load { topic: &topic, partitions: PARTITIONS, connections, in_flight: 1, requests: 0 };
             // Almost all of it: nobody waits in a last poll for records that do not come.
             let wanted = bytes / 100 * 95;
@@ -118,7 +130,7 @@ pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
             for (subject, runs) in subjects.iter().zip(&runs) {
                 let speed = middle(runs, Run::mb_per_s);
                 table.row(&[
-                    format!("{name}, {connections} conn"),
+                    what.clone(),
                     subject.name.to_owned(),
                     short(speed),
                     short(speed / last),
@@ -134,6 +146,8 @@ pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
 pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
     let mut subjects =
         vec![Subject::fresh(options, OTTLA, &[PAGE_CACHE])?, Subject::fresh(options, OTTLA_SYNCED, &[])?];
+    subjects.extend(before(options, BEFORE, &[PAGE_CACHE])?);
+    subjects.extend(before(options, BEFORE_SYNCED, &[])?);
     subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
     table.head(&["latency", "who", "ack p50 / p99 us", "end to end p50 / p99 us", "CPU, % of a core"]);
     let seconds = if options.quick { 2 } else { 5 };
@@ -145,6 +159,7 @@ pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
     ]
     .into_iter()
     .enumerate()
+    .filter(|(_, (name, ..))| options.wants_row(name))
     {
         let topic = format!("latency-{at}");
         let pace = Pace {
@@ -174,6 +189,11 @@ pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The other build that is compared with, if there is one.
+fn before(options: &Options, name: &'static str, settings: &[&str]) -> io::Result<Option<Subject>> {
+    options.before.is_some().then(|| Subject::fresh(options, name, settings)).transpose()
 }
 
 /// Everyone once, then everyone again: what changes on the machine meanwhile changes for all.
