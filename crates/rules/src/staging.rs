@@ -25,6 +25,13 @@ const FILES_AT_START: u32 = 4;
 /// Bytes of each of them.
 const FILE_BYTES_MIN: u64 = 256 * 1024;
 
+/// A file grows no larger than this, unless one entry needs more: what is sealed can be settled while little is in it.
+const FILE_BYTES_USUAL: u64 = 32 << 20;
+
+/// Sealed laps beyond this are settled, though there is room for more: after a crash all that is not settled is read, compared
+/// with its segments and synced before anybody is served.
+const UNSETTLED_BYTES_MAX: u64 = 32 << 20;
+
 /// Names a journal file within its directory.
 pub type FileNumber = u32;
 
@@ -231,7 +238,15 @@ impl Staging {
         if self.free.len() < self.sealed.len() {
             self.settle_oldest(out);
         }
+        while self.unsettled_bytes() > UNSETTLED_BYTES_MAX {
+            self.settle_oldest(out);
+        }
         true
+    }
+
+    /// Sealed laps of which nobody was asked to settle them yet.
+    fn unsettled_bytes(&self) -> u64 {
+        self.sealed.iter().filter(|lap| !lap.asked).map(|lap| lap.bytes).sum()
     }
 
     /// Everything of this partition below sequence `upto` is in synced segments with synced names: its segments were
@@ -335,7 +350,7 @@ impl Staging {
         }
     }
 
-    /// Twice the largest file, or more when an entry needs it; less when that is all that is left of the bound.
+    /// Twice the largest file up to the usual size, or more when an entry needs it; less when that is all that is left of the bound.
     fn grow(&mut self, entry: u64, out: &mut Vec<Chore>) {
         if self.growing.is_some() || !self.may_grow {
             return;
@@ -345,9 +360,8 @@ impl Staging {
             .chain(self.free.values().copied())
             .chain(self.active.iter().map(|active| active.bytes))
             .max();
-        let wanted = largest
-            .map_or(FILE_BYTES_MIN, |largest| largest.saturating_mul(2))
-            .max(entry.next_power_of_two());
+        let usual = largest.map_or(FILE_BYTES_MIN, |largest| largest.saturating_mul(2));
+        let wanted = usual.min(FILE_BYTES_USUAL).max(entry.next_power_of_two());
         let left = self.limits.bytes_max.saturating_sub(self.bytes());
         let bytes = wanted.min(self.limits.file_bytes_max).min(left);
         if bytes < FILE_BYTES_MIN || bytes < entry {

@@ -92,6 +92,39 @@ fn it_grows_in_the_background_when_free_files_run_out() {
 }
 
 #[test]
+fn little_stays_unsettled_though_the_journal_has_room() {
+    const MIB: u64 = KIB * KIB;
+    let files = (0..16).map(|file| (file, 32 * MIB)).collect();
+    let mut staging = Staging::new(StagingLimits::of(1024 * MIB), &files, Vec::new());
+    let mut out = vec![];
+    for _ in 0..2 {
+        assert!(staging.place(&[(p(0), 30 * MIB)], &mut out).is_some());
+    }
+    assert_eq!(out, [], "one lap is sealed");
+
+    assert!(staging.place(&[(p(1), 30 * MIB)], &mut out).is_some());
+
+    assert_eq!(out, [Chore::Settle { partitions: vec![p(0)], upto: 2 }], "of two the older one");
+}
+
+#[test]
+fn files_stay_small_where_no_entry_needs_more() {
+    let files = (0..4).map(|file| (file, 32 * KIB * KIB)).collect();
+    let mut staging = Staging::new(StagingLimits::of(1 << 30), &files, Vec::new());
+    let mut out = vec![];
+    for _ in 0..3 {
+        assert!(staging.place(&[(p(0), 30 * KIB * KIB)], &mut out).is_some());
+    }
+    assert!(out.contains(&Chore::Grow { file: 4, bytes: 32 * KIB * KIB }), "{out:?}");
+    staging.grown(4);
+    out.clear();
+
+    assert_eq!(staging.place(&[(p(0), 40 * KIB * KIB)], &mut out), None);
+
+    assert!(out.contains(&Chore::Grow { file: 5, bytes: 64 * KIB * KIB }), "{out:?}");
+}
+
+#[test]
 fn a_large_entry_is_given_a_file_of_its_size_and_a_huge_one_none() {
     let mut staging = staging(64 * KIB * KIB);
     let mut out = vec![];

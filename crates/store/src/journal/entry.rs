@@ -147,11 +147,16 @@ pub(crate) struct Found {
     pub(crate) len: usize,
 }
 
+/// Whether these can be the first bytes of an entry: not of a file that is free, which was wiped or never written to.
+pub(crate) fn may_begin(head: &[u8; ENTRY_HEADER_BYTES]) -> bool {
+    head[4] == VERSION
+}
+
 /// The entry that begins at `at`; none when no whole, undamaged entry does. Nothing is copied, and nothing is allocated
 /// for a length that is not there.
 pub(crate) fn read(file: &Bytes, at: usize) -> Option<Found> {
     let head = file.get(at..)?.first_chunk::<ENTRY_HEADER_BYTES>()?;
-    if head[4] != VERSION {
+    if !may_begin(head) {
         return None;
     }
     let length = u32::from_be_bytes(field(head, 64)) as usize;
@@ -246,6 +251,7 @@ mod tests {
 
     #[test]
     fn zeros_are_not_an_entry() {
+        assert!(!may_begin(&[0; ENTRY_HEADER_BYTES]));
         assert!(read(&Bytes::from(vec![0; 4096]), 0).is_none());
     }
 }

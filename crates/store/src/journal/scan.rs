@@ -1,6 +1,6 @@
 //! Reading the journal back at the start.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use bytes::Bytes;
 use ottla_host::{Disk, File, OpenMode};
@@ -11,7 +11,7 @@ use ottla_rules::{
 
 use super::{
     JournalError,
-    entry::{self, JournalEntry},
+    entry::{self, ENTRY_HEADER_BYTES, JournalEntry},
     file,
 };
 
@@ -46,12 +46,10 @@ pub(crate) fn scan(disk: &Disk, dir: &Path) -> Result<Scan, JournalError> {
         let failed = |error| JournalError::io("read", &path, error);
         let open = disk.open(&path, OpenMode::Write).map_err(failed)?;
         let len = open.len().map_err(failed)?;
-        // Not larger than the journal's bound, which is what memory has to allow for at a start.
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        open.read_exact_at(&mut bytes, 0).map_err(failed)?;
+        let bytes = read_lap(&open, len).map_err(failed)?;
         found.files.insert(number, open);
         found.sizes.insert(number, len);
-        let Some(read) = walk(number, &Bytes::from(bytes)) else { continue };
+        let Some(read) = walk(number, &bytes) else { continue };
         let lap = read.lap.lap;
         if let Some(twin) = laps.insert(lap, read) {
             return Err(JournalError::Damaged {
@@ -67,6 +65,22 @@ pub(crate) fn scan(disk: &Disk, dir: &Path) -> Result<Scan, JournalError> {
         found.entries.extend(read.entries);
     }
     Ok(found)
+}
+
+/// A file in which a lap begins; of one that is free, and there may be many, no more than its first bytes are looked at.
+fn read_lap(file: &File, len: u64) -> io::Result<Bytes> {
+    let mut head = [0; ENTRY_HEADER_BYTES];
+    if len < ENTRY_HEADER_BYTES as u64 {
+        return Ok(Bytes::new());
+    }
+    file.read_exact_at(&mut head, 0)?;
+    if !entry::may_begin(&head) {
+        return Ok(Bytes::new());
+    }
+    // Not larger than the journal's bound, which is what memory has to allow for at a start.
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(Bytes::from(bytes))
 }
 
 /// The lap that begins at the first byte of a file, as far as its entries follow each other.
