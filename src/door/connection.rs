@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use ottla_host::Socket;
@@ -178,7 +178,9 @@ impl Connection {
             }
         }
         self.idle.last_moved_ms = self.call.server.host.clock.now().mono_ms;
-        cx.waker().wake_by_ref();
+        // Also of those whose requests are still in their sockets: who yields is polled again after the shard has looked for
+        // them. A wake-up of our own would keep it from looking as long as there is work.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
         Poll::Pending
     }
 
