@@ -210,6 +210,23 @@ fn patterns_are_looked_up_by_the_broker_and_again_when_topics_come() {
 }
 
 #[test]
+fn a_pattern_finds_the_brokers_own_topics_too() {
+    let mut image = Image::clone(&image(&[1]));
+    let partitions = image.topic_named("t1").unwrap().partitions.clone();
+    let name = crate::topic::CONSUMER_OFFSETS.to_owned();
+    image.apply(&Change::TopicCreated { id: id_of(9), name, partitions, configs: Default::default() });
+    let image = Arc::new(image);
+    let mut world = World::with(config());
+    let pattern = ConsumerHeartbeat {
+        topic_regex: Some("__consumer_off.*".into()),
+        topic_names: None,
+        ..joining("a", &[], &image)
+    };
+    let told = world.beats(pattern).assignment;
+    assert_eq!(told, Some(vec![TopicPartitions { topic_id: id_of(9), partitions: vec![0] }]));
+}
+
+#[test]
 fn a_static_member_that_restarts_has_what_it_had() {
     let (mut world, image) = (World::with(config()), image(&[2]));
     let named = |beat: ConsumerHeartbeat| ConsumerHeartbeat { instance_id: Some("i".into()), ..beat };

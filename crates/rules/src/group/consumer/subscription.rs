@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::{Regex, RegexBuilder};
 
 use super::Consumer;
-use crate::{
-    cluster::Image, group::GroupError, ids::TopicId, records::ConsumerMemberValue, topic::is_internal,
-};
+use crate::{cluster::Image, group::GroupError, ids::TopicId, records::ConsumerMemberValue};
 
 /// How much memory one pattern may take once it is compiled, in bytes. A larger one is refused as invalid.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -101,9 +99,9 @@ fn pattern_of(described: &ConsumerMemberValue) -> Option<&str> {
     described.topic_regex.as_deref().filter(|pattern| !pattern.is_empty())
 }
 
-/// The topics that a pattern stands for. The broker's own topics are read by name only.
+/// The topics that a pattern stands for, the broker's own among them, as in Kafka.
 fn matching(pattern: &str, image: &Image) -> BTreeSet<String> {
     let Ok(pattern) = compile(pattern) else { return BTreeSet::new() };
     let names = image.topics_by_name().map(|topic| &*topic.name);
-    names.filter(|name| !is_internal(name) && pattern.is_match(name)).map(str::to_owned).collect()
+    names.filter(|name| pattern.is_match(name)).map(str::to_owned).collect()
 }
