@@ -282,9 +282,11 @@ impl Gate {
                     door.keep(listener).await;
                 }
             };
+            // In one order: a simulated world tells the same story every time.
             tokio::select! {
-                () = serve => (),
+                biased;
                 _ = closed => (),
+                () = serve => (),
             }
         });
         let ended = |_| io::Error::other("the control thread ended");

@@ -7,6 +7,7 @@ use ottla_rules::{
     batch::marker::Marker,
     ids::{LeaderEpoch, PartitionId},
     partition::{AppendError, Appended, Mark},
+    planted,
     time::{Deadline, Now},
     transaction::{Protocol, Session, TopicPartition},
 };
@@ -68,6 +69,8 @@ impl Markers {
         let marker = Marker { commit, coordinator_epoch: self.epoch.0 };
         let mark = Mark { producer: session.producer, epoch: session.epoch, marker, protocol };
         for partition in partitions {
+            let mut mark = mark;
+            mark.marker.commit ^= planted::is(planted::Bug::MarkerTurned) && partition.index == 1;
             self.send(Due { id: id.to_owned(), mark, partition }, ctx);
         }
     }

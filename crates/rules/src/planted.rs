@@ -21,6 +21,14 @@ pub enum Bug {
     FailedSyncForgotten,
     /// Recovery does not put a compacted segment in its place, although the ones before may be gone.
     PendingForgotten,
+    /// Offsets of a transaction count before its marker is there.
+    PendingOffsetsCount,
+    /// Offsets of transactions are not remembered when the log is read again.
+    PendingOffsetsForgotten,
+    /// Readers are not told what was aborted.
+    AbortedForgotten,
+    /// One partition of a transaction is told the other outcome.
+    MarkerTurned,
     /// A partition takes the files of a deleted topic of the same name for its own.
     DeletedTopicRead,
 }

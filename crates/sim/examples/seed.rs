@@ -1,18 +1,20 @@
 //! Lives seeds through and says how they went: `cargo run -p ottla-sim --example seed -- 17`, or `-- 0..1000` for many,
-//! of which only those are told that showed something.
+//! of which only those are told that showed something. `copiers` before them has everybody copy in transactions.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ottla_sim::{Plan, Report, run, run_all};
+use ottla_sim::{Plan, Report, run_all, run_plan};
 
 fn main() {
     env_logger::init();
+    let mut plan: fn(u64) -> Plan = Plan::of;
     for word in std::env::args().skip(1) {
         match (range(&word), word.parse()) {
-            (Some(seeds), _) => many(seeds),
-            (None, Ok(seed)) => tell(&run(seed)),
+            (Some(seeds), _) => many(seeds, plan),
+            (None, Ok(seed)) => tell(&run_plan(plan(seed)), &plan(seed)),
+            (None, Err(_)) if word == "copiers" => plan = Plan::of_copiers,
             (None, Err(_)) => eprintln!("{word} is neither a seed nor a range of seeds such as 0..1000"),
         }
     }
@@ -23,9 +25,9 @@ fn range(word: &str) -> Option<Range<u64>> {
     Some(start.parse().ok()?..end.parse().ok()?)
 }
 
-fn many(seeds: Range<u64>) {
+fn many(seeds: Range<u64>, plan: fn(u64) -> Plan) {
     let (begin, found, simulated_ms) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
-    run_all(seeds.clone(), |report| {
+    run_all(seeds.clone(), plan, |report| {
         simulated_ms.fetch_add(report.simulated_ms, Ordering::Relaxed);
         if let Some(anomaly) = report.anomaly {
             found.fetch_add(1, Ordering::Relaxed);
@@ -40,8 +42,8 @@ fn many(seeds: Range<u64>) {
     );
 }
 
-fn tell(report: &Report) {
+fn tell(report: &Report, plan: &Plan) {
     println!("{}", report.last);
-    println!("{:#?}", Plan::of(report.seed));
+    println!("{plan:#?}");
     println!("seed {}: {:?}, trace {:016x}", report.seed, report.anomaly, report.trace);
 }

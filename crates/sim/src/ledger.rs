@@ -99,6 +99,8 @@ pub enum Anomaly {
         /// Where.
         offset: i64,
     },
+    /// What a transaction wrote, or the offset that it committed, is not there exactly once.
+    NotOnce(String),
     /// A topic that was deleted is there.
     Undead(String),
     /// Bytes that are not whole batches of ours.
@@ -139,6 +141,7 @@ impl fmt::Display for Anomaly {
                     "unsafe: lane {lane} has an answer at {offset}, and a sync had failed before it asked"
                 )
             }
+            Self::NotOnce(text) => write!(f, "not exactly once: {text}"),
             Self::Undead(text) => write!(f, "undead: {text}"),
             Self::Corrupt(text) => write!(f, "corrupt: {text}"),
             Self::Unavailable(text) => write!(f, "unavailable: {text}"),

@@ -17,6 +17,7 @@
 mod admin;
 mod client;
 mod consumer;
+mod copier;
 pub mod ledger;
 pub mod plan;
 mod producer;
@@ -27,4 +28,4 @@ pub mod trace;
 
 pub use ledger::{Anomaly, Ledger, Mark};
 pub use plan::{End, Plan};
-pub use run::{Report, run, run_all};
+pub use run::{Report, run, run_all, run_plan};

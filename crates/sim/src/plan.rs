@@ -80,6 +80,8 @@ pub struct Plan {
     pub deleted_after_ms: Vec<u64>,
     /// Who writes.
     pub lanes: Vec<LanePlan>,
+    /// How many copy in transactions, in place of those who write.
+    pub copiers: usize,
     /// The lives before the last one, which ends when everything is acknowledged and checked.
     pub lives: Vec<Life>,
     /// The topics' settings of their own.
@@ -129,6 +131,7 @@ impl Plan {
             partitions,
             deleted_after_ms,
             lanes,
+            copiers: 0,
             lives,
             topic: topic(&luck, page_cache),
             page_cache,
@@ -169,6 +172,24 @@ impl Plan {
             given.insert(name.to_owned(), value);
         }
         self.config.settings = BrokerSettings::new(given).unwrap_or_default();
+    }
+
+    /// The plan of a seed in which everybody copies in transactions.
+    #[must_use]
+    pub fn of_copiers(seed: u64) -> Self {
+        let luck = Host::simulated(&SimWorld::new(seed ^ 0x636f_7079)).chance;
+        let (partitions, copiers) = (2, count(&luck, 1, 3));
+        Self {
+            partitions,
+            copiers,
+            deleted_after_ms: vec![],
+            lanes: vec![],
+            lives: any_lives(&luck),
+            topic: topic(&luck, false),
+            page_cache: false,
+            deletes_records: false,
+            ..Self::of(seed)
+        }
     }
 
     /// Topics that there will be, one after the other.

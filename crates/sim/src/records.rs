@@ -51,6 +51,16 @@ pub(crate) fn batch(
     marks.fold(builder, add).build()
 }
 
+/// A batch of a transaction, of a producer with its epoch and the sequence of the first record.
+pub(crate) fn transactional_batch(
+    (producer_id, epoch, sequence): (i64, i16, i32),
+    marks: impl Iterator<Item = Mark>,
+    bytes: usize,
+) -> BytesMut {
+    let builder = BatchBuilder::new().transactional().producer(producer_id, epoch, sequence);
+    marks.fold(builder, |builder, mark| builder.value(value(mark, bytes), TIMESTAMP_MS)).build()
+}
+
 /// The records of whole batches with their offsets, from an offset on, and where the next read begins.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ use turmoil::Sim;
 
 use crate::admin::administer;
 use crate::consumer::consume_all;
+use crate::copier::{copy_all, watch_all};
 use crate::ledger::Anomaly;
 use crate::plan::{End, Life, Plan, Spell, Trouble};
 use crate::producer::produce_all;
@@ -56,8 +57,18 @@ pub struct Report {
 /// When the machine has no file descriptors for a runtime.
 #[must_use]
 pub fn run(seed: u64) -> Report {
+    run_plan(Plan::of(seed))
+}
+
+/// Lives any plan through.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn run_plan(plan: Plan) -> Report {
     watch_panics();
-    let scene = Rc::new(Scene::new(Plan::of(seed)));
+    let seed = plan.seed;
+    let scene = Rc::new(Scene::new(plan));
     let simulated = catch_unwind(AssertUnwindSafe(|| World::new(scene.clone()).live_all()));
     if let Err(panic) = simulated {
         scene.report(Err(Anomaly::Panicked(text_of(panic.as_ref()))));
@@ -75,8 +86,8 @@ pub fn run(seed: u64) -> Report {
     }
 }
 
-/// Runs seeds on all cores, one world a thread, and gives each report to `judge`, in any order.
-pub fn run_all(seeds: Range<u64>, judge: impl Fn(Report) + Sync) {
+/// Runs the plans of seeds on all cores, one world a thread, and gives each report to `judge`, in any order.
+pub fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync, judge: impl Fn(Report) + Sync) {
     let next = AtomicU64::new(seeds.start);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -87,7 +98,7 @@ pub fn run_all(seeds: Range<u64>, judge: impl Fn(Report) + Sync) {
                     if seed >= seeds.end {
                         return;
                     }
-                    judge(run(seed));
+                    judge(run_plan(plan(seed)));
                 }
             });
         }
@@ -112,11 +123,11 @@ impl World {
         let own = scene.clone();
         sim.host(NODE, move || live(own.clone()));
         let own = scene.clone();
-        sim.host(PRODUCERS, move || produce_all(own.clone()));
+        sim.host(PRODUCERS, move || write(own.clone()));
         let own = scene.clone();
         sim.host(CONSUMERS, move || {
             tokio::task::spawn_local(administer(own.clone()));
-            consume_all(own.clone())
+            read(own.clone())
         });
         Self { sim, scene }
     }
@@ -226,7 +237,10 @@ impl World {
     }
 
     fn stop(&mut self) {
-        self.scene.leave.notify_one();
+        // Who is not there would be told in the next life.
+        if self.sim.is_host_running(NODE) {
+            self.scene.leave.notify_one();
+        }
         let deadline_ms = self.scene.outside_ms.get() + STOP_MS_MAX;
         while self.sim.is_host_running(NODE) && self.scene.outside_ms.get() < deadline_ms {
             if !self.step() {
@@ -268,6 +282,14 @@ impl World {
         self.scene.take_panics();
         self.scene.anomaly.borrow().is_none()
     }
+}
+
+async fn write(scene: Rc<Scene>) -> turmoil::Result {
+    if scene.plan.copiers > 0 { copy_all(scene).await } else { produce_all(scene).await }
+}
+
+async fn read(scene: Rc<Scene>) -> turmoil::Result {
+    if scene.plan.copiers > 0 { watch_all(scene).await } else { consume_all(scene).await }
 }
 
 /// The node's host: the whole node, until it is told to leave or its host is crashed.

@@ -8,6 +8,7 @@ use ottla_rules::ids::TopicId;
 use ottla_store::MemoryFacts;
 use tokio::sync::Notify;
 
+use crate::copier::Copies;
 use crate::ledger::{Anomaly, Ledger};
 use crate::plan::Plan;
 use crate::producer::Lane;
@@ -44,6 +45,8 @@ pub(crate) struct Scene {
     pub(crate) luck: Chance,
     pub(crate) lanes: RefCell<Vec<Lane>>,
     pub(crate) ledger: RefCell<Ledger>,
+    /// What is known of those who copy.
+    pub(crate) copies: RefCell<Copies>,
     pub(crate) trace: RefCell<Trace>,
     pub(crate) anomaly: RefCell<Option<Anomaly>>,
     pub(crate) topics: RefCell<Vec<Topic>>,
@@ -74,6 +77,7 @@ impl Scene {
             facts: MemoryFacts::new(),
             lanes: RefCell::new(lanes),
             ledger: RefCell::new(Ledger::new(count, &partitions, plan.page_cache).keyed(plan.compacted)),
+            copies: RefCell::new(Copies::new(plan.copiers, plan.partitions)),
             trace: RefCell::default(),
             anomaly: RefCell::default(),
             topics: RefCell::new(vec![Topic::default(); plan.topics()]),
@@ -135,6 +139,9 @@ impl Scene {
 
     /// Everything of the topic that stays is acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
+        if self.plan.copiers > 0 {
+            return self.copies.borrow().is_done();
+        }
         let last = self.plan.partitions_of(self.plan.topics() - 1);
         self.topic(self.plan.topics() - 1).id.is_some()
             && self
@@ -147,6 +154,9 @@ impl Scene {
 
     /// In this life every partition that is there was read from its beginning.
     pub(crate) fn is_checked(&self) -> bool {
+        if self.plan.copiers > 0 {
+            return self.copies.borrow().is_checked(self.life.get());
+        }
         let checked = self.checked.borrow();
         (0..self.plan.topics()).all(|index| {
             let topic = self.topic(index);

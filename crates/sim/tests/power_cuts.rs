@@ -19,7 +19,7 @@ fn nothing_acknowledged_is_lost_in_a_thousand_seeds() {
     let (acked, events, simulated_ms) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let wrong = Mutex::new(Vec::new());
     let begin = Instant::now();
-    run_all(0..SEEDS, |report| {
+    run_all(0..SEEDS, Plan::of, |report| {
         acked.fetch_add(report.acked, Ordering::Relaxed);
         events.fetch_add(report.events, Ordering::Relaxed);
         simulated_ms.fetch_add(report.simulated_ms, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use crate::{
         ask::{CommitOffset, CommitOffsets},
     },
     ids::{Offset, ProducerId},
+    planted::{Bug, is},
     records::{GroupRecord, OffsetValue},
     time::Now,
 };
@@ -89,6 +90,7 @@ impl<R> Group<R> {
     ) {
         match producer {
             None => self.offsets.put(topic, partition, value, at),
+            Some(_) if is(Bug::PendingOffsetsCount) => self.offsets.put(topic, partition, value, at),
             Some(producer) => self.pending.put(producer, topic, partition, value, at),
         }
     }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     batch::{Batch, Header, marker::Marker},
     ids::{ProducerEpoch, ProducerId},
+    planted,
     time::Now,
     transaction::{Protocol, TransactionError},
 };
@@ -110,7 +111,9 @@ impl<R, B> Leader<R, B> {
         }
         let batch = mark.marker.batch(mark.producer, mark.epoch, now);
         let (base, append_time) = self.stage(batch, now, out);
-        if let Some(aborted) = self.producers.marked(mark.producer, base, mark.marker) {
+        if let Some(aborted) = self.producers.marked(mark.producer, base, mark.marker)
+            && !planted::is(planted::Bug::AbortedForgotten)
+        {
             out.push(Effect::RememberAborted { aborted });
         }
         self.park(
