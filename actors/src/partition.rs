@@ -151,6 +151,8 @@ messages!(
     Synced
 );
 
+/// The same for one that found the files being renamed by what an actor before had begun.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a recovery that found no room on the disk waits before it tries again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -498,6 +500,10 @@ impl Handler<Opened> for PartitionActor {
     fn handle(&mut self, Opened(opened): Opened, ctx: &mut Context<Self>) {
         let (log, found) = match opened {
             Ok(opened) => *opened,
+            Err(LogError::Busy) if self.retiring.is_none() => {
+                ctx.notify_later(Recover, BUSY_PAUSE);
+                return;
+            }
             Err(error) => {
                 if error.is_failed_sync() {
                     self.charge.shared.lose(&error);

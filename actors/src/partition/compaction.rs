@@ -23,7 +23,9 @@ use ottla_rules::{
     ids::{Offset, PartitionId},
     topic_config::TopicConfig,
 };
-use ottla_store::{Compaction, LogError, Progress, Replaced, Rewritten, Swapped, Tuning, facts};
+use ottla_store::{
+    Compaction, LogError, Placing, Progress, Replaced, Rewritten, Swap, Swapped, Tuning, facts,
+};
 use tokio::sync::oneshot;
 
 use super::{PartitionActor, State};
@@ -85,7 +87,7 @@ struct PutInPlace {
     go_on: oneshot::Sender<bool>,
 }
 
-/// The pool has put it there.
+/// The pool has put it there; none when it has become pointless.
 struct InPlace {
     swapped: Result<Option<Swapped>, LogError>,
     go_on: oneshot::Sender<bool>,
@@ -296,13 +298,29 @@ impl Handler<PutInPlace> for PartitionActor {
                 self.compacting.stage = Stage::Placing;
                 shared.compacted.count(before, after, n_gone);
                 let me = ctx.address();
-                shared.on_pool(move || me.do_send(InPlace { swapped: swap.run(), go_on }));
+                actix_rt::spawn(async move {
+                    if let Some(swapped) = place(&shared, swap).await {
+                        me.do_send(InPlace { swapped, go_on });
+                    }
+                });
             }
             // Segments that it was made of are gone. What follows counts on all that comes before: the round ends here.
             Err(rewritten) => shared.on_pool(move || {
                 rewritten.abandon();
                 drop(go_on);
             }),
+        }
+    }
+}
+
+/// Takes a swap from step to step; none when the pool has ended: the node is leaving.
+async fn place(shared: &Shared, mut swap: Swap) -> Option<Result<Option<Swapped>, LogError>> {
+    loop {
+        match shared.in_pool(move || swap.step()).await? {
+            Ok(Placing::More(next)) => swap = next,
+            Ok(Placing::Done(swapped)) => return Some(Ok(Some(swapped))),
+            Ok(Placing::Void) => return Some(Ok(None)),
+            Err(error) => return Some(Err(error)),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use log::{
     lookup::{FoundTime, TimeLookup},
     recover::{Cut, Recovered},
     slice::{FileRange, Slice},
-    swap::{Replaced, Swap, Swapped},
+    swap::{Placing, Replaced, Swap, Swapped},
     sync::SyncPoint,
 };
 pub use store::{OpenError, Store};

@@ -90,6 +90,9 @@ pub enum LogError {
         /// What is wrong.
         why: String,
     },
+    /// Work that an owner before has left behind is not over yet: come again.
+    #[error("the partition's files are still being renamed")]
+    Busy,
     /// What compaction would write has no room in a segment.
     #[error("{} cannot be compacted: what is left of it is larger than a segment may be", .file.display())]
     TooLarge {
@@ -113,7 +116,7 @@ impl LogError {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::Facts(error) => matches!(error, FactsError::Full(_)),
-            Self::Damaged { .. } | Self::TooLarge { .. } => false,
+            Self::Damaged { .. } | Self::TooLarge { .. } | Self::Busy => false,
         }
     }
 

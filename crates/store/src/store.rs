@@ -287,8 +287,8 @@ impl Store {
         [self.inner.chance.u64(), self.inner.chance.u64()]
     }
 
-    /// Waits until nobody else puts segments of this partition in their place, or recovers it. Blocks.
-    pub(crate) fn hold(&self, partition: PartitionId) -> Hold {
+    /// The right to change the names of this partition's files; none while somebody has it.
+    pub(crate) fn hold(&self, partition: PartitionId) -> Option<Hold> {
         self.inner.claims.hold(partition)
     }
 

@@ -102,7 +102,7 @@ impl Log {
         journal: Vec<impl Into<Replay>>,
     ) -> Result<(Self, Recovered), LogError> {
         // The actor before may have died while a segment was put in place.
-        let _hold = store.hold(place.id);
+        let Some(_hold) = store.hold(place.id) else { return Err(LogError::Busy) };
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let bases = recovery.log.list_segments()?;

@@ -23,6 +23,7 @@ use ottla_rules::{
 
 use super::{Log, LogError, SYNC, compact::Rewritten, failed, segment::Segment};
 use crate::{
+    claims::Hold,
     facts::{
         self, FactsError,
         compaction::{Compacted, Pending},
@@ -40,6 +41,27 @@ pub struct Swap {
     life: Weak<()>,
     compacted: Compacted,
     rewritten: Rewritten,
+    step: Step,
+    /// From the first step on.
+    hold: Option<Hold>,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Commit,
+    Rename,
+    Settle,
+}
+
+/// How far a swap has come.
+pub enum Placing {
+    /// Go on.
+    More(Swap),
+    /// The segment is in its place.
+    Done(Swapped),
+    /// The log's owner is gone, and the next one knows nothing of this segment.
+    Void,
 }
 
 /// It is in its place.
@@ -66,6 +88,8 @@ impl Log {
             life: Arc::downgrade(&self.life),
             compacted: self.compacted,
             rewritten,
+            step: Step::Commit,
+            hold: None,
         })
     }
 
@@ -101,19 +125,31 @@ impl Log {
 }
 
 impl Swap {
-    /// Does it. None when the log's owner is gone: the next one knows nothing of this segment.
+    /// The next step: at most one sync of the facts or of a directory each. Blocks. Once the first is done the others have to
+    /// follow, whatever becomes of the owner: recovery does not begin before.
     ///
     /// # Errors
     /// What is on the disk is for recovery to find out: this log is not compacted any more until then.
-    pub fn run(mut self) -> Result<Option<Swapped>, LogError> {
-        let _hold = self.store.hold(self.partition);
-        if self.life.strong_count() == 0 {
-            return Ok(None);
+    pub fn step(mut self) -> Result<Placing, LogError> {
+        match self.step {
+            Step::Commit => {
+                self.hold = self.store.hold(self.partition);
+                if self.hold.is_none() || self.life.strong_count() == 0 {
+                    return Ok(Placing::Void);
+                }
+                self.commit()?;
+                self.step = Step::Rename;
+            }
+            Step::Rename => {
+                self.rename()?;
+                self.step = Step::Settle;
+            }
+            Step::Settle => {
+                self.settle()?;
+                return Ok(Placing::Done(Swapped { compacted: self.compacted, rewritten: self.rewritten }));
+            }
         }
-        self.commit()?;
-        self.rename()?;
-        self.settle()?;
-        Ok(Some(Swapped { compacted: self.compacted, rewritten: self.rewritten }))
+        Ok(Placing::More(self))
     }
 
     /// From here on the new segment counts.

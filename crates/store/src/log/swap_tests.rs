@@ -173,9 +173,9 @@ fn compact(node: &mut Node, whole: usize, steps: usize) -> bool {
                 }
                 swap.commit().unwrap();
                 swap.rename().unwrap();
-                swap.settle().unwrap();
-                let Swap { compacted, rewritten, .. } = swap;
-                let replaced = node.log.swapped(Swapped { compacted, rewritten });
+                swap.step = Step::Settle;
+                let Placing::Done(swapped) = swap.step().unwrap() else { panic!("the last step") };
+                let replaced = node.log.swapped(swapped);
                 if done % 2 == 0 {
                     replaced.unlink().unwrap();
                 }
@@ -226,7 +226,14 @@ fn readers_of_the_segments_before_finish() {
             Progress::More(_) => (),
             Progress::Over(_) => break,
             Progress::Written(rewritten) => {
-                let swapped = node.log.swap(rewritten).ok().unwrap().run().unwrap().unwrap();
+                let mut swap = node.log.swap(rewritten).ok().unwrap();
+                let swapped = loop {
+                    match swap.step().unwrap() {
+                        Placing::More(next) => swap = next,
+                        Placing::Done(swapped) => break swapped,
+                        Placing::Void => panic!("the owner is here"),
+                    }
+                };
                 replaced.push(node.log.swapped(swapped));
             }
         }
@@ -248,7 +255,7 @@ fn whoever_is_gone_puts_nothing_in_its_place() {
     assert!(node.log.store.claim_compaction(place().id).is_none(), "one at a time");
     let Node { world, facts, store, log } = node;
     drop(log);
-    assert!(swap.run().unwrap().is_none());
+    assert!(matches!(swap.step().unwrap(), Placing::Void));
     assert!(matches!(compaction.step(400).unwrap(), Progress::Over(None)));
     drop(compaction);
     let (log, _) = Log::recover(&store, place(), config(), Vec::<JournalEntry>::new()).unwrap();
