@@ -357,9 +357,9 @@ impl Handler<Finished> for PartitionActor {
                 self.keep_clean_upto(upto, permit, ctx)
             }
             Ok(_) => self.over(),
-            // There may be room when it is tried again.
-            Err(error) if error.is_full() => {
-                log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "no room to compact");
+            // There may be room when it is tried again; and what retention took needs no compaction.
+            Err(error) if error.is_full() || error.is_gone() => {
+                log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "a round of compaction is given up");
                 self.over();
             }
             Err(error) => self.bar(&error),

@@ -222,10 +222,7 @@ impl<R> Group<R> {
     pub fn replay(&mut self, record: GroupRecord, at: Offset, producer: Option<ProducerId>) {
         match record {
             GroupRecord::Offset { value: Some(_), .. }
-                if producer.is_some() && is(Bug::PendingOffsetsForgotten) =>
-            {
-                ()
-            }
+                if producer.is_some() && is(Bug::PendingOffsetsForgotten) => {}
             GroupRecord::Offset { topic, partition, value: Some(value), .. } => {
                 self.put(producer, &topic, partition, value, at);
             }

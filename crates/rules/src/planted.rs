@@ -19,8 +19,6 @@ pub enum Bug {
     FailedSyncIgnored,
     /// The next process believes what a failed sync left in the page cache.
     FailedSyncForgotten,
-    /// Recovery does not put a compacted segment in its place, although the ones before may be gone.
-    PendingForgotten,
     /// Offsets of a transaction count before its marker is there.
     PendingOffsetsCount,
     /// Offsets of transactions are not remembered when the log is read again.

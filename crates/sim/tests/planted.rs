@@ -48,11 +48,6 @@ fn a_page_cache_that_is_believed_after_a_failed_sync_is_found() {
 }
 
 #[test]
-fn a_compacted_segment_that_is_not_put_in_its_place_is_found() {
-    check(Bug::PendingForgotten, 400);
-}
-
-#[test]
 fn files_of_a_deleted_topic_that_are_read_are_found() {
     check(Bug::DeletedTopicRead, 100);
 }

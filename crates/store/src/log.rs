@@ -120,6 +120,12 @@ impl LogError {
         }
     }
 
+    /// Whether a file is not there, and no wonder: retention has taken it meanwhile.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether it was a sync that failed: nothing in the data directory is to be believed any more.
     #[must_use]
     pub fn is_failed_sync(&self) -> bool {

@@ -16,10 +16,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use ottla_rules::{
-    ids::{Offset, PartitionId},
-    planted,
-};
+use ottla_rules::ids::{Offset, PartitionId};
 
 use super::{Log, LogError, SYNC, compact::Rewritten, failed, segment::Segment};
 use crate::{
@@ -51,6 +48,7 @@ pub struct Swap {
 enum Step {
     Commit,
     Rename,
+    Sync,
     Settle,
 }
 
@@ -142,6 +140,10 @@ impl Swap {
             }
             Step::Rename => {
                 self.rename()?;
+                self.step = Step::Sync;
+            }
+            Step::Sync => {
+                sync_dir(&self.store, &self.dir.path())?;
                 self.step = Step::Settle;
             }
             Step::Settle => {
@@ -166,8 +168,7 @@ impl Swap {
             segment.files.mark_deleted().map_err(failed("rename", &segment.files, Part::Log))?;
         }
         let files = &self.rewritten.new.files;
-        files.put_in_place().map_err(failed("rename", files, Part::Log))?;
-        sync_dir(&self.store, &self.dir.path())
+        files.put_in_place().map_err(failed("rename", files, Part::Log))
     }
 
     /// Before another segment is written under such a name: what is pending must be whole.
@@ -220,9 +221,6 @@ pub(crate) fn finish_pending(
         Err(error) => return Err(error.into()),
     };
     let Some(pending) = compacted.pending else { return Ok(compacted) };
-    if planted::is(planted::Bug::PendingForgotten) {
-        return Ok(Compacted { pending: None, ..compacted });
-    }
     let names: Vec<String> = list()?.into_iter().map(|entry| entry.name).collect();
     put_in_place(store, path, &names, pending)?;
     sync_dir(store, path)?;

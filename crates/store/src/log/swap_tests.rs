@@ -149,6 +149,16 @@ impl Node {
     }
 }
 
+fn finish(mut swap: Swap) -> Swapped {
+    loop {
+        match swap.step().unwrap() {
+            Placing::More(next) => swap = next,
+            Placing::Done(swapped) => return swapped,
+            Placing::Void => panic!("the owner is here"),
+        }
+    }
+}
+
 /// Goes on with a round until so many segments were put in their place, the last of them only so far.
 fn compact(node: &mut Node, whole: usize, steps: usize) -> bool {
     let mut compaction = node.begin();
@@ -163,18 +173,16 @@ fn compact(node: &mut Node, whole: usize, steps: usize) -> bool {
             Progress::Written(rewritten) => {
                 let mut swap = node.log.swap(rewritten).ok().unwrap();
                 if done == whole {
-                    let all: [&mut dyn FnMut(&mut Swap); 3] = [
-                        &mut |swap| swap.commit().unwrap(),
-                        &mut |swap| swap.rename().unwrap(),
-                        &mut |swap| swap.settle().unwrap(),
-                    ];
-                    all.into_iter().take(steps).for_each(|step| step(&mut swap));
+                    for _ in 0..steps {
+                        match swap.step().unwrap() {
+                            Placing::More(next) => swap = next,
+                            Placing::Done(_) => return false,
+                            Placing::Void => panic!("the owner is here"),
+                        }
+                    }
                     return false;
                 }
-                swap.commit().unwrap();
-                swap.rename().unwrap();
-                swap.step = Step::Settle;
-                let Placing::Done(swapped) = swap.step().unwrap() else { panic!("the last step") };
+                let swapped = finish(swap);
                 let replaced = node.log.swapped(swapped);
                 if done % 2 == 0 {
                     replaced.unlink().unwrap();
@@ -192,7 +200,7 @@ fn a_crash_leaves_the_old_or_the_new_segment_and_the_journal_revives_nothing() {
         let mut node = Node::new(seed);
         let before = node.check("before");
         assert_eq!(before, full);
-        let (whole, steps) = (seed as usize % 3, seed as usize / 3 % 4);
+        let (whole, steps) = (seed as usize % 3, seed as usize / 3 % 5);
         compact(&mut node, whole, steps);
         let what = format!("seed {seed}: {whole} segments and {steps} steps of the next");
         let node = node.crash(seed / 5, seed % 2 == 0);
@@ -226,14 +234,7 @@ fn readers_of_the_segments_before_finish() {
             Progress::More(_) => (),
             Progress::Over(_) => break,
             Progress::Written(rewritten) => {
-                let mut swap = node.log.swap(rewritten).ok().unwrap();
-                let swapped = loop {
-                    match swap.step().unwrap() {
-                        Placing::More(next) => swap = next,
-                        Placing::Done(swapped) => break swapped,
-                        Placing::Void => panic!("the owner is here"),
-                    }
-                };
+                let swapped = finish(node.log.swap(rewritten).ok().unwrap());
                 replaced.push(node.log.swapped(swapped));
             }
         }
