@@ -139,10 +139,11 @@ fn a_topic_with_few_keys_shrinks_and_keeps_the_last_value_of_each_over_restarts(
     client.create("c", 1, COMPACTED);
     let mut written = Written::default();
     written.write(&mut client, "c", 200);
-    eventually("it does not shrink", || closed_bytes(&dir, "c-0") < 6_000);
-    let found = read(&mut client, "c", 0);
-    written.check(&found);
-    assert!(found.len() < 100, "{} of {} are left", found.len(), written.count);
+    // A round that ran while records still came leaves some for the next one.
+    eventually("it does not shrink", || {
+        closed_bytes(&dir, "c-0") < 6_000 && read(&mut client, "c", 0).len() < 100
+    });
+    written.check(&read(&mut client, "c", 0));
     assert_eq!(client.offset_at("c", 0, -2).offset, 0, "the log begins where it began");
     assert_eq!(client.offset_at("c", 0, -1).offset, written.count);
     for from in 0..written.count {
