@@ -57,6 +57,8 @@ pub fn read(key: ApiKey, version: i16, body: &Bytes) -> bool {
         ApiKey::AddPartitionsToTxn => {
             again::<m::add_partitions_to_txn::AddPartitionsToTxnRequest>(body, version)
         }
+        ApiKey::AddOffsetsToTxn => again::<m::add_offsets_to_txn::AddOffsetsToTxnRequest>(body, version),
+        ApiKey::TxnOffsetCommit => again::<m::txn_offset_commit::TxnOffsetCommitRequest>(body, version),
         ApiKey::EndTxn => again::<m::end_txn::EndTxnRequest>(body, version),
         ApiKey::WriteTxnMarkers => again::<m::write_txn_markers::WriteTxnMarkersRequest>(body, version),
         ApiKey::DescribeProducers => again::<m::describe_producers::DescribeProducersRequest>(body, version),
