@@ -1,45 +1,25 @@
 //! Everyone on one node, on one task set in a simulated world: appended, read, restarted, struck down.
 
+mod world;
+
 use ottla_actors::{
     coordinator::Submit,
     crew::Crew,
     partition::{Append, PlanRead},
-    stage::{reply::Reply, shards::Shards},
+    stage::reply::Reply,
 };
-use ottla_config::{Config, Endpoint, Sources};
-use ottla_host::{Host, SimWorld};
 use ottla_rules::{
     batch::build::BatchBuilder,
     cluster::Command,
     ids::{Offset, PartitionId, TopicId},
     partition::{Acks, AppendError, Appended, ReadAsk},
 };
-use ottla_store::{FactsKind, MemoryFacts, Store};
+use world::{World, a_moment, run};
 
 const TOPIC: TopicId = TopicId([1; 16]);
 
 fn partition(index: i32) -> PartitionId {
     PartitionId { topic: TOPIC, index }
-}
-
-struct World {
-    world: SimWorld,
-    facts: MemoryFacts,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        Self { world: SimWorld::new(seed), facts: MemoryFacts::new() }
-    }
-
-    fn start(&self) -> Crew {
-        let host = Host::simulated(&self.world);
-        let config = Config::load(&Sources { file: None, env: vec![], set: vec![] }).unwrap();
-        let kind = FactsKind::Memory(self.facts.clone());
-        let store = Store::open(host.disk.clone(), "/data".into(), kind, host.chance.clone()).unwrap();
-        let reached = Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
-        Crew::start(host, &config, store, Shards::local(), &reached).unwrap()
-    }
 }
 
 async fn create(crew: &Crew, partitions: i32) {
@@ -89,19 +69,8 @@ async fn read(crew: &Crew, from: PartitionId) -> Vec<u8> {
     }
 }
 
-/// Simulated time passes only while everybody waits.
-async fn a_moment() {
-    tokio::time::advance(std::time::Duration::from_millis(1)).await;
-}
-
 fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
-}
-
-fn run<F: Future<Output = ()>>(story: F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, story);
 }
 
 #[test]
@@ -135,8 +104,7 @@ fn what_is_acknowledged_is_there_after_a_power_cut() {
                 append_at_last(&crew, partition(0), "safe").await;
             }
         });
-        world.world.disk().crash();
-        world.facts.crash(seed);
+        world.lose_power(seed);
         run(async {
             let crew = world.start();
             assert_eq!(append_at_last(&crew, partition(0), "next").await.base, Offset(5), "seed {seed}");

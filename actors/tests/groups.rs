@@ -1,13 +1,8 @@
 //! Groups on one node in a simulated world: committed, power lost, a group struck down.
 
-use ottla_actors::{
-    coordinator::Submit,
-    crew::Crew,
-    offsets::AskGroup,
-    stage::{reply::Reply, shards::Shards},
-};
-use ottla_config::{Config, Endpoint, Sources};
-use ottla_host::{Host, SimWorld};
+mod world;
+
+use ottla_actors::{coordinator::Submit, crew::Crew, offsets::AskGroup, stage::reply::Reply};
 use ottla_rules::{
     cluster::Command,
     group::{
@@ -18,40 +13,9 @@ use ottla_rules::{
     ids::TopicId,
     topic::CONSUMER_OFFSETS,
 };
-use ottla_store::{FactsKind, MemoryFacts, Store};
+use world::{World, a_moment, run};
 
 const TOPIC: TopicId = TopicId([1; 16]);
-
-struct World {
-    world: SimWorld,
-    facts: MemoryFacts,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        Self { world: SimWorld::new(seed), facts: MemoryFacts::new() }
-    }
-
-    fn start(&self) -> Crew {
-        let host = Host::simulated(&self.world);
-        let config = Config::load(&Sources { file: None, env: vec![], set: vec![] }).unwrap();
-        let kind = FactsKind::Memory(self.facts.clone());
-        let store = Store::open(host.disk.clone(), "/data".into(), kind, host.chance.clone()).unwrap();
-        let reached = Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
-        Crew::start(host, &config, store, Shards::local(), &reached).unwrap()
-    }
-}
-
-fn run<F: Future<Output = ()>>(story: F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, story);
-}
-
-/// Simulated time passes only while everybody waits.
-async fn a_moment() {
-    tokio::time::advance(std::time::Duration::from_millis(1)).await;
-}
 
 async fn create(crew: &Crew, name: &str, id: TopicId, partitions: i32) {
     let (reply, answer) = Reply::once();
@@ -133,8 +97,7 @@ fn an_offset_that_was_answered_is_there_after_a_power_cut() {
                 }
             }
         });
-        world.world.disk().crash();
-        world.facts.crash(seed);
+        world.lose_power(seed);
         run(async {
             let crew = world.start();
             for group in ["a", "b", "c"] {

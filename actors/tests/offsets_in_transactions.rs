@@ -1,14 +1,14 @@
 //! Offsets within transactions in a simulated world: power lost, a group struck down, between the commit and the marker.
 
+mod world;
+
 use ottla_actors::{
     coordinator::Submit,
     crew::Crew,
     offsets::AskGroup,
-    stage::{reply::Reply, shards::Shards},
+    stage::reply::Reply,
     transactions::{BeginSession, DescribeTransaction, EndTransaction, SessionReply},
 };
-use ottla_config::{Config, Endpoint, Sources};
-use ottla_host::{Host, SimWorld};
 use ottla_rules::{
     cluster::Command,
     group::{
@@ -24,46 +24,10 @@ use ottla_rules::{
         coordinator::{Begin, End},
     },
 };
-use ottla_store::{FactsKind, MemoryFacts, Store};
+use world::{World, a_moment, run};
 
 const TOPIC: TopicId = TopicId([1; 16]);
 const ID: &str = "etl";
-
-struct World {
-    world: SimWorld,
-    facts: MemoryFacts,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        Self { world: SimWorld::new(seed), facts: MemoryFacts::new() }
-    }
-
-    fn start(&self) -> Crew {
-        let host = Host::simulated(&self.world);
-        let config = Config::load(&Sources { file: None, env: vec![], set: vec![] }).unwrap();
-        let kind = FactsKind::Memory(self.facts.clone());
-        let store = Store::open(host.disk.clone(), "/data".into(), kind, host.chance.clone()).unwrap();
-        let reached = Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092 };
-        Crew::start(host, &config, store, Shards::local(), &reached).unwrap()
-    }
-
-    fn lose_power(&self, seed: u64) {
-        self.world.disk().crash();
-        self.facts.crash(seed);
-    }
-}
-
-fn run<F: Future<Output = ()>>(story: F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, story);
-}
-
-/// Simulated time passes only while everybody waits.
-async fn a_moment() {
-    tokio::time::advance(std::time::Duration::from_millis(1)).await;
-}
 
 async fn with_topics(crew: &Crew) {
     for (name, id) in
