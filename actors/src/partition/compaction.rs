@@ -252,7 +252,13 @@ impl Task {
                     }
                 }
                 Ok(Progress::Over(upto)) => break Ok(upto),
-                Err(error) => break Err(error),
+                Err(error) => {
+                    // At once: what was begun is taken away first, and meanwhile nobody is to be answered.
+                    if error.is_failed_sync() {
+                        self.shared.lose(&error);
+                    }
+                    break Err(error);
+                }
             }
         };
         if !matches!(upto, Ok(Some(_))) {
