@@ -6,7 +6,8 @@
 //!
 //! A large request takes the credit of its whole length before it is read, or waits for its turn and is not read at all.
 //! So whatever has begun can end: half-arrived requests never hold all the credit while each of them needs more. As in
-//! Kafka's `SimpleMemoryPool` the last one may go beyond what is left, so that a large one does not starve behind small ones.
+//! Kafka's `SimpleMemoryPool` the last one may go beyond what is left, so that a large one can begin at all. Who asks for less goes
+//! first: a crowd that announces much and sends little holds up nobody but its like.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,16 +26,19 @@ pub(crate) struct Credit {
     queue: Mutex<Queue>,
 }
 
-/// Who waits, in the order in which they came.
+/// The magnitude of what is asked for (its bits), and then the order in which they came.
+type Ticket = (u32, u64);
+
+/// Who waits.
 #[derive(Debug, Default)]
 struct Queue {
-    next_ticket: u64,
-    wakers: BTreeMap<u64, Waker>,
+    next_number: u64,
+    wakers: BTreeMap<Ticket, Waker>,
 }
 
 impl Queue {
-    /// Ours is the next turn: nobody has waited for longer.
-    fn is_turn(&self, ticket: u64) -> bool {
+    /// Ours is the next turn: nobody asks for less, or has waited for longer.
+    fn is_turn(&self, ticket: Ticket) -> bool {
         self.wakers.first_key_value().is_none_or(|(first, _)| *first == ticket)
     }
 
@@ -82,14 +86,19 @@ impl Credit {
     }
 
     /// Takes `bytes` when it is this one's turn, which `ticket` remembers; else its waker is kept until then.
-    fn take_in_turn(&self, ticket: &mut Option<u64>, bytes: usize, cx: &Context<'_>) -> bool {
+    fn take_in_turn(&self, ticket: &mut Option<Ticket>, bytes: usize, cx: &Context<'_>) -> bool {
         if self.waiting.load(Ordering::SeqCst) == 0 && self.take_if_any(bytes) {
             return true;
         }
         let mut queue = self.queue();
+        let magnitude = usize::BITS - bytes.leading_zeros();
+        // Whoever asks for something else has another place.
+        if let Some(other) = ticket.take_if(|ticket| ticket.0 != magnitude) {
+            queue.wakers.remove(&other);
+        }
         let mine = *ticket.get_or_insert_with(|| {
-            queue.next_ticket += 1;
-            queue.next_ticket
+            queue.next_number += 1;
+            (magnitude, queue.next_number)
         });
         // First in line, then the look: credit that comes back in between finds someone to wake.
         queue.wakers.insert(mine, cx.waker().clone());
@@ -102,7 +111,7 @@ impl Credit {
     }
 
     /// Out of the line; whoever is first now may have something to take.
-    fn leave(&self, mut queue: MutexGuard<'_, Queue>, ticket: &mut Option<u64>) {
+    fn leave(&self, mut queue: MutexGuard<'_, Queue>, ticket: &mut Option<Ticket>) {
         if let Some(mine) = ticket.take() {
             queue.wakers.remove(&mine);
             self.waiting.store(queue.wakers.len(), Ordering::SeqCst);
@@ -130,7 +139,7 @@ impl Credit {
 pub(crate) struct Share {
     credit: Arc<Credit>,
     /// Its place among those who wait.
-    ticket: Option<u64>,
+    ticket: Option<Ticket>,
     held: usize,
     held_max: usize,
     /// Of `held`: taken for the rest of a large request, which has not come yet.
@@ -307,7 +316,7 @@ mod tests {
         holder.share.give(500_000);
 
         assert_eq!((first.woken.times(), second.woken.times()), (1, 0));
-        assert!(!late.begins(10), "there is room, and others have waited for it");
+        assert!(!late.begins(600_000), "there is room, and others have waited for it");
         assert!(!second.begins(900_000));
         assert!(first.begins(900_000));
         assert_eq!(second.woken.times(), 0, "there is nothing left for it");
@@ -315,8 +324,24 @@ mod tests {
         assert!(second.woken.times() > 0);
         assert!(second.begins(900_000));
         drop((second, holder));
-        assert!(late.begins(10));
+        assert!(late.begins(600_000));
         assert!(!late.share.is_short());
+    }
+
+    #[test]
+    fn whoever_asks_for_little_does_not_wait_behind_those_who_announce_much() {
+        let credit = Credit::new(1_000_000);
+        let mut crowd: Vec<_> = (0..50).map(|_| Client::of(&credit)).collect();
+        let begun = crowd.iter_mut().filter_map(|client| client.begins(100_000_000).then_some(())).count();
+        assert_eq!(begun, 1);
+        let mut modest = Client::of(&credit);
+        assert!(!modest.begins(100_000));
+
+        drop(crowd.remove(0));
+
+        assert!(modest.woken.times() > 0);
+        assert!(crowd.iter_mut().all(|client| !client.begins(100_000_000)), "it is not their turn");
+        assert!(modest.begins(100_000));
     }
 
     #[test]

@@ -62,3 +62,24 @@ fn requests_that_never_end_give_their_room_back() {
     let _: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
     assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
 }
+
+#[test]
+fn a_crowd_that_announces_much_and_sends_little_holds_up_nobody_for_long() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[ROOM]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        let stream = TcpStream::connect(broker.address).unwrap();
+        (&stream).write_all(&50_000_000_i32.to_be_bytes()).unwrap();
+        (&stream).write_all(&[0; 20_000]).unwrap();
+        crowd.push(stream);
+    }
+
+    // Behind one of them at most, not behind forty.
+    let began = std::time::Instant::now();
+    let long = "y".repeat(400_000);
+    assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+}
