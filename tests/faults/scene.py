@@ -100,7 +100,7 @@ class Stage:
             worker = multiprocessing.Process(target=_behave, args=(behave, notes[-1], stop, self.port, number, *args), daemon=True)
             worker.start()
             self.workers.append((worker, stop, notes[-1]))
-        return [queue.get() for queue in notes]
+        return [_said(queue, worker) for queue, (worker, _, _) in zip(notes, self.workers[-processes:])]
 
     def dismiss(self):
         """Ends the crowd; what each worker returned."""
@@ -108,7 +108,7 @@ class Stage:
         for worker, stop, _ in self.workers:
             stop.set()
         for worker, _, queue in self.workers:
-            said.append(queue.get())
+            said.append(_said(queue, worker))
             worker.join()
         self.workers = []
         return said
@@ -121,6 +121,15 @@ class Stage:
         if self.broker and self.broker.process.poll() is None:
             self.broker.kill()
         self.broker = None
+
+
+def _said(queue, worker):
+    """The next word of a worker; the script ends with one that ended without a word."""
+    while queue.empty():
+        worker.join(0.01)
+        if not worker.is_alive() and queue.empty():
+            raise SystemExit(f"FAIL: one of the crowd ended with {worker.exitcode}")
+    return queue.get()
 
 
 def _behave(behave, queue, stop, port, number, *args):

@@ -104,6 +104,34 @@ pub struct Unit {
     pub factor: i64,
 }
 
+const fn unit(name: &'static str, factor: i64) -> Unit {
+    Unit { name, factor }
+}
+
+/// A setting that waits for the next start.
+const fn fixed(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    check: Check,
+    standing: Standing,
+    doc: &'static str,
+) -> Definition {
+    Definition { name, kind, default: Some(default), synonyms: &[], check, standing, read_only: true, doc }
+}
+
+/// A setting that can change while the broker runs.
+const fn live(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    check: Check,
+    standing: Standing,
+    doc: &'static str,
+) -> Definition {
+    Definition { read_only: false, ..fixed(name, kind, default, check, standing, doc) }
+}
+
 /// Why a value or an alteration is refused. The sentences are Kafka's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {

@@ -2,8 +2,8 @@
 
 use super::{
     Check, Definition, Kind,
-    Standing::{self, Honoured, Known},
-    Unit,
+    Standing::{Honoured, Known},
+    Unit, fixed, live, unit,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -20,34 +20,6 @@ const RETENTION: &[Unit] = &[
 const ROLL: &[Unit] = &[unit("log.roll.ms", 1), unit("log.roll.hours", HOUR_MS)];
 const ROLL_JITTER: &[Unit] = &[unit("log.roll.jitter.ms", 1), unit("log.roll.jitter.hours", HOUR_MS)];
 const FLUSH_MS: &[Unit] = &[unit("log.flush.interval.ms", 1), unit("log.flush.scheduler.interval.ms", 1)];
-
-const fn unit(name: &'static str, factor: i64) -> Unit {
-    Unit { name, factor }
-}
-
-/// A setting that waits for the next start.
-const fn fixed(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    standing: Standing,
-    doc: &'static str,
-) -> Definition {
-    Definition { name, kind, default: Some(default), synonyms: &[], check, standing, read_only: true, doc }
-}
-
-/// A setting that can change while the broker runs.
-const fn live(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    standing: Standing,
-    doc: &'static str,
-) -> Definition {
-    Definition { read_only: false, ..fixed(name, kind, default, check, standing, doc) }
-}
 
 impl Definition {
     const fn null(self) -> Self {

@@ -2,32 +2,11 @@
 
 use super::{
     Check, Definition, Kind,
-    Standing::{self, Honoured, Known},
+    Standing::{Honoured, Known},
+    fixed, live,
 };
 
 const INT_MAX: &str = "2147483647";
-
-const fn fixed(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    standing: Standing,
-    doc: &'static str,
-) -> Definition {
-    Definition { name, kind, default: Some(default), synonyms: &[], check, standing, read_only: true, doc }
-}
-
-const fn live(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    check: Check,
-    standing: Standing,
-    doc: &'static str,
-) -> Definition {
-    Definition { read_only: false, ..fixed(name, kind, default, check, standing, doc) }
-}
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[Definition] = &[

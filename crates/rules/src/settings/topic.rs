@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     BrokerSettings, Check, Definition, Kind, SettingError,
     Standing::{self, Honoured, Known},
-    Unit, check, topic_definition,
+    Unit, check, topic_definition, unit,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -20,10 +20,6 @@ const fn row(
     doc: &'static str,
 ) -> Definition {
     Definition { name, kind, default: Some(default), synonyms, check, standing, read_only: false, doc }
-}
-
-const fn unit(name: &'static str, factor: i64) -> Unit {
-    Unit { name, factor }
 }
 
 /// Every topic setting, sorted by name.
@@ -45,7 +41,7 @@ pub(super) const TABLE: &[Definition] = &[
         Check::Between(-131_072, 22), Honoured,
         "How hard the broker tries when it compresses with zstd: -131072 to 22."),
     row("delete.retention.ms", Kind::Long, "86400000", &[unit("log.cleaner.delete.retention.ms", 1)],
-        Check::AtLeast(0), Known,
+        Check::AtLeast(0), Honoured,
         "How long a compacted topic still shows that a key was deleted, in milliseconds after it was first compacted."),
     row("errors.deadletterqueue.group.enable", Kind::Boolean, "false", &[],
         Check::Any, Known,
@@ -79,7 +75,7 @@ pub(super) const TABLE: &[Definition] = &[
         Check::AtLeast(-2), Known,
         "How long segments stay on local disks once they are also in remote storage, in milliseconds. -2 means `retention.ms`."),
     row("max.compaction.lag.ms", Kind::Long, "9223372036854775807", &[unit("log.cleaner.max.compaction.lag.ms", 1)],
-        Check::AtLeast(1), Known,
+        Check::AtLeast(1), Honoured,
         "The longest time a record may wait for compaction, in milliseconds."),
     row("max.message.bytes", Kind::Int, "1048588", &[unit("message.max.bytes", 1)],
         Check::AtLeast(0), Honoured,
@@ -94,10 +90,10 @@ pub(super) const TABLE: &[Definition] = &[
         Check::OneOf(&["CreateTime", "LogAppendTime"]), Honoured,
         "Whose clock stamps the records: the producer's (CreateTime) or the broker's on arrival (LogAppendTime)."),
     row("min.cleanable.dirty.ratio", Kind::Double, "0.5", &[unit("log.cleaner.min.cleanable.ratio", 1)],
-        Check::Ratio, Known,
+        Check::Ratio, Honoured,
         "How much of a compacted log must be new since the last round before another one is worth it, from 0 to 1."),
     row("min.compaction.lag.ms", Kind::Long, "0", &[unit("log.cleaner.min.compaction.lag.ms", 1)],
-        Check::AtLeast(0), Known,
+        Check::AtLeast(0), Honoured,
         "How long a record is certain not to be compacted away, in milliseconds."),
     row("min.insync.replicas", Kind::Int, "1", &[unit("min.insync.replicas", 1)],
         Check::AtLeast(1), Honoured,
