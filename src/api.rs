@@ -67,6 +67,8 @@ pub(crate) const CLUSTER: &str = "kafka-cluster";
 pub(crate) const TOPIC: i8 = 2;
 /// A broker, or all of them.
 pub(crate) const BROKER: i8 = 4;
+/// Groups, in the requests about settings.
+pub(crate) const GROUP: i8 = 32;
 
 /// Whose requests these are, and which node they are put to. One per connection.
 #[derive(Clone)]

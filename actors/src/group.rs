@@ -130,7 +130,11 @@ impl Actor for GroupActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.step(ctx, |group, now, _| group.loaded(now));
+        let image = self.charge.shared.directory.image();
+        self.step(ctx, |group, now, _| {
+            group.follow(&image);
+            group.loaded(now);
+        });
     }
 }
 

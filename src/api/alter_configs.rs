@@ -16,12 +16,14 @@ use ottla_wire::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use super::{BROKER, CLUSTER, Call, TOPIC, code_by_name};
+use super::{BROKER, CLUSTER, Call, GROUP, TOPIC, code_by_name};
 
 /// Whose settings are altered.
 pub(super) enum Owner {
     Topic(ottla_rules::ids::TopicId),
     Broker(Option<NodeId>),
+    /// It need not exist.
+    Group(String),
 }
 
 /// Why they are not.
@@ -50,6 +52,7 @@ pub(crate) fn alter_configs(
                 let command = match owner {
                     Owner::Topic(id) => Command::SetTopicConfigs { id, configs },
                     Owner::Broker(node) => Command::SetBrokerConfigs { node, configs },
+                    Owner::Group(group) => Command::SetGroupConfigs { group, configs },
                 };
                 call.server.submit_or_check(command, asked.validate_only)
             });
@@ -109,6 +112,18 @@ pub(super) fn owner(call: &Call, kind: i8, name: &str, is_new: bool) -> Result<O
                 return Err(Wrong(Code::InvalidRequest, why));
             }
             Ok(Owner::Broker(Some(node)))
+        }
+        GROUP => {
+            if !call.may(Operation::AlterConfigs, ResourceKind::Group, name) {
+                return Err(Code::GroupAuthorizationFailed.into());
+            }
+            if name.is_empty() {
+                return Err(Wrong(
+                    Code::InvalidRequest,
+                    "Default group resources are not allowed.".to_owned(),
+                ));
+            }
+            Ok(Owner::Group(name.to_owned()))
         }
         other => Err(Wrong(Code::InvalidRequest, format!("Unknown resource type {other}"))),
     }

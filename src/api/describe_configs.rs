@@ -1,6 +1,6 @@
 //! DescribeConfigs (key 32), versions 1 to 4.
 //!
-//! Promises: every setting of a topic or broker, with its type, its source and what would count without it.
+//! Promises: every setting of a topic, broker or group, with its type, its source and what would count without it.
 //! Versions: 1 synonyms and sources. 3 types and documentation. 4 flexible.
 //! Clients: Connect and Schema Registry look for cleanup.policy, Debezium for default.replication.factor.
 
@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use ottla_rules::cluster::Image;
 use ottla_rules::rights::{Operation, ResourceKind};
-use ottla_rules::settings::{Described, describe_broker, describe_cluster_default, describe_topic};
+use ottla_rules::settings::{
+    Described, describe_broker, describe_cluster_default, describe_group, describe_topic,
+};
 use ottla_rules::topic::check_name;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::describe_configs::{
@@ -16,7 +18,7 @@ use ottla_wire::messages::describe_configs::{
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::{BROKER, CLUSTER, Call, TOPIC};
+use super::{BROKER, CLUSTER, Call, GROUP, TOPIC};
 
 /// Why a resource is not described.
 struct Wrong(Code, String);
@@ -27,7 +29,7 @@ impl From<Code> for Wrong {
     }
 }
 
-/// The settings of topics and brokers.
+/// The settings of topics, brokers and groups.
 pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.server.image();
     let results = asked.resources.into_iter().map(|resource| {
@@ -83,6 +85,15 @@ fn describe(call: &Call, image: &Image, asked: &DescribeConfigsResource) -> Resu
                     format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
                 )),
             }
+        }
+        GROUP => {
+            if !call.may(Operation::DescribeConfigs, ResourceKind::Group, name) {
+                return Err(Code::GroupAuthorizationFailed.into());
+            }
+            if name.is_empty() {
+                return Err(Wrong(Code::InvalidRequest, "Group name must not be empty".to_owned()));
+            }
+            Ok(describe_group(&image.group_configs(name), &settings))
         }
         other => Err(Wrong(Code::InvalidRequest, format!("Unknown resource type {other}"))),
     }

@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs (key 44), versions 0 to 1 (KIP-339).
 //!
-//! Promises: only what is named changes; all changes of a resource or none; topics follow at once.
+//! Promises: only what is named changes; all changes of a resource or none; topics and groups follow at once.
 //! Versions: 1 flexible.
 //! Clients: the only way of Java's Admin since 4.0.
 
@@ -68,5 +68,6 @@ fn command(call: &Call, resource: AlterConfigsResource, is_new: bool) -> Result<
     Ok(match owner {
         Owner::Topic(id) => Command::AlterTopicConfigs { id, alters },
         Owner::Broker(node) => Command::AlterBrokerConfigs { node, alters },
+        Owner::Group(group) => Command::AlterGroupConfigs { group, alters },
     })
 }

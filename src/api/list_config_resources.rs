@@ -1,6 +1,7 @@
 //! ListConfigResources (key 74), versions 0 to 1 (KIP-1142).
 //!
-//! Promises: everything whose settings DescribeConfigs would show, of the kinds that are asked for.
+//! Promises: everything whose settings DescribeConfigs would show, of the kinds that are asked for; of groups, those that something was set
+//! for.
 //! Versions: 0 lists client metrics alone; there are none here. 1 takes kinds; no kinds are all kinds.
 
 use ottla_rules::cluster::Image;
@@ -10,14 +11,12 @@ use ottla_wire::messages::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
 
-use super::{BROKER, CLUSTER, Call, TOPIC};
+use super::{BROKER, CLUSTER, Call, GROUP, TOPIC};
 
 /// The log levels of a broker.
 const BROKER_LOGGER: i8 = 8;
 /// What clients are asked to measure.
 const CLIENT_METRICS: i8 = 16;
-/// A group.
-const GROUP: i8 = 32;
 
 const BEFORE_KINDS: &[i8] = &[CLIENT_METRICS];
 const ALL: &[i8] = &[TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
@@ -50,7 +49,9 @@ fn names(image: &Image, kind: i8) -> Vec<String> {
     match kind {
         TOPIC => image.topics_by_name().map(|topic| topic.name.to_string()).collect(),
         BROKER | BROKER_LOGGER => image.nodes().map(|node| node.id.to_string()).collect(),
-        // Nothing can be set for clients' metrics and for groups.
+        // Only those that something was set for, as in Kafka.
+        GROUP => image.configured_groups().map(str::to_owned).collect(),
+        // Nothing can be set for clients' metrics.
         _ => Vec::new(),
     }
 }

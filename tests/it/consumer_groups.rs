@@ -8,13 +8,22 @@ use ottla_wire::messages::consumer_group_describe::{
 use ottla_wire::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, OwnedTopicPartitions,
 };
+use ottla_wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
 use ottla_wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use ottla_wire::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use ottla_wire::messages::list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use ottla_wire::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 
 use crate::broker::{Broker, data_dir};
 use crate::client::Client;
 
 const LOADING: i16 = 14;
+/// A group, as the resources of the configs APIs are numbered.
+const GROUP: i8 = 32;
 
 fn found(broker: &Broker) -> Client {
     let mut client = broker.client();
@@ -134,4 +143,82 @@ fn the_protocol_is_a_feature() {
     assert_eq!(level.map(|feature| feature.max_version_level), Some(1));
     let old: ApiVersionsResponse = client.ask(3, &named);
     assert!(old.supported_features.iter().all(|feature| feature.min_version > 0));
+}
+
+/// Sets (or, without a value, removes) a setting of the group.
+fn set(client: &mut Client, name: &str, value: Option<&str>) -> (i16, Option<String>) {
+    let config_operation = if value.is_some() { 0 } else { 1 };
+    let config = AlterableConfig { name: name.into(), config_operation, value: value.map(str::to_owned) };
+    let resource =
+        AlterConfigsResource { resource_type: GROUP, resource_name: "g".into(), configs: vec![config] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let mut answer: IncrementalAlterConfigsResponse = client.ask(1, &request);
+    let answer = answer.responses.remove(0);
+    (answer.error_code, answer.error_message)
+}
+
+fn configured(client: &mut Client) -> Vec<String> {
+    let request = ListConfigResourcesRequest { resource_types: vec![GROUP] };
+    let answer: ListConfigResourcesResponse = client.ask(1, &request);
+    answer.config_resources.into_iter().map(|resource| resource.resource_name).collect()
+}
+
+#[test]
+fn a_group_has_settings_of_its_own_that_count_at_once_and_outlive_a_kill() {
+    let (_around, dir) = data_dir();
+    let settings =
+        ["group.consumer.min.session.timeout.ms=100", "group.consumer.min.heartbeat.interval.ms=50"];
+    let broker = Broker::start(&dir, &settings);
+    let mut client = found(&broker);
+    client.create("t", 1, &[]);
+    let interval = "consumer.heartbeat.interval.ms";
+    let session = "consumer.session.timeout.ms";
+    assert_eq!(ask(&mut client, &joining("a")).heartbeat_interval_ms, 5000);
+    assert_eq!(configured(&mut client), Vec::<String>::new());
+    assert_eq!(set(&mut client, interval, Some("7000")), (0, None));
+    assert_eq!(ask(&mut client, &beat("a", 1)).heartbeat_interval_ms, 7000);
+    let (code, why) = set(&mut client, session, Some("99"));
+    assert_eq!(
+        (code, why.as_deref()),
+        (
+            40,
+            Some(
+                "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms"
+            )
+        )
+    );
+    let (code, why) = set(&mut client, session, Some("6000"));
+    assert_eq!(
+        (code, why.as_deref()),
+        (40, Some("consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms"))
+    );
+    broker.kill();
+
+    let broker = Broker::start(&dir, &settings);
+    let mut client = found(&broker);
+    assert_eq!(ask(&mut client, &beat("a", 1)).heartbeat_interval_ms, 7000);
+    assert_eq!(configured(&mut client), ["g"]);
+    let resource = DescribeConfigsResource {
+        resource_type: GROUP,
+        resource_name: "g".into(),
+        configuration_keys: Some(vec![interval.into()]),
+    };
+    let request =
+        DescribeConfigsRequest { resources: vec![resource], include_synonyms: true, ..Default::default() };
+    let answer: DescribeConfigsResponse = client.ask(4, &request);
+    let shown = &answer.results[0].configs[0];
+    assert_eq!((shown.value.as_deref(), shown.config_source), (Some("7000"), 8));
+    let synonyms: Vec<_> = shown.synonyms.iter().map(|it| (&*it.name, it.source)).collect();
+    assert_eq!(synonyms, [(interval, 8), ("group.consumer.heartbeat.interval.ms", 5)]);
+    assert_eq!(set(&mut client, interval, Some("60")), (0, None));
+    assert_eq!(set(&mut client, session, Some("150")), (0, None));
+    assert_eq!(ask(&mut client, &beat("a", 1)).heartbeat_interval_ms, 60, "and a shorter session begins");
+    while ask(&mut client, &joining("b")).member_epoch < 3 {
+        // b joins in epoch 2 while a has the partition; in epoch 3 a is gone.
+    }
+    assert_eq!(ask(&mut client, &beat("a", 1)).error_code, 25);
+    for name in [interval, session] {
+        assert_eq!(set(&mut client, name, None), (0, None));
+    }
+    assert_eq!(configured(&mut client), Vec::<String>::new());
 }

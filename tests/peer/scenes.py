@@ -373,6 +373,43 @@ def config_resources_are_listed():
         yield f"kinds {kinds}", ("ListConfigResources", 1, {"resource_types": kinds})
 
 
+def groups_are_configured():
+    """Settings of single groups, which need not exist."""
+    def change(*changes, name="cg", **how):
+        return incremental(name, *changes, kind=32, **how)
+    one = "consumer.session.timeout.ms"
+    yield "nothing set", describe(32, "cg")
+    yield "no name", describe(32, "")
+    yield "set for no name", change((one, 0, "50000"), name="")
+    yield "set", change((one, 0, "50000"), ("share.auto.offset.reset", 0, "by_duration:PT1H"))
+    yield "listed", ("ListConfigResources", 1, {"resource_types": [32]})
+    yield "described", describe(32, "cg")
+    yield "described, one", describe(32, "cg", [one, "no.such"])
+    for name, *values in (
+            (one, "x", "0", "44999", "60001"), ("consumer.heartbeat.interval.ms", "-1", "4999", "15001"),
+            ("consumer.assignment.interval.ms", "-1", "15001"), ("share.auto.offset.reset", "never", "by_duration:x", "Latest"),
+            ("share.isolation.level", "none", "READ_COMMITTED"), ("share.record.lock.duration.ms", "100", "14999", "60001"),
+            ("share.session.timeout.ms", "1", "60001"), ("share.heartbeat.interval.ms", "1", "15001"),
+            ("share.delivery.count.limit", "1", "11"), ("share.partition.max.record.locks", "99", "4001"),
+            ("share.assignment.interval.ms", "15001"), ("share.renew.acknowledge.enable", "maybe"),
+            ("streams.session.timeout.ms", "1", "60001"), ("streams.heartbeat.interval.ms", "1", "15001"),
+            ("streams.num.standby.replicas", "-1", "3"), ("streams.initial.rebalance.delay.ms", "-1"),
+            ("streams.assignment.interval.ms", "15001"), ("no.such", "1")):
+        for value in values:
+            yield f"{name} {value}", change((name, 0, value))
+    yield "null", change((one, 0, None))
+    yield "append", change((one, 2, "1"))
+    yield "twice", change((one, 0, "50000"), (one, 1, None))
+    yield "validate", change((one, 0, "46000"), validate=True)
+    yield "as it was", describe(32, "cg", [one])
+    yield "legacy", ("AlterConfigs", 2, {"validate_only": False, "resources": [
+        {"resource_type": 32, "resource_name": "cg", "configs": [{"name": "consumer.heartbeat.interval.ms", "value": "6000"}]}]})
+    yield "legacy reset the rest", describe(32, "cg")
+    yield "forget the unknown", change(("no.such", 1, None))
+    yield "reset", change(("consumer.heartbeat.interval.ms", 1, None))
+    yield "listed, none", ("ListConfigResources", 1, {"resource_types": [32]})
+
+
 def brokers_are_configured():
     def change(*changes, name="1", **how):
         return incremental(name, *changes, kind=4, **how)
@@ -444,6 +481,6 @@ def offsets_are_committed_in_transactions():
 
 SCENES = [topics_are_made, topics_grow_and_go, metadata_is_asked, records_are_produced, packed_records_are_produced,
           producers_are_idempotent, records_are_fetched, offsets_are_listed, records_are_deleted, configs_are_read_and_changed,
-          brokers_are_configured, producer_ids_are_given, topics_are_described_page_by_page, log_dirs_are_described,
+          brokers_are_configured, groups_are_configured, producer_ids_are_given, topics_are_described_page_by_page, log_dirs_are_described,
           config_resources_are_listed, features_are_changed, groups_are_joined_and_refused,
           offsets_are_committed_and_fetched, offsets_are_committed_in_transactions]

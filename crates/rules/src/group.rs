@@ -35,7 +35,7 @@ mod pending_tests;
 mod tests;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -138,6 +138,19 @@ impl GroupConfig {
             retention_ms: settings.int("offsets.retention.minutes").saturating_mul(60_000),
         }
     }
+
+    /// The same under what was set for one group.
+    #[must_use]
+    fn under(&self, own: &BTreeMap<String, String>) -> Self {
+        let own = |name: &str| own.get(name).and_then(|value| value.trim().parse::<i32>().ok());
+        let session_ms = own("consumer.session.timeout.ms").and_then(|ms| u64::try_from(ms).ok());
+        Self {
+            consumer_session_ms: session_ms.unwrap_or(self.consumer_session_ms),
+            consumer_heartbeat_ms: own("consumer.heartbeat.interval.ms")
+                .unwrap_or(self.consumer_heartbeat_ms),
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for GroupConfig {
@@ -160,7 +173,11 @@ pub fn partition_of(group: &str, partitions: i32) -> i32 {
 /// One group. `R` is whom to answer.
 pub struct Group<R> {
     id: String,
+    /// What the broker was started with.
+    given: Arc<GroupConfig>,
+    /// What counts: that, under what was set for the group.
     config: Arc<GroupConfig>,
+    own: Arc<BTreeMap<String, String>>,
     offsets: Offsets,
     /// Offsets of transactions that have not ended.
     pending: Pending,
@@ -208,7 +225,9 @@ impl<R> Group<R> {
     pub fn new(id: &str, config: Arc<GroupConfig>) -> Self {
         Self {
             id: id.to_owned(),
+            given: Arc::clone(&config),
             config,
+            own: Arc::default(),
             offsets: Offsets::default(),
             pending: Pending::default(),
             members: Members::new(),
@@ -244,6 +263,16 @@ impl<R> Group<R> {
     /// The log has been read to its end: members have their session timeouts from now on.
     pub fn loaded(&mut self, now: Now) {
         self.members.loaded(&self.config, now);
+    }
+
+    /// Follows what was set for the group.
+    pub fn follow(&mut self, image: &Image) {
+        let own = image.group_configs(&self.id);
+        if own == self.own {
+            return;
+        }
+        self.config = Arc::new(self.given.under(&own));
+        self.own = own;
     }
 
     /// A request, and whom to answer.

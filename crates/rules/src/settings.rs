@@ -9,6 +9,8 @@
 //!   topic::TABLE          \----------------- BrokerSettings -----------------------------/
 //! ```
 //!
+//! Groups have settings of their own too (`group::TABLE`), under which the same broker settings lie.
+//!
 //! A topic setting without a value of its own takes the first broker setting among its synonyms that has one.
 
 mod alter;
@@ -16,12 +18,15 @@ mod broker;
 pub(crate) mod check;
 mod coordinators;
 mod describe;
+pub(crate) mod group;
 mod layers;
 mod own;
 pub(crate) mod topic;
 
 pub use alter::{Alter, Op, Scope, alter, check_all, replace};
-pub use describe::{Described, Synonym, describe_broker, describe_cluster_default, describe_topic};
+pub use describe::{
+    Described, Synonym, describe_broker, describe_cluster_default, describe_group, describe_topic,
+};
 pub use layers::BrokerSettings;
 
 pub use check::Check;
@@ -50,7 +55,7 @@ pub enum Kind {
 }
 
 /// Where a value comes from, as DescribeConfigs numbers it. The first that has a value wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The topic has its own.
     Topic = 1,
@@ -62,6 +67,8 @@ pub enum Source {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// The group has its own.
+    Group = 8,
 }
 
 /// Whether a setting does something here.
@@ -175,6 +182,18 @@ impl Definition {
 #[must_use]
 pub fn topic_definitions() -> &'static [Definition] {
     topic::TABLE
+}
+
+/// The group settings, sorted by name.
+#[must_use]
+pub fn group_definitions() -> &'static [Definition] {
+    group::TABLE
+}
+
+/// The group setting of this name.
+#[must_use]
+pub fn group_definition(name: &str) -> Option<&'static Definition> {
+    group::TABLE.iter().find(|definition| definition.name == name)
 }
 
 /// The broker settings, Kafka's and our own, in the order of their chapters.

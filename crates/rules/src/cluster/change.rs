@@ -105,6 +105,13 @@ pub enum Change {
         /// How often levels had changed by then, this change included.
         epoch: i64,
     },
+    /// A group has these settings of its own and no others.
+    GroupConfigured {
+        /// The group.
+        group: String,
+        /// All of them; none takes back what was set.
+        configs: BTreeMap<String, String>,
+    },
 }
 
 /// How a change is persisted.
@@ -144,6 +151,10 @@ impl Change {
             Self::BrokerConfigured { node: Some(node), .. } => Fact::Put(key(b'b', &[&node.0.to_be_bytes()])),
             Self::ProducerIdsTaken { .. } => Fact::Put(key(b'p', &[])),
             Self::FeatureSet { name, .. } => Fact::Put(key(b'f', &[name.as_bytes()])),
+            Self::GroupConfigured { group, configs } if configs.is_empty() => {
+                Fact::RemoveAll(of_group(group))
+            }
+            Self::GroupConfigured { group, .. } => Fact::Put(of_group(group)),
         }
     }
 }
@@ -152,6 +163,12 @@ fn of_topic(id: TopicId, rest: &[&[u8]]) -> Vec<u8> {
     let mut key = key(b't', &[&id.0]);
     rest.iter().for_each(|part| key.extend_from_slice(part));
     key
+}
+
+/// The length stands before the name: what begins with this key is of no other group.
+fn of_group(group: &str) -> Vec<u8> {
+    let length = u32::try_from(group.len()).unwrap_or(u32::MAX);
+    key(b'g', &[&length.to_be_bytes(), group.as_bytes()])
 }
 
 fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -178,6 +195,16 @@ mod tests {
             let Fact::Put(key) = later.fact() else { panic!("put") };
             assert!(key.starts_with(&birth) && key > birth);
         }
+    }
+
+    #[test]
+    fn what_a_group_takes_back_is_no_other_groups() {
+        let configs = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), "50000".to_owned())]);
+        let set = |group: &str| Change::GroupConfigured { group: group.into(), configs: configs.clone() };
+        let unset = Change::GroupConfigured { group: "a".into(), configs: BTreeMap::new() };
+        let Fact::RemoveAll(gone) = unset.fact() else { panic!("removed") };
+        assert_eq!(set("a").fact(), Fact::Put(gone.clone()));
+        assert!(!set("ab").fact().key().starts_with(&gone));
     }
 
     #[test]

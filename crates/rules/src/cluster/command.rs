@@ -92,6 +92,20 @@ pub enum Command {
         /// The settings.
         configs: Vec<(String, Option<String>)>,
     },
+    /// Changes single settings of a group, which need not exist.
+    AlterGroupConfigs {
+        /// The group.
+        group: String,
+        /// The changes.
+        alters: Vec<Alter>,
+    },
+    /// Gives a group these settings and resets all others.
+    SetGroupConfigs {
+        /// The group.
+        group: String,
+        /// The settings.
+        configs: Vec<(String, Option<String>)>,
+    },
     /// The actor that leads a partition was lost: the same node leads again, in a new epoch.
     LeadAgain {
         /// Which.
@@ -186,6 +200,8 @@ impl Command {
             | Self::SetTopicConfigs { .. }
             | Self::AlterBrokerConfigs { .. }
             | Self::SetBrokerConfigs { .. }
+            | Self::AlterGroupConfigs { .. }
+            | Self::SetGroupConfigs { .. }
             | Self::UpdateFeatures { .. }
             | Self::LeadAgain { .. }
             | Self::TakeProducerIds { .. } => false,
@@ -234,6 +250,14 @@ impl Image {
             Command::SetBrokerConfigs { node, configs } => {
                 self.known_node(*node)?;
                 Change::BrokerConfigured { node: *node, configs: replace(Scope::Broker, configs, settings)? }
+            }
+            Command::AlterGroupConfigs { group, alters } => {
+                let configs = alter(Scope::Group, &self.group_configs(group), alters, settings)?;
+                Change::GroupConfigured { group: group.clone(), configs }
+            }
+            Command::SetGroupConfigs { group, configs } => {
+                let configs = replace(Scope::Group, configs, settings)?;
+                Change::GroupConfigured { group: group.clone(), configs }
             }
             Command::LeadAgain { partition } => self.lead_again(*partition)?,
             Command::TakeProducerIds { count } => self.take_producer_ids(*count)?,

@@ -27,6 +27,7 @@ pub struct Image {
     unified: Arc<BTreeMap<String, Arc<str>>>,
     cluster_configs: Arc<BTreeMap<String, String>>,
     node_configs: Arc<BTreeMap<NodeId, Arc<BTreeMap<String, String>>>>,
+    group_configs: Arc<BTreeMap<String, Arc<BTreeMap<String, String>>>>,
     next_producer_id: i64,
     /// Levels of features that were asked for, and the epoch of each.
     features: Arc<BTreeMap<String, (i16, i64)>>,
@@ -106,6 +107,12 @@ impl Image {
             }
             Change::BrokerConfigured { node: Some(node), configs } => {
                 Arc::make_mut(&mut self.node_configs).insert(*node, Arc::new(configs.clone()));
+            }
+            Change::GroupConfigured { group, configs } if configs.is_empty() => {
+                Arc::make_mut(&mut self.group_configs).remove(group);
+            }
+            Change::GroupConfigured { group, configs } => {
+                Arc::make_mut(&mut self.group_configs).insert(group.clone(), Arc::new(configs.clone()));
             }
             Change::ProducerIdsTaken { first, count } => {
                 self.next_producer_id = first.0.saturating_add(*count);
@@ -207,6 +214,17 @@ impl Image {
             None => self.cluster_configs.clone(),
             Some(node) => self.node_configs.get(&node).cloned().unwrap_or_default(),
         }
+    }
+
+    /// What was set for a group.
+    #[must_use]
+    pub fn group_configs(&self, group: &str) -> Arc<BTreeMap<String, String>> {
+        self.group_configs.get(group).cloned().unwrap_or_default()
+    }
+
+    /// The groups that something was set for, by name.
+    pub fn configured_groups(&self) -> impl Iterator<Item = &str> {
+        self.group_configs.keys().map(String::as_str)
     }
 
     /// The settings of a broker that was started with `given`, under what was set since.

@@ -291,6 +291,13 @@ fn any_command() -> impl Strategy<Value = Command> {
             node: node.map(NodeId),
             configs: vec![("message.max.bytes".into(), Some(bytes.to_string()))],
         }),
+        (1..4usize, prop::option::of(5_000..5_003i32)).prop_map(|(name, ms)| Command::SetGroupConfigs {
+            group: "g".repeat(name),
+            configs: ms
+                .map(|ms| ("consumer.heartbeat.interval.ms".to_owned(), Some(ms.to_string())))
+                .into_iter()
+                .collect(),
+        }),
     ]
 }
 

@@ -344,3 +344,20 @@ fn an_empty_consumer_group_is_deleted_or_expires() {
     world.step(|group, now, out| group.expire(now, out));
     assert!(world.group.is_blank() && world.rebuilt().is_blank());
 }
+
+#[test]
+fn what_is_set_for_the_group_counts_from_the_next_heartbeat_on() {
+    let (mut world, topics) = (World::with(config()), image(&[2]));
+    assert_eq!(world.beats(joining("a", &["t1"], &topics)).interval_ms, 5000);
+    let mut set = (*topics).clone();
+    let configs = [("consumer.heartbeat.interval.ms", "6000"), ("consumer.session.timeout.ms", "50000")];
+    let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    set.apply(&Change::GroupConfigured { group: "g".into(), configs });
+    let set = Arc::new(set);
+    assert_eq!(world.beats(beat("a", 1, &set)).interval_ms, 6000);
+    world.pass(49_999);
+    assert_eq!(world.group.summary().unwrap().state, "Stable");
+    world.pass(1);
+    assert_eq!(world.group.summary().unwrap().state, "Empty");
+    assert_eq!(world.beats(joining("a", &["t1"], &topics)).interval_ms, 5000, "taken back");
+}

@@ -178,6 +178,7 @@ impl<R> Group<R> {
         now: Now,
         out: &mut Vec<Effect<R>>,
     ) {
+        self.follow(&beat.image);
         if let Err(error) = consumer::check(&beat, &self.config) {
             return out.push(Effect::Answer { to, with: Err(error) });
         }

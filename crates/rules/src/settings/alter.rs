@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BrokerSettings, Definition, Kind, SettingError, broker_definition, check::items, topic, topic_definition,
+    BrokerSettings, Definition, Kind, SettingError, broker_definition, check::items, group, group_definition,
+    topic, topic_definition,
 };
 
 /// Whose settings.
@@ -16,6 +17,8 @@ pub enum Scope {
     Topic,
     /// A broker's, or those of all brokers.
     Broker,
+    /// A group's.
+    Group,
 }
 
 /// What an incremental alteration does with a value.
@@ -127,6 +130,7 @@ pub fn check_all(
     let kind = match scope {
         Scope::Topic => "topic",
         Scope::Broker => "broker",
+        Scope::Group => "group",
     };
     for (name, value) in configs {
         let definition = definition(scope, name)
@@ -141,6 +145,7 @@ pub fn check_all(
     match scope {
         Scope::Topic => topic::check_together(configs, broker),
         Scope::Broker => Ok(()),
+        Scope::Group => group::check_together(configs, broker),
     }
 }
 
@@ -148,6 +153,7 @@ fn definition(scope: Scope, name: &str) -> Option<&'static Definition> {
     match scope {
         Scope::Topic => topic_definition(name),
         Scope::Broker => broker_definition(name),
+        Scope::Group => group_definition(name),
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Check {
     ListOf(&'static [&'static str]),
     /// `*`, or a list of `partition:broker`.
     ThrottledReplicas,
+    /// `earliest`, `latest`, or `by_duration:` and an ISO 8601 duration.
+    OffsetReset,
 }
 
 /// The items of a list value; none when it is empty.
@@ -99,6 +101,12 @@ fn check_range(check: Check, name: &str, value: &str) -> Result<(), String> {
         Check::OneOf(allowed) if allowed.contains(&value) => Ok(()),
         Check::OneOf(allowed) => Err(format!("String must be one of: {}", allowed.join(", "))),
         Check::ListOf(allowed) => check_list(allowed, name, value),
+        Check::OffsetReset if is_offset_reset(value) => Ok(()),
+        Check::OffsetReset => Err(format!(
+            "Invalid value `{}` for configuration {name}. The value must be either 'earliest', 'latest' or of the \
+             format 'by_duration:<PnDTnHnMn.nS>'.",
+            value.chars().take(200).collect::<String>()
+        )),
         Check::ThrottledReplicas if is_throttled_replicas(value) => Ok(()),
         Check::ThrottledReplicas => Err(format!(
             "{name} must be the literal '*' or a list of replicas in the following format: \
@@ -126,6 +134,38 @@ fn is_throttled_replicas(value: &str) -> bool {
     value.trim() == "*"
         || items(value)
             .all(|item| item.split_once(':').is_some_and(|(index, node)| digits(index) && digits(node)))
+}
+
+fn is_offset_reset(value: &str) -> bool {
+    matches!(value, "earliest" | "latest") || value.strip_prefix("by_duration:").is_some_and(is_duration)
+}
+
+/// Whether it is a duration like `P1DT2H3M4.5S`, as Java reads it: at least one part, each part at most once and in this order.
+fn is_duration(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    let Some(rest) = upper.strip_prefix('P') else { return false };
+    let (days, time) = match rest.split_once('T') {
+        Some((_, "")) => return false,
+        Some((days, time)) => (days, time),
+        None => (rest, ""),
+    };
+    !rest.is_empty() && are_parts(days, "D") && are_parts(time, "HMS")
+}
+
+/// Numbers with these units behind them, in this order; only seconds may have a fraction.
+fn are_parts(mut text: &str, units: &str) -> bool {
+    for unit in units.chars() {
+        let Some((number, rest)) = text.split_once(unit) else { continue };
+        let whole = match number.split_once('.') {
+            Some((whole, part)) if unit == 'S' && part.bytes().all(|b| b.is_ascii_digit()) => whole,
+            _ => number,
+        };
+        if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) {
+            return false;
+        }
+        text = rest;
+    }
+    text.is_empty()
 }
 
 #[cfg(test)]
@@ -184,6 +224,16 @@ mod tests {
             assert_eq!(verdict(name, value), None, "{name}={value}");
         }
         assert!(verdict("leader.replication.throttled.replicas", "0:,1:2").is_some());
+    }
+
+    #[test]
+    fn durations_are_those_of_iso_8601() {
+        for good in ["PT1S", "P1D", "P1DT2H3M4.5S", "pt0s"] {
+            assert!(super::is_offset_reset(&format!("by_duration:{good}")), "{good}");
+        }
+        for bad in ["", "P", "PT", "1S", "PT1D", "P1S", "PT1M1H", "PT1.5M", "PT-1S", "PTS"] {
+            assert!(!super::is_offset_reset(&format!("by_duration:{bad}")), "{bad}");
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{BrokerSettings, Definition, Kind, Source, broker_definitions, topic_definitions};
+use super::{
+    BrokerSettings, Definition, Kind, Source, broker_definitions, group_definitions, topic_definitions,
+};
 
 /// One setting as DescribeConfigs shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +61,32 @@ pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerSetti
                 .into_iter()
                 .collect();
             synonyms.extend(definition.synonyms.iter().flat_map(|unit| of_broker(unit.name, broker)));
-            let value = own.cloned().or_else(|| topic_default(definition, broker));
+            let value = own.cloned().or_else(|| default_of(definition, broker));
             described(definition, value, synonyms, false)
         })
         .collect()
+}
+
+/// Every setting of a group with these values of its own.
+#[must_use]
+pub fn describe_group(own: &BTreeMap<String, String>, broker: &BrokerSettings) -> Vec<Described> {
+    let describe = |definition: &'static Definition| {
+        let own = own.get(definition.name);
+        let value = |value: &String| Synonym {
+            name: definition.name,
+            value: Some(value.clone()),
+            source: Source::Group,
+        };
+        let mut synonyms: Vec<_> = own.map(value).into_iter().collect();
+        synonyms.extend(definition.synonyms.iter().flat_map(|unit| of_broker(unit.name, broker)));
+        if definition.synonyms.is_empty() {
+            let default = definition.default.map(str::to_owned);
+            synonyms.push(Synonym { name: definition.name, value: default, source: Source::Default });
+        }
+        let value = own.cloned().or_else(|| default_of(definition, broker));
+        described(definition, value, synonyms, definition.read_only)
+    };
+    group_definitions().iter().map(describe).collect()
 }
 
 /// Every setting of a broker.
@@ -101,8 +125,8 @@ pub fn describe_cluster_default(broker: &BrokerSettings) -> Vec<Described> {
         .collect()
 }
 
-/// What a topic without a value of its own has, in the topic setting's unit.
-fn topic_default(definition: &Definition, broker: &BrokerSettings) -> Option<String> {
+/// What a topic or group without a value of its own has, in the setting's own unit.
+fn default_of(definition: &Definition, broker: &BrokerSettings) -> Option<String> {
     if definition.synonyms.is_empty() {
         return definition.default.map(str::to_owned);
     }
