@@ -7,6 +7,7 @@ use ottla_rules::{
     cluster::Image,
     group::{Ask, Effect, Group, Outcome, Summary, WriteError},
     ids::{Offset, ProducerId},
+    records::GroupRecord,
     time::Now,
 };
 
@@ -99,6 +100,7 @@ impl GroupActor {
     fn step(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Machine, Now, &mut Effects)) {
         let now = self.charge.shared.now();
         let mut out = mem::take(&mut self.out);
+        self.charge.machine.follow(self.charge.shared.directory.image());
         self.charge.machine.tick(now, &mut out);
         input(&mut self.charge.machine, now, &mut out);
         let (group, generation) = (self.charge.id.clone(), self.charge.generation);
@@ -112,7 +114,8 @@ impl GroupActor {
             match effect {
                 Effect::Answer { to, with } => to.send(with),
                 Effect::Write { ticket, records, transaction } => {
-                    let writer = Writer { group: group.clone(), generation, ticket };
+                    let is_ahead = records.iter().any(GroupRecord::is_ahead);
+                    let writer = Writer { group: group.clone(), generation, ticket, is_ahead };
                     self.charge.parent.do_send(Stage { writer, records, transaction });
                 }
             }
@@ -130,11 +133,7 @@ impl Actor for GroupActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let image = self.charge.shared.directory.image();
-        self.step(ctx, |group, now, _| {
-            group.follow(&image);
-            group.loaded(now);
-        });
+        self.step(ctx, |group, now, _| group.loaded(now));
     }
 }
 

@@ -75,6 +75,8 @@ pub(crate) struct Writer {
     pub(crate) group: Arc<str>,
     pub(crate) generation: u64,
     pub(crate) ticket: u64,
+    /// The group has moved already: if its records are not safe after all, it is what the log says.
+    pub(crate) is_ahead: bool,
 }
 
 /// Records of a group that are to be safe.
@@ -445,7 +447,7 @@ impl Handler<BatchWritten> for OffsetsActor {
             let first = result.as_ref().map(|appended| appended.base.plus(before));
             self.tell_written(&writer, first.map_err(|error| *error));
             if result.is_err() {
-                self.read_again_if_ahead(writer.group, writer.generation, ctx);
+                self.read_again_if_ahead(writer, ctx);
             }
         }
         self.read_fallen(ctx);

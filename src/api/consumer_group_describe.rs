@@ -19,6 +19,8 @@ use ottla_wire::messages::consumer_group_describe::{
 
 use super::{Call, consumer_group_heartbeat::sentence, group_right};
 
+/// A member that speaks the classic protocol.
+const CLASSIC_MEMBER: i8 = 0;
 /// A member that speaks the consumer protocol.
 const CONSUMER_MEMBER: i8 = 1;
 
@@ -95,7 +97,7 @@ fn of_member(member: ConsumerMemberDescription, image: &Image) -> Member {
         subscribed_topic_regex: said.topic_regex,
         assignment: assignment(member.assigned, image),
         target_assignment: assignment(member.target, image),
-        member_type: CONSUMER_MEMBER,
+        member_type: if said.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
     }
 }
 

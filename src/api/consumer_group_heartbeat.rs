@@ -88,6 +88,9 @@ pub(super) fn sentence(group: &str, error: &GroupError) -> String {
     match error {
         GroupError::NotFound => format!("Group {group} not found."),
         GroupError::WrongType(kind) => format!("Group {group} is not a {kind} group."),
+        GroupError::CannotUpgrade(why) => {
+            format!("Cannot upgrade classic group {group} to consumer group because {why}.")
+        }
         error => error.to_string(),
     }
 }

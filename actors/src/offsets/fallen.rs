@@ -3,12 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use actix::Context;
-use ottla_rules::{
-    group::CONSUMER_KIND,
-    supervision::{Exit, Verdict},
-};
+use ottla_rules::supervision::{Exit, Verdict};
 
-use super::{OffsetsActor, Seat};
+use super::{OffsetsActor, Seat, Writer};
 use crate::group::Leave;
 
 /// How long to wait before a group is read again whose records could not be written.
@@ -24,12 +21,10 @@ pub(super) struct Fallen {
 impl OffsetsActor {
     /// Members of the consumer protocol move before their records are safe, and what others are told follows from it. When the
     /// records are not safe after all, such a group is what the log says.
-    pub(super) fn read_again_if_ahead(&mut self, group: Arc<str>, of: u64, ctx: &Context<Self>) {
-        let Some(Seat::Here { addr, generation, summary: Some(summary), .. }) = self.groups.get(&group)
-        else {
-            return;
-        };
-        if *generation != of || summary.kind != CONSUMER_KIND {
+    pub(super) fn read_again_if_ahead(&mut self, writer: Writer, ctx: &Context<Self>) {
+        let Writer { group, generation: of, is_ahead, .. } = writer;
+        let Some(Seat::Here { addr, generation, .. }) = self.groups.get(&group) else { return };
+        if *generation != of || !is_ahead {
             return;
         }
         addr.do_send(Leave);

@@ -20,6 +20,11 @@ mod consumer_model;
 #[cfg(test)]
 mod consumer_tests;
 mod members;
+mod migration;
+#[cfg(test)]
+mod migration_model;
+#[cfg(test)]
+mod migration_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -112,6 +117,11 @@ pub struct GroupConfig {
     pub consumer_heartbeat_ms: i32,
     /// How many such members a group may have (`group.consumer.max.size`). A further one is refused with GROUP_MAX_SIZE_REACHED.
     pub consumer_members_max: usize,
+    /// Whether a classic group with members becomes a consumer group when somebody joins by that protocol
+    /// (`group.consumer.migration.policy`).
+    pub upgrades: bool,
+    /// Whether a consumer group becomes a classic one when all members that are left speak that protocol.
+    pub downgrades: bool,
     /// The broker's assignors that may be used, the default first (`group.consumer.assignors`).
     pub assignors: Vec<String>,
     /// How long offsets are kept that nobody uses (`offsets.retention.minutes`).
@@ -123,6 +133,8 @@ impl GroupConfig {
     #[must_use]
     pub fn of(settings: &BrokerSettings) -> Self {
         let int = |name| i32::try_from(settings.int(name)).unwrap_or(i32::MAX);
+        let policy = settings.text("group.consumer.migration.policy");
+        let allows = |way| policy == "bidirectional" || policy == way;
         let size = |name| usize::try_from(settings.int(name)).unwrap_or(usize::MAX);
         Self {
             session_ms_min: int("group.min.session.timeout.ms"),
@@ -134,6 +146,8 @@ impl GroupConfig {
                 .unwrap_or(0),
             consumer_heartbeat_ms: int("group.consumer.heartbeat.interval.ms"),
             consumer_members_max: size("group.consumer.max.size"),
+            upgrades: allows("upgrade"),
+            downgrades: allows("downgrade"),
             assignors: items(settings.text("group.consumer.assignors")).map(str::to_owned).collect(),
             retention_ms: settings.int("offsets.retention.minutes").saturating_mul(60_000),
         }
@@ -178,6 +192,8 @@ pub struct Group<R> {
     /// What counts: that, under what was set for the group.
     config: Arc<GroupConfig>,
     own: Arc<BTreeMap<String, String>>,
+    /// What the cluster knew when the group last did something.
+    image: Arc<Image>,
     offsets: Offsets,
     /// Offsets of transactions that have not ended.
     pending: Pending,
@@ -228,6 +244,7 @@ impl<R> Group<R> {
             given: Arc::clone(&config),
             config,
             own: Arc::default(),
+            image: Arc::default(),
             offsets: Offsets::default(),
             pending: Pending::default(),
             members: Members::new(),
@@ -265,9 +282,13 @@ impl<R> Group<R> {
         self.members.loaded(&self.config, now);
     }
 
-    /// Follows what was set for the group.
-    pub fn follow(&mut self, image: &Image) {
+    /// Follows what the cluster knows: the topics, and what was set for the group. An older image than the last changes nothing.
+    pub fn follow(&mut self, image: Arc<Image>) {
+        if image.version() < self.image.version() || Arc::ptr_eq(&image, &self.image) {
+            return;
+        }
         let own = image.group_configs(&self.id);
+        self.image = image;
         if own == self.own {
             return;
         }
@@ -361,6 +382,11 @@ impl<R> Group<R> {
                 out.push(Effect::Answer { to, with });
             }
             Parked::Quiet => (),
+            Parked::Classic(parked) if matches!(self.members, Members::Consumer(_)) => {
+                // The group has gone over to the other protocol meanwhile.
+                let with = Err(GroupError::RebalanceInProgress);
+                out.extend(parked.waiting().map(|to| Effect::Answer { to, with }));
+            }
             Parked::Classic(parked) => {
                 let result = result.map(|_| ());
                 self.in_classic(now, out, |classic, desk| classic.written(parked, result, desk));

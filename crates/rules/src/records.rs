@@ -103,6 +103,12 @@ pub struct BrokenRecord {
 }
 
 impl GroupRecord {
+    /// Whether it is about members of the consumer protocol, who move before their records are safe.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        !matches!(self, Self::Offset { .. } | Self::Group { .. })
+    }
+
     /// The group it is about.
     #[must_use]
     pub fn group(&self) -> &str {

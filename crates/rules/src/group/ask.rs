@@ -336,6 +336,9 @@ pub enum GroupError {
     /// No such assignor; these there are (UNSUPPORTED_ASSIGNOR).
     #[error("the assignor is not supported; supported are {0}")]
     UnsupportedAssignor(String),
+    /// The group speaks the classic protocol and goes on with it, for this reason (GROUP_ID_NOT_FOUND).
+    #[error("the classic group cannot become a consumer group because {0}")]
+    CannotUpgrade(String),
     /// The pattern cannot be read (INVALID_REGULAR_EXPRESSION).
     #[error("the regular expression {0} is not valid")]
     InvalidRegex(String),

@@ -11,6 +11,7 @@
 //! What members say to each other are opaque bytes. Only for protocol type `consumer` the subscriptions are read, to know
 //! which topics the group uses. Behaviour and errors are those of Kafka's `GroupMetadataManager` and `ClassicGroup`.
 
+mod handover;
 mod join;
 mod rebalance;
 mod stay;
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The protocol type of Kafka's consumers.
-const CONSUMER: &str = "consumer";
+pub(super) const CONSUMER: &str = "consumer";
 
 /// All about a group (DescribeGroups).
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +114,16 @@ pub(super) enum Parked<R> {
     Replaced { to: R, member_id: String, leader_before: String },
     /// A generation without members.
     Emptied,
+}
+
+impl<R> Parked<R> {
+    /// Whoever waits for it.
+    pub(super) fn waiting(self) -> Option<R> {
+        match self {
+            Self::Replaced { to, .. } => Some(to),
+            Self::Assigned { .. } | Self::Emptied => None,
+        }
+    }
 }
 
 /// What a step has at hand.
@@ -209,10 +220,6 @@ impl<R> Classic<R> {
         self.leader = value.leader;
         self.protocol = Some(protocol);
         self.phase = Phase::Stable { deadline: None };
-    }
-
-    pub(super) fn loaded(&mut self, now: Now) {
-        self.members.values_mut().for_each(|member| member.heard(now));
     }
 
     /// The group was deleted.
@@ -363,20 +370,6 @@ impl<R> Classic<R> {
         phase.into_iter().chain(sessions).chain(self.pending.values().copied()).min()
     }
 
-    /// The group as a record.
-    fn record(&self, desk: &Desk<'_, R>) -> GroupRecord {
-        let protocol = self.protocol.as_deref();
-        let value = GroupValue {
-            protocol_type: self.protocol_type.clone().unwrap_or_default(),
-            generation: self.generation,
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
-            state_timestamp: self.since_ms,
-            members: self.members.iter().map(|(id, member)| member.value(id, protocol)).collect(),
-        };
-        GroupRecord::Group { group: desk.group.to_owned(), value: Some(value) }
-    }
-
     pub(super) fn written(
         &mut self,
         parked: Parked<R>,
@@ -393,12 +386,5 @@ impl<R> Classic<R> {
             }
             Parked::Emptied => (),
         }
-    }
-}
-
-#[cfg(test)]
-impl<R> Classic<R> {
-    pub(super) fn generation(&self) -> i32 {
-        self.generation
     }
 }

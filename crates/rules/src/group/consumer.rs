@@ -11,6 +11,7 @@
 //! go, or has been expelled. Behaviour and errors are those of Kafka's `GroupMetadataManager` and `ConsumerGroup`.
 
 mod assign;
+pub(super) mod classic_members;
 mod heartbeat;
 mod reconcile;
 mod subscription;
@@ -18,6 +19,7 @@ mod subscription;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    cluster::Image,
     group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, ask::CommitOffsets, offsets::ExpiryClock},
     ids::TopicId,
     records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, MemberState, TopicPartitions},
@@ -79,23 +81,29 @@ pub(super) struct Consumer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Member {
-    described: ConsumerMemberValue,
+pub(super) struct Member {
+    pub(super) described: ConsumerMemberValue,
     epoch: i32,
     previous_epoch: i32,
     state: MemberState,
-    assigned: Partitions,
+    pub(super) assigned: Partitions,
     /// What it is still giving up.
-    revoking: Partitions,
+    pub(super) revoking: Partitions,
     session: Option<Deadline>,
     /// Until then it must have given up what it should.
     revoked_by: Option<Deadline>,
+    /// Of a member of the classic protocol: until then it must have joined again.
+    join_by: Option<Deadline>,
+    /// And until then it must have asked for its assignment.
+    sync_by: Option<Deadline>,
 }
 
 /// What a step has at hand.
 pub(super) struct Desk<'a> {
     pub(super) group: &'a str,
     pub(super) config: &'a GroupConfig,
+    /// The topics that there are.
+    pub(super) image: &'a Image,
     pub(super) now: Now,
     pub(super) records: &'a mut Vec<GroupRecord>,
 }
@@ -111,12 +119,14 @@ impl Default for Member {
             revoking: Partitions::new(),
             session: None,
             revoked_by: None,
+            join_by: None,
+            sync_by: None,
         }
     }
 }
 
 /// Partitions as records and answers have them.
-fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
+pub(super) fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
     let mut list: Vec<TopicPartitions> = Vec::new();
     for (topic_id, index) in partitions {
         match list.last_mut() {
@@ -153,10 +163,14 @@ impl Consumer {
                 self.target.remove(&member);
             }
             GroupRecord::CurrentMember { member, value, .. } => {
-                let Some(known) = self.members.get_mut(&member) else { return };
                 let Some(value) = value else {
-                    return *known = Member { described: known.described.clone(), ..Member::default() };
+                    if let Some(known) = self.members.get_mut(&member) {
+                        *known = Member { described: known.described.clone(), ..Member::default() };
+                    }
+                    return;
                 };
+                // Compaction may have left it before what the member said about itself.
+                let known = self.members.entry(member).or_default();
                 known.epoch = value.member_epoch;
                 known.previous_epoch = value.previous_epoch;
                 known.state = value.state;
@@ -172,7 +186,7 @@ impl Consumer {
         self.owned = Partitions::new();
         for member in self.members.values_mut() {
             self.owned.extend(member.assigned.iter().chain(&member.revoking));
-            member.session = Some(now.after(config.consumer_session_ms));
+            member.heard(config, now);
             member.watch_revocation(now);
         }
     }
@@ -240,7 +254,14 @@ impl Consumer {
         if epoch < 0 && self.members.is_empty() {
             return Ok(());
         }
+        let is_nobody = epoch < 0 && member_id.is_empty() && asked.instance_id.is_none();
+        // Before version 3 of TxnOffsetCommit a producer could not say for which member it commits.
+        if is_nobody && asked.transaction.is_some() {
+            return Ok(());
+        }
+        let speaks_classic = self.members.get(member_id).is_some_and(|it| it.described.classic.is_some());
         match self.check_epoch(member_id, epoch) {
+            Err(GroupError::StaleMemberEpoch) if speaks_classic => return Err(GroupError::IllegalGeneration),
             // No version of TxnOffsetCommit up to 5 knows what a stale epoch is.
             Err(GroupError::StaleMemberEpoch) if asked.transaction.is_some() => {
                 return Err(GroupError::IllegalGeneration);
@@ -248,7 +269,7 @@ impl Consumer {
             checked => checked?,
         }
         // The version in which clients learned what a stale epoch is.
-        let knows = asked.knows_group_errors || asked.transaction.is_some();
+        let knows = asked.knows_group_errors || asked.transaction.is_some() || speaks_classic;
         if knows { Ok(()) } else { Err(GroupError::UnsupportedVersion) }
     }
 
@@ -259,14 +280,14 @@ impl Consumer {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
-        self.members.values().flat_map(|member| [member.session, member.revoked_by]).flatten().min()
+        self.members.values().filter_map(Member::next_deadline).min()
     }
 
     /// Members that are silent, or do not give up what they should, are expelled.
     pub(super) fn tick(&mut self, desk: &mut Desk<'_>) {
         let now = desk.now;
-        let is_due = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.is_due(now));
-        let late = self.members.iter().filter(|(_, it)| is_due(it.session) || is_due(it.revoked_by));
+        let is_due = |member: &Member| member.next_deadline().is_some_and(|deadline| deadline.is_due(now));
+        let late = self.members.iter().filter(|(_, member)| is_due(member));
         let late: Vec<_> = late.map(|(id, _)| id.clone()).collect();
         if late.is_empty() {
             return;
@@ -277,11 +298,60 @@ impl Consumer {
 
     /// Everything that was said, taken back.
     pub(super) fn tombstones(&self, group: &str) -> Vec<GroupRecord> {
-        let (epoch, group) = (None, group.to_owned());
-        vec![
-            GroupRecord::TargetEpoch { group: group.clone(), epoch },
-            GroupRecord::ConsumerGroup { group, epoch },
-        ]
+        let (epoch, group) = (None, || group.to_owned());
+        let current = |member: &String| GroupRecord::CurrentMember {
+            group: group(),
+            member: member.clone(),
+            value: None,
+        };
+        let target = |member: &String| GroupRecord::TargetMember {
+            group: group(),
+            member: member.clone(),
+            partitions: None,
+        };
+        let described = |member: &String| GroupRecord::ConsumerMember {
+            group: group(),
+            member: member.clone(),
+            value: None,
+        };
+        let records = self.members.keys().map(current).chain(self.members.keys().map(target));
+        let records = records.chain([GroupRecord::TargetEpoch { group: group(), epoch }]);
+        let records = records.chain(self.members.keys().map(described));
+        records.chain([GroupRecord::ConsumerGroup { group: group(), epoch }]).collect()
+    }
+
+    /// Nobody yet, in this epoch.
+    pub(super) fn at(epoch: i32) -> Self {
+        Self { epoch, assignment_epoch: epoch, ..Self::default() }
+    }
+
+    /// A member is there with what it owns, which is what it should own.
+    pub(super) fn settle(&mut self, id: String, member: Member) {
+        if let Some(instance) = &member.described.instance_id {
+            self.instances.insert(instance.clone(), id.clone());
+        }
+        self.owned.extend(&member.assigned);
+        self.target.insert(id.clone(), member.assigned.clone());
+        self.members.insert(id, member);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Member)> {
+        self.members.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The epoch of the target: no member is in a later one.
+    pub(super) fn assignment_epoch(&self) -> i32 {
+        self.assignment_epoch
+    }
+
+    /// Whether everybody owns what it should, and nothing has changed since that was decided.
+    pub(super) fn is_settled(&self) -> bool {
+        let settled = |member: &Member| member.state == MemberState::Stable && member.epoch == self.epoch;
+        self.epoch == self.assignment_epoch && self.members.values().all(settled)
     }
 
     fn bump(&mut self, desk: &mut Desk<'_>) {
@@ -331,7 +401,34 @@ impl Consumer {
 }
 
 impl Member {
-    fn current(&self) -> CurrentAssignment {
+    /// Somebody who has come to rest in an epoch.
+    pub(super) fn new(described: ConsumerMemberValue, epoch: i32, assigned: Partitions) -> Self {
+        Self { described, epoch, previous_epoch: epoch, assigned, ..Self::default() }
+    }
+
+    /// It lives: its session begins anew.
+    pub(super) fn heard(&mut self, config: &GroupConfig, now: Now) {
+        let session_ms = match &self.described.classic {
+            Some(classic) => u64::try_from(classic.session_timeout_ms).unwrap_or(0),
+            None => config.consumer_session_ms,
+        };
+        self.session = Some(now.after(session_ms));
+    }
+
+    /// A member of the classic protocol is told to join again, and has so long for it.
+    fn is_to_join(&mut self, now: Now) {
+        self.join_by = self.join_by.or(Some(now.after(self.patience_ms())));
+    }
+
+    fn patience_ms(&self) -> u64 {
+        u64::try_from(self.described.rebalance_timeout_ms).unwrap_or(0)
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        [self.session, self.revoked_by, self.join_by, self.sync_by].into_iter().flatten().min()
+    }
+
+    pub(super) fn current(&self) -> CurrentAssignment {
         CurrentAssignment {
             member_epoch: self.epoch,
             previous_epoch: self.previous_epoch,
@@ -343,8 +440,10 @@ impl Member {
 
     /// The time to give partitions up runs from when the member is told to.
     fn watch_revocation(&mut self, now: Now) {
-        let patience_ms = u64::try_from(self.described.rebalance_timeout_ms).unwrap_or(0);
+        let patience_ms = self.patience_ms();
         self.revoked_by = match self.state {
+            // It has its time for joining, and for asking.
+            MemberState::UnrevokedPartitions if self.described.classic.is_some() => None,
             MemberState::UnrevokedPartitions => self.revoked_by.or(Some(now.after(patience_ms))),
             MemberState::Stable | MemberState::UnreleasedPartitions => None,
         };

@@ -86,7 +86,7 @@ fn owning(member: &str, epoch: i32, partitions: &[i32], image: &Arc<Image>) -> C
 
 impl World {
     #[track_caller]
-    fn beats(&mut self, beat: ConsumerHeartbeat) -> Beat {
+    pub(super) fn beats(&mut self, beat: ConsumerHeartbeat) -> Beat {
         self.ask("member", Ask::ConsumerHeartbeat(beat));
         match self.heard("member") {
             Ok(Answer::Beat(beat)) => beat,
@@ -95,7 +95,7 @@ impl World {
     }
 
     #[track_caller]
-    fn refuses(&mut self, beat: ConsumerHeartbeat) -> GroupError {
+    pub(super) fn refuses(&mut self, beat: ConsumerHeartbeat) -> GroupError {
         self.ask("member", Ask::ConsumerHeartbeat(beat));
         self.heard("member").unwrap_err()
     }
@@ -313,10 +313,11 @@ fn commits_are_those_of_members_in_their_epoch() {
 
 #[test]
 fn an_empty_group_goes_over_to_the_other_protocol() {
-    let (mut world, image) = (World::with(config()), image(&[1]));
+    let no_migration = GroupConfig { upgrades: false, downgrades: false, ..config() };
+    let (mut world, image) = (World::with(no_migration), image(&[1]));
     world.ask("alice", join("alice"));
     let id = world.joined("alice").member_id;
-    assert_eq!(world.refuses(joining("a", &["t1"], &image)), GroupError::WrongType("consumer"));
+    assert_eq!(world.refuses(beat("a", 1, &image)), GroupError::WrongType("consumer"));
     world.ask("alice", leave(&id));
     world.answers.clear();
     world.beats(joining("a", &["t1"], &image));
@@ -359,5 +360,8 @@ fn what_is_set_for_the_group_counts_from_the_next_heartbeat_on() {
     assert_eq!(world.group.summary().unwrap().state, "Stable");
     world.pass(1);
     assert_eq!(world.group.summary().unwrap().state, "Empty");
-    assert_eq!(world.beats(joining("a", &["t1"], &topics)).interval_ms, 5000, "taken back");
+    let mut unset = (*set).clone();
+    unset.apply(&Change::GroupConfigured { group: "g".into(), configs: Default::default() });
+    let unset = Arc::new(unset);
+    assert_eq!(world.beats(joining("a", &["t1"], &unset)).interval_ms, 5000, "taken back");
 }

@@ -1,11 +1,11 @@
 //! Who is in a group, by which protocol; and how an empty group goes over to the other one.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use crate::{
     group::{
         Answer, Ask, Effect, Group, GroupConfig, GroupError, Outcome, Parked, Summary,
-        ask::{CommitOffsets, ConsumerHeartbeat, Leaver},
+        ask::{CommitOffsets, ConsumerHeartbeat},
         classic::{self, Classic},
         consumer::{self, Consumer},
         offsets::ExpiryClock,
@@ -41,8 +41,14 @@ impl<R> Members<R> {
                 consumer.replay(GroupRecord::ConsumerGroup { epoch: Some(epoch), group });
                 *self = Self::Consumer(consumer);
             }
-            // A member's record stands before the first one of its group's epoch.
-            (Self::Classic(_), record @ GroupRecord::ConsumerMember { value: Some(_), .. }) => {
+            // A member's records stand before the first one of its group's epoch.
+            (
+                Self::Classic(_),
+                record @ (GroupRecord::ConsumerMember { value: Some(_), .. }
+                | GroupRecord::CurrentMember { value: Some(_), .. }
+                | GroupRecord::TargetMember { partitions: Some(_), .. }
+                | GroupRecord::TargetEpoch { epoch: Some(_), .. }),
+            ) => {
                 let mut consumer = Consumer::default();
                 consumer.replay(record);
                 *self = Self::Consumer(consumer);
@@ -141,13 +147,7 @@ impl<R> Group<R> {
             self.write(records, Parked::Quiet, out);
         }
         if let Members::Consumer(_) = &self.members {
-            let with = match ask {
-                Ask::Join(_) => Err(GroupError::InconsistentProtocol),
-                Ask::Leave(leavers) => return self.expel(&leavers, to, now, out),
-                Ask::Describe => Err(GroupError::WrongType("classic")),
-                _ => Err(GroupError::UnknownMember),
-            };
-            return out.push(Effect::Answer { to, with });
+            return self.ask_among_others(ask, to, now, out);
         }
         match ask {
             Ask::Join(join) => self.in_classic(now, out, |classic, desk| classic.join(join, to, desk)),
@@ -170,6 +170,21 @@ impl<R> Group<R> {
         }
     }
 
+    /// A request of the classic protocol to a consumer group.
+    fn ask_among_others(&mut self, ask: Ask, to: R, now: Now, out: &mut Vec<Effect<R>>) {
+        let mut with = Err(GroupError::Unknown);
+        let records = self.in_consumer(now, |consumer, desk| {
+            with = match ask {
+                Ask::Join(join) => consumer.join(join, desk),
+                Ask::Sync(sync) => consumer.sync(&sync, desk),
+                Ask::Heartbeat(beat) => consumer.classic_heartbeat(&beat, desk),
+                Ask::Leave(leavers) => Ok(Answer::Left(consumer.expel(&leavers, desk))),
+                _ => Err(GroupError::WrongType("classic")),
+            };
+        });
+        self.say(records, to, with, now, out);
+    }
+
     /// A heartbeat of the consumer protocol.
     pub(super) fn ask_consumer(
         &mut self,
@@ -178,17 +193,18 @@ impl<R> Group<R> {
         now: Now,
         out: &mut Vec<Effect<R>>,
     ) {
-        self.follow(&beat.image);
+        self.follow(beat.image.clone());
         if let Err(error) = consumer::check(&beat, &self.config) {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
         if let Members::Classic(classic) = &self.members {
-            let refused = match beat.member_epoch {
-                0 if classic.is_vacant() => None,
-                _ if self.is_blank() => Some(GroupError::NotFound),
-                _ => Some(GroupError::WrongType("consumer")),
-            };
-            if let Some(error) = refused {
+            let joins = beat.member_epoch == 0;
+            if joins && !classic.is_vacant() {
+                return self.upgrade(beat, to, now, out);
+            }
+            if !joins {
+                let error =
+                    if self.is_blank() { GroupError::NotFound } else { GroupError::WrongType("consumer") };
                 return out.push(Effect::Answer { to, with: Err(error) });
             }
             if !classic.is_blank() {
@@ -199,22 +215,15 @@ impl<R> Group<R> {
         }
         let mut with = Err(GroupError::Unknown);
         let records = self.in_consumer(now, |consumer, desk| with = consumer.heartbeat(beat, desk));
-        self.say(records, to, with, out);
-    }
-
-    /// An administrator takes members out.
-    fn expel(&mut self, leavers: &[Leaver], to: R, now: Now, out: &mut Vec<Effect<R>>) {
-        let mut left = Vec::new();
-        let records = self.in_consumer(now, |consumer, desk| left = consumer.expel(leavers, desk));
-        self.say(records, to, Ok(Answer::Left(left)), out);
+        self.say(records, to, with, now, out);
     }
 
     /// Answers once what was said is safe; at once when nothing was.
-    fn say(&mut self, records: Vec<GroupRecord>, to: R, with: Outcome, out: &mut Vec<Effect<R>>) {
+    fn say(&mut self, records: Vec<GroupRecord>, to: R, with: Outcome, now: Now, out: &mut Vec<Effect<R>>) {
         if records.is_empty() {
             return out.push(Effect::Answer { to, with });
         }
-        self.write(records, Parked::Said { to, with }, out);
+        self.conclude(records, Parked::Said { to, with }, now, out);
     }
 
     pub(super) fn describe_consumer(&self) -> Outcome {
@@ -239,7 +248,7 @@ impl<R> Group<R> {
             Members::Consumer(_) => {
                 let records = self.in_consumer(now, Consumer::tick);
                 if !records.is_empty() {
-                    self.write(records, Parked::Quiet, out);
+                    self.conclude(records, Parked::Quiet, now, out);
                 }
             }
         }
@@ -252,10 +261,10 @@ impl<R> Group<R> {
     ) -> Vec<GroupRecord> {
         let mut records = Vec::new();
         let Members::Consumer(consumer) = &mut self.members else { return records };
-        let config = Arc::clone(&self.config);
-        let mut desk = consumer::Desk { group: &self.id, config: &config, now, records: &mut records };
+        let (config, image) = (&*self.config, &*self.image);
+        let mut desk = consumer::Desk { group: &self.id, config, image, now, records: &mut records };
         step(consumer, &mut desk);
-        once_each(records)
+        records
     }
 
     /// Steps members of the classic protocol, and parks what they have written.
@@ -277,7 +286,7 @@ impl<R> Group<R> {
 }
 
 /// Of several records with one key in one step only the last says something.
-fn once_each(records: Vec<GroupRecord>) -> Vec<GroupRecord> {
+pub(super) fn once_each(records: Vec<GroupRecord>) -> Vec<GroupRecord> {
     let mut seen = BTreeSet::new();
     let mut kept: Vec<_> =
         records.into_iter().rev().filter(|record| seen.insert(record.encode().0)).collect();

@@ -68,7 +68,7 @@ pub(super) const TABLE: &[Definition] = &[
     fixed("group.consumer.assignors", Kind::List, "uniform,range", Check::Any, Honoured,
         "The assignors of the broker; the first is the default."),
     fixed("group.consumer.migration.policy", Kind::String, "bidirectional",
-        Check::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]), Known,
+        Check::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]), Honoured,
         "Whether a group may change between the classic and the consumer protocol."),
     fixed("group.consumer.regex.refresh.interval.ms", Kind::Int, "600000", Check::AtLeast(10_000), Known,
         "How often subscriptions by pattern are looked up again, in milliseconds."),

@@ -179,7 +179,9 @@ impl From<&GroupError> for Code {
             GroupError::SessionTimeout => Self::InvalidSessionTimeout,
             GroupError::MemberIdRequired(_) => Self::MemberIdRequired,
             GroupError::MaxSizeReached => Self::GroupMaxSizeReached,
-            GroupError::NotFound | GroupError::WrongType(_) => Self::GroupIdNotFound,
+            GroupError::NotFound | GroupError::WrongType(_) | GroupError::CannotUpgrade(_) => {
+                Self::GroupIdNotFound
+            }
             GroupError::FencedMemberEpoch { .. } => Self::FencedMemberEpoch,
             GroupError::StaleMemberEpoch => Self::StaleMemberEpoch,
             GroupError::UnreleasedInstance => Self::UnreleasedInstanceId,

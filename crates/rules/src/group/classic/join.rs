@@ -199,7 +199,7 @@ impl<R> Classic<R> {
         member.session_timeout_ms = join.session_timeout_ms;
         member.can_skip = join.can_skip;
         member.heard(desk.now);
-        let record = self.record(desk);
+        let record = self.record_of(desk.group);
         desk.written.push((record, Parked::Replaced { to, member_id: id.to_owned(), leader_before }));
     }
 

@@ -19,7 +19,7 @@ impl<R> Classic<R> {
         }
     }
 
-    fn prepare(&mut self, desk: &mut Desk<'_, R>) {
+    pub(super) fn prepare(&mut self, desk: &mut Desk<'_, R>) {
         self.drop_assignments(GroupError::RebalanceInProgress, desk);
         self.somebody_left = false;
         let rebalance_ms = self.rebalance_ms();
@@ -38,7 +38,7 @@ impl<R> Classic<R> {
     }
 
     /// How long a rebalance waits: as long as the most patient member.
-    fn rebalance_ms(&self) -> u64 {
+    pub(super) fn rebalance_ms(&self) -> u64 {
         let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max();
         u64::try_from(longest.unwrap_or(0)).unwrap_or(0)
     }
@@ -95,7 +95,7 @@ impl<R> Classic<R> {
             self.protocol = None;
             self.leader = None;
             self.phase = Phase::Empty;
-            let record = self.record(desk);
+            let record = self.record_of(desk.group);
             return desk.written.push((record, Parked::Emptied));
         }
         self.protocol = self.select_protocol();
@@ -148,7 +148,7 @@ impl<R> Classic<R> {
             // Whom the leader has forgotten gets nothing, which is a value of no bytes.
             member.assignment = assignments.remove(id).unwrap_or_default();
         }
-        let record = self.record(desk);
+        let record = self.record_of(desk.group);
         desk.written.push((record, Parked::Assigned { generation: self.generation }));
     }
 

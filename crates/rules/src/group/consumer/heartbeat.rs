@@ -8,7 +8,7 @@ use crate::{
         Answer, GroupConfig, GroupError, Outcome,
         ask::{Beat, ConsumerHeartbeat, Leaver},
     },
-    records::{GroupRecord, TopicPartitions},
+    records::{ConsumerMemberValue, GroupRecord, TopicPartitions},
 };
 
 /// The epoch with which a member joins.
@@ -68,20 +68,33 @@ impl Consumer {
         let before = self.members.get(&id).map(|member| member.assigned.clone()).unwrap_or_default();
         let is_full = beat.member_epoch == JOINING
             || beat.rebalance_timeout_ms.is_some() && beat.topic_names.is_some() && beat.owned.is_some();
-        let image = beat.image.clone();
-        let changed = self.describe_member(&id, beat, desk);
+        let known = self.members.get(&id).map(|member| member.described.clone());
+        self.advance(&id, described(beat, known.unwrap_or_default()), owned.as_ref(), desk);
+        let Some(member) = self.members.get_mut(&id) else { return Err(GroupError::UnknownMember) };
+        (member.join_by, member.sync_by) = (None, None);
+        member.heard(desk.config, desk.now);
+        let assignment = (is_full || member.assigned != before).then(|| by_topic(&member.assigned));
+        Ok(beat_of(id, member.epoch, assignment, desk.config))
+    }
+
+    /// A member is heard of: what it says about itself, and what it owns; none when that has not changed. It takes a step towards
+    /// what it should own.
+    pub(super) fn advance(
+        &mut self,
+        id: &str,
+        described: ConsumerMemberValue,
+        owned: Option<&Partitions>,
+        desk: &mut Desk<'_>,
+    ) {
+        let changed = self.describe_member(id, described, desk);
         // Not `||`: the topics are looked at in any case.
-        if self.look_up(&image, changed) | changed {
+        if self.look_up(desk.image, changed) | changed {
             self.bump(desk);
         }
         if self.epoch > self.assignment_epoch {
             self.assign(desk);
         }
-        self.reconcile(&id, owned.as_ref(), desk);
-        let Some(member) = self.members.get_mut(&id) else { return Err(GroupError::UnknownMember) };
-        member.session = Some(desk.now.after(desk.config.consumer_session_ms));
-        let assignment = (is_full || member.assigned != before).then(|| by_topic(&member.assigned));
-        Ok(beat_of(id, member.epoch, assignment, desk.config))
+        self.reconcile(id, owned, desk);
     }
 
     /// Finds the member, or makes room for it.
@@ -125,61 +138,55 @@ impl Consumer {
         }
     }
 
-    /// A static member has started anew: it takes over from the one before, if that has left for a while.
+    /// A static member has started anew: it takes over from the one before, if that has left for a while or spoke the classic
+    /// protocol, which knows no such leaving.
     fn take_over(
         &mut self,
         known: &str,
         beat: &ConsumerHeartbeat,
         desk: &mut Desk<'_>,
     ) -> Result<String, GroupError> {
-        let Some(before) = self.members.get(known).cloned() else { return Err(GroupError::UnknownMember) };
-        if before.epoch != AWAY {
+        let Some(before) = self.members.get(known) else { return Err(GroupError::UnknownMember) };
+        if before.epoch != AWAY && before.described.classic.is_none() {
             return Err(GroupError::UnreleasedInstance);
         }
         let id = if beat.member_id.is_empty() { new_id(beat.chance) } else { beat.member_id.clone() };
+        self.hand_over(known, &id, desk);
+        Ok(id)
+    }
+
+    /// What one member is and has another is and has from now on.
+    pub(super) fn hand_over(&mut self, known: &str, id: &str, desk: &mut Desk<'_>) {
+        let Some(before) = self.members.get(known).cloned() else { return };
         let target = self.target.get(known).cloned();
         self.remove(known, desk);
         if let Some(target) = target {
             desk.records.push(GroupRecord::TargetMember {
                 group: desk.group.to_owned(),
-                member: id.clone(),
+                member: id.to_owned(),
                 partitions: Some(by_topic(&target)),
             });
-            self.target.insert(id.clone(), target);
+            self.target.insert(id.to_owned(), target);
         }
         let group = desk.group.to_owned();
         let value = Some(before.described.clone());
-        desk.records.push(GroupRecord::ConsumerMember { group, member: id.clone(), value });
-        if let Some(instance) = &beat.instance_id {
-            self.instances.insert(instance.clone(), id.clone());
+        desk.records.push(GroupRecord::ConsumerMember { group, member: id.to_owned(), value });
+        if let Some(instance) = &before.described.instance_id {
+            self.instances.insert(instance.clone(), id.to_owned());
         }
-        self.put(&id, Member { epoch: JOINING, previous_epoch: JOINING, ..before }, desk);
-        Ok(id)
+        let anew = Member { epoch: JOINING, previous_epoch: JOINING, join_by: None, sync_by: None, ..before };
+        self.put(id, anew, desk);
     }
 
     /// What the member says about itself replaces what it said; whether it reads other topics now.
-    fn describe_member(&mut self, id: &str, beat: ConsumerHeartbeat, desk: &mut Desk<'_>) -> bool {
-        let known = self.members.get(id);
-        let is_new = known.is_none();
-        let before = known.cloned().unwrap_or_default();
-        let mut said = before.described.clone();
-        said.instance_id = beat.instance_id.or(said.instance_id);
-        said.rack_id = beat.rack_id.or(said.rack_id);
-        said.rebalance_timeout_ms = beat.rebalance_timeout_ms.unwrap_or(said.rebalance_timeout_ms);
-        said.server_assignor = beat.server_assignor.or(said.server_assignor);
-        said.topic_regex = beat.topic_regex.or(said.topic_regex);
-        (said.client_id, said.client_host) = (beat.client_id, beat.client_host);
-        if let Some(mut names) = beat.topic_names {
-            names.sort_unstable();
-            names.dedup();
-            said.topic_names = names;
-        }
-        if !is_new && said == before.described {
+    fn describe_member(&mut self, id: &str, said: ConsumerMemberValue, desk: &mut Desk<'_>) -> bool {
+        let known = self.members.get(id).map(|member| &member.described);
+        if known == Some(&said) {
             return false;
         }
-        let reads_others = is_new
-            || said.topic_names != before.described.topic_names
-            || said.topic_regex != before.described.topic_regex;
+        let reads_others = known.is_none_or(|known| {
+            said.topic_names != known.topic_names || said.topic_regex != known.topic_regex
+        });
         if let Some(instance) = &said.instance_id {
             self.instances.insert(instance.clone(), id.to_owned());
         }
@@ -187,7 +194,9 @@ impl Consumer {
         desk.records.push(GroupRecord::ConsumerMember { group, member, value: Some(said.clone()) });
         match self.members.get_mut(id) {
             Some(member) => member.described = said,
-            None => drop(self.members.insert(id.to_owned(), Member { described: said, ..before })),
+            None => {
+                self.members.insert(id.to_owned(), Member { described: said, ..Member::default() });
+            }
         }
         reads_others
     }
@@ -246,6 +255,26 @@ impl Consumer {
     }
 }
 
+/// What a member says about itself, on top of what it said before.
+fn described(beat: ConsumerHeartbeat, before: ConsumerMemberValue) -> ConsumerMemberValue {
+    let names = beat.topic_names.map(|mut names| {
+        names.sort_unstable();
+        names.dedup();
+        names
+    });
+    ConsumerMemberValue {
+        instance_id: beat.instance_id.or(before.instance_id),
+        rack_id: beat.rack_id.or(before.rack_id),
+        client_id: beat.client_id,
+        client_host: beat.client_host,
+        topic_names: names.unwrap_or(before.topic_names),
+        topic_regex: beat.topic_regex.or(before.topic_regex),
+        rebalance_timeout_ms: beat.rebalance_timeout_ms.unwrap_or(before.rebalance_timeout_ms),
+        server_assignor: beat.server_assignor.or(before.server_assignor),
+        classic: None,
+    }
+}
+
 /// A member may be one epoch behind: the answer that told it the next one may have been lost. Then it owns no more than it has.
 fn check_epoch(member: &Member, epoch: i32, owned: Option<&Partitions>) -> Result<(), GroupError> {
     if epoch == member.epoch {
@@ -269,7 +298,7 @@ fn beat_of(
 }
 
 /// A member id for clients that do not make their own: Kafka's `Uuid`, 22 characters.
-fn new_id(mut chance: [u8; 16]) -> String {
+pub(super) fn new_id(mut chance: [u8; 16]) -> String {
     chance[6] = chance[6] & 0x0f | 0x40;
     chance[8] = chance[8] & 0x3f | 0x80;
     crate::ids::TopicId(mem::take(&mut chance)).to_string()
