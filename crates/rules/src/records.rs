@@ -15,7 +15,8 @@ pub mod transaction;
 
 pub use classic::{GroupValue, MemberValue};
 pub use consumer::{
-    ClassicMemberValue, ConsumerMemberValue, CurrentAssignment, MemberState, RegexValue, TopicPartitions,
+    ClassicMemberValue, ConsumerMemberValue, CurrentAssignment, Held, MemberState, RegexValue,
+    TopicPartitions,
 };
 pub use offset::OffsetValue;
 

@@ -22,7 +22,7 @@ use crate::{
     cluster::Image,
     group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, ask::CommitOffsets, offsets::ExpiryClock},
     ids::TopicId,
-    records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, MemberState, TopicPartitions},
+    records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, Held, MemberState, TopicPartitions},
     time::{Deadline, Now},
 };
 
@@ -89,6 +89,8 @@ pub(super) struct Member {
     pub(super) assigned: Partitions,
     /// What it is still giving up.
     pub(super) revoking: Partitions,
+    /// In which epoch each of both was assigned.
+    since: BTreeMap<(TopicId, i32), i32>,
     session: Option<Deadline>,
     /// Until then it must have given up what it should.
     revoked_by: Option<Deadline>,
@@ -117,6 +119,7 @@ impl Default for Member {
             state: MemberState::Stable,
             assigned: Partitions::new(),
             revoking: Partitions::new(),
+            since: BTreeMap::new(),
             session: None,
             revoked_by: None,
             join_by: None,
@@ -139,6 +142,14 @@ pub(super) fn by_topic(partitions: &Partitions) -> Vec<TopicPartitions> {
 
 fn flat(list: &[TopicPartitions]) -> Partitions {
     list.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.topic_id, *index))).collect()
+}
+
+fn held(list: &[Held]) -> impl Iterator<Item = ((TopicId, i32), i32)> {
+    let each = |topic: &Held| {
+        let id = topic.topic_id;
+        topic.partitions.clone().into_iter().map(move |(index, epoch)| ((id, index), epoch))
+    };
+    list.iter().flat_map(each)
 }
 
 impl Consumer {
@@ -174,8 +185,9 @@ impl Consumer {
                 known.epoch = value.member_epoch;
                 known.previous_epoch = value.previous_epoch;
                 known.state = value.state;
-                known.assigned = flat(&value.assigned);
-                known.revoking = flat(&value.pending_revocation);
+                known.since = held(&value.assigned).chain(held(&value.pending_revocation)).collect();
+                known.assigned = held(&value.assigned).map(|(partition, _)| partition).collect();
+                known.revoking = held(&value.pending_revocation).map(|(partition, _)| partition).collect();
             }
             // Patterns are looked up again; the rest is not about members of this protocol.
             GroupRecord::Regex { .. } | GroupRecord::Offset { .. } | GroupRecord::Group { .. } => (),
@@ -260,7 +272,7 @@ impl Consumer {
             return Ok(());
         }
         let speaks_classic = self.members.get(member_id).is_some_and(|it| it.described.classic.is_some());
-        match self.check_epoch(member_id, epoch) {
+        match self.check_epoch(member_id, epoch).or_else(|error| self.check_since(asked, error)) {
             Err(GroupError::StaleMemberEpoch) if speaks_classic => return Err(GroupError::IllegalGeneration),
             // No version of TxnOffsetCommit up to 5 knows what a stale epoch is.
             Err(GroupError::StaleMemberEpoch) if asked.transaction.is_some() => {
@@ -271,6 +283,17 @@ impl Consumer {
         // The version in which clients learned what a stale epoch is.
         let knows = asked.knows_group_errors || asked.transaction.is_some() || speaks_classic;
         if knows { Ok(()) } else { Err(GroupError::UnsupportedVersion) }
+    }
+
+    /// A member may be behind in its epoch (KIP-1251): what it has had since then it may still commit.
+    fn check_since(&self, asked: &CommitOffsets, error: GroupError) -> Result<(), GroupError> {
+        let Some(member) = self.members.get(&asked.member_id) else { return Err(error) };
+        let had = |topic: TopicId, index: i32| {
+            member.since.get(&(topic, index)).is_some_and(|since| *since <= asked.generation)
+        };
+        let is_behind = asked.generation < member.epoch;
+        let had_all = asked.offsets.iter().all(|offset| had(offset.topic_id, offset.partition));
+        if is_behind && had_all { Ok(()) } else { Err(error) }
     }
 
     /// Whether a member knows what it should know when it reads offsets.
@@ -377,7 +400,8 @@ impl Consumer {
     }
 
     /// Puts a member in the place of what it was, and says so where it differs.
-    fn put(&mut self, id: &str, member: Member, desk: &mut Desk<'_>) {
+    fn put(&mut self, id: &str, mut member: Member, desk: &mut Desk<'_>) {
+        member.date();
         let before = self.members.get(id);
         if let Some(before) = before {
             for partition in before.assigned.iter().chain(&before.revoking) {
@@ -403,7 +427,9 @@ impl Consumer {
 impl Member {
     /// Somebody who has come to rest in an epoch.
     pub(super) fn new(described: ConsumerMemberValue, epoch: i32, assigned: Partitions) -> Self {
-        Self { described, epoch, previous_epoch: epoch, assigned, ..Self::default() }
+        let mut member = Self { described, epoch, previous_epoch: epoch, assigned, ..Self::default() };
+        member.date();
+        member
     }
 
     /// It lives: its session begins anew.
@@ -433,9 +459,25 @@ impl Member {
             member_epoch: self.epoch,
             previous_epoch: self.previous_epoch,
             state: self.state,
-            assigned: by_topic(&self.assigned),
-            pending_revocation: by_topic(&self.revoking),
+            assigned: self.held(&self.assigned),
+            pending_revocation: self.held(&self.revoking),
         }
+    }
+
+    /// What is new with it was assigned in its epoch; what it has given up is forgotten.
+    fn date(&mut self) {
+        let has = self.assigned.iter().chain(&self.revoking);
+        let since = has.map(|it| (*it, self.since.get(it).copied().unwrap_or(self.epoch)));
+        self.since = since.collect();
+    }
+
+    fn held(&self, partitions: &Partitions) -> Vec<Held> {
+        let dated = |topic: TopicPartitions| {
+            let since = |index: i32| self.since.get(&(topic.topic_id, index)).copied().unwrap_or(self.epoch);
+            let partitions = topic.partitions.iter().map(|index| (*index, since(*index))).collect();
+            Held { topic_id: topic.topic_id, partitions }
+        };
+        by_topic(partitions).into_iter().map(dated).collect()
     }
 
     /// The time to give partitions up runs from when the member is told to.

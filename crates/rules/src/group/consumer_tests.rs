@@ -322,9 +322,9 @@ fn an_empty_group_goes_over_to_the_other_protocol() {
     world.answers.clear();
     world.beats(joining("a", &["t1"], &image));
     assert_eq!(world.group.summary().unwrap().kind, "consumer");
-    world.group = world.rebuilt();
     world.ask("alice", join("alice"));
     assert_eq!(world.heard("alice"), Err(GroupError::InconsistentProtocol));
+    world.group = world.rebuilt();
     world.ask("admin", Ask::Describe);
     assert_eq!(world.heard("admin"), Err(GroupError::WrongType("classic")));
     world.beats(beat("a", -1, &image));
@@ -364,4 +364,43 @@ fn what_is_set_for_the_group_counts_from_the_next_heartbeat_on() {
     unset.apply(&Change::GroupConfigured { group: "g".into(), configs: Default::default() });
     let unset = Arc::new(unset);
     assert_eq!(world.beats(joining("a", &["t1"], &unset)).interval_ms, 5000, "taken back");
+}
+
+#[test]
+fn what_a_member_has_had_since_then_it_commits_in_an_old_epoch_too() {
+    let (mut world, topics) = (World::with(config()), image(&[4]));
+    world.beats(joining("a", &["t1"], &topics));
+    world.beats(joining("b", &["t1"], &topics));
+    world.beats(beat("a", 1, &topics));
+    assert_eq!(world.beats(owning("a", 1, &[0, 1], &topics)).member_epoch, 2);
+    assert_eq!(world.beats(beat("b", 2, &topics)).assignment, Some(parts(&[2, 3])));
+    world.group = world.rebuilt();
+    world.group.follow(topics.clone());
+    let stale = Err(GroupError::StaleMemberEpoch);
+    for (who, epoch, partition, answer) in [
+        ("a", 1, 0, Ok(Answer::Committed(vec![None]))),
+        ("a", 1, 2, stale.clone()),
+        ("a", 0, 0, stale.clone()),
+        ("a", 3, 0, stale.clone()),
+        ("b", 1, 2, stale),
+        ("b", 2, 2, Ok(Answer::Committed(vec![None]))),
+    ] {
+        let Ask::Commit(commit) = commit(who, epoch, partition, 7) else { panic!() };
+        world.ask(who, Ask::Commit(ask::CommitOffsets { knows_group_errors: true, ..commit }));
+        assert_eq!(world.heard(who), answer, "{who} in {epoch}, partition {partition}");
+    }
+}
+
+#[test]
+fn the_racks_of_members_change_nothing() {
+    let (mut world, topics) = (World::with(config()), image(&[4]));
+    let in_rack = |member: &str, rack: &str| ConsumerHeartbeat {
+        rack_id: Some(rack.to_owned()),
+        ..joining(member, &["t1"], &topics)
+    };
+    world.beats(in_rack("a", "r1"));
+    assert_eq!(world.beats(in_rack("b", "r2")).member_epoch, 2);
+    assert_eq!(world.beats(beat("a", 1, &topics)).assignment, Some(parts(&[0, 1])));
+    let moved = ConsumerHeartbeat { rack_id: Some("r2".to_owned()), ..owning("a", 1, &[0, 1], &topics) };
+    assert_eq!(world.beats(moved).member_epoch, 2, "no new epoch for another rack");
 }

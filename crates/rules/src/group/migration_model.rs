@@ -331,7 +331,11 @@ impl Client {
                 self.reads.clear();
                 self.stage = Stage::Out;
             }
-            GroupError::UnknownMember | GroupError::FencedMemberEpoch { .. } | GroupError::NotFound => {
+            // Expelled, and the group may have gone back to the classic protocol since.
+            GroupError::UnknownMember
+            | GroupError::FencedMemberEpoch { .. }
+            | GroupError::NotFound
+            | GroupError::WrongType(_) => {
                 let speaks_classic = self.speaks_classic;
                 *self = Client { speaks_classic, heard_ms: now_ms, ..Client::default() };
             }

@@ -69,9 +69,18 @@ pub struct CurrentAssignment {
     /// Where it stands.
     pub state: MemberState,
     /// What it owns.
-    pub assigned: Vec<TopicPartitions>,
+    pub assigned: Vec<Held>,
     /// What it is giving up.
-    pub pending_revocation: Vec<TopicPartitions>,
+    pub pending_revocation: Vec<Held>,
+}
+
+/// Partitions of one topic that a member owns (KIP-1251).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The topic's id.
+    pub topic_id: TopicId,
+    /// The partitions' numbers, each with the epoch in which it was assigned.
+    pub partitions: Vec<(i32, i32)>,
 }
 
 /// The topics that a pattern stands for.
@@ -97,6 +106,32 @@ fn take_partitions(bytes: &mut Read<'_>) -> Option<Vec<TopicPartitions>> {
         let partitions = bytes.list(Read::i32)?;
         bytes.skip_tags()?;
         Some(TopicPartitions { topic_id, partitions })
+    })
+}
+
+fn put_held(value: Write, list: &[Held]) -> Write {
+    value.list(list, |value, topic| {
+        let value =
+            value.uuid(topic.topic_id.0).list(&topic.partitions, |value, (index, _)| value.i32(*index));
+        let epochs = Write::tagged().list(&topic.partitions, |value, (_, epoch)| value.i32(*epoch));
+        value.tag(0, (!topic.partitions.is_empty()).then_some(epochs))
+    })
+}
+
+/// Where no epoch was written, the member's own counts.
+fn take_held(bytes: &mut Read<'_>, member_epoch: i32) -> Option<Vec<Held>> {
+    bytes.list(|bytes| {
+        let topic_id = TopicId(bytes.uuid()?);
+        let partitions = bytes.list(Read::i32)?;
+        let mut epochs = Vec::new();
+        bytes.tags(|tag, mut field| {
+            if tag == 0 {
+                epochs = field.list(Read::i32)?;
+            }
+            Some(())
+        })?;
+        let epochs = epochs.into_iter().chain(std::iter::repeat(member_epoch));
+        Some(Held { topic_id, partitions: partitions.into_iter().zip(epochs).collect() })
     })
 }
 
@@ -160,8 +195,8 @@ impl ConsumerMemberValue {
 impl CurrentAssignment {
     pub(super) fn encode(&self) -> Vec<u8> {
         let value = Write::new(0, true).i32(self.member_epoch).i32(self.previous_epoch).i8(self.state as i8);
-        let value = put_partitions(value, &self.assigned);
-        put_partitions(value, &self.pending_revocation).tags().done()
+        let value = put_held(value, &self.assigned);
+        put_held(value, &self.pending_revocation).tags().done()
     }
 
     pub(super) fn decode(bytes: &mut Read<'_>) -> Option<Option<Self>> {
@@ -173,8 +208,8 @@ impl CurrentAssignment {
             3 => MemberState::UnreleasedPartitions,
             _ => return None,
         };
-        let assigned = take_partitions(&mut bytes)?;
-        let pending_revocation = take_partitions(&mut bytes)?;
+        let assigned = take_held(&mut bytes, member_epoch)?;
+        let pending_revocation = take_held(&mut bytes, member_epoch)?;
         bytes.skip_tags()?;
         Some(Some(Self { member_epoch, previous_epoch, state, assigned, pending_revocation }))
     }

@@ -84,8 +84,8 @@ fn every_kind_is_read_as_it_was_written() {
         member_epoch: 3,
         previous_epoch: 2,
         state: MemberState::UnrevokedPartitions,
-        assigned: parts.clone(),
-        pending_revocation: parts.clone(),
+        assigned: vec![Held { topic_id: TopicId([1; 16]), partitions: vec![(0, 1), (2, 3)] }],
+        pending_revocation: vec![],
     };
     let regex = RegexValue { topics: vec!["t".into()], version: 5, timestamp: 6 };
     let group = || "g".to_owned();
@@ -110,6 +110,18 @@ fn every_kind_is_read_as_it_was_written() {
         there_and_back(&record);
         assert_eq!(record.group(), "g");
     }
+}
+
+#[test]
+fn partitions_without_an_epoch_are_as_old_as_their_member() {
+    // As Kafka wrote it before 4.3: version, epochs, state; one topic with partition 4; nothing to give up.
+    let topic = [&[7; 16][..], &[2, 0, 0, 0, 4, 0]].concat();
+    let value = [&[0, 0, 0, 0, 0, 3, 0, 0, 0, 2, 1, 2][..], &topic, &[1, 0]].concat();
+    let member = GroupRecord::CurrentMember { group: "g".into(), member: "m".into(), value: None }.encode().0;
+    let read = GroupRecord::decode(&member, Some(&value)).unwrap();
+    let Some(GroupRecord::CurrentMember { value: Some(current), .. }) = read else { panic!("{read:?}") };
+    let held = Held { topic_id: TopicId([7; 16]), partitions: vec![(4, 3)] };
+    assert_eq!((current.member_epoch, current.assigned), (3, vec![held]));
 }
 
 #[test]
