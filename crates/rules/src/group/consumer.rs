@@ -78,6 +78,10 @@ pub(super) struct Consumer {
     owned: Partitions,
     /// The topics that the members read, as they were when the target was last looked at.
     subscribed: Subscribed,
+    /// No deadline of a member is earlier. Most heartbeats only move one further away: nobody looks at all members for that.
+    wakes: Option<Deadline>,
+    /// What [`Consumer::look_around`] found last.
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +205,8 @@ impl Consumer {
             member.heard(config, now);
             member.watch_revocation(now);
         }
+        self.find_deadline();
+        self.look_around();
     }
 
     pub(super) fn is_vacant(&self) -> bool {
@@ -212,17 +218,31 @@ impl Consumer {
     }
 
     fn state(&self) -> &'static str {
+        if self.members.is_empty() { "Empty" } else { self.state }
+    }
+
+    /// Something was said about the members: how they stand together.
+    pub(super) fn look_around(&mut self) {
         let settled =
             |member: &Member| member.state == MemberState::Stable && member.epoch == self.assignment_epoch;
-        if self.members.is_empty() {
-            "Empty"
-        } else if self.epoch > self.assignment_epoch {
+        self.state = if self.epoch > self.assignment_epoch {
             "Assigning"
         } else if self.members.values().all(|member| settled(member) || member.epoch == AWAY) {
             "Stable"
         } else {
             "Reconciling"
-        }
+        };
+    }
+
+    /// A member has other deadlines.
+    fn note_deadlines(&mut self, id: &str) {
+        let next = self.members.get(id).and_then(Member::next_deadline);
+        self.wakes = self.wakes.into_iter().chain(next).min();
+    }
+
+    /// Looks at all members for the next deadline.
+    pub(super) fn find_deadline(&mut self) {
+        self.wakes = self.members.values().filter_map(Member::next_deadline).min();
     }
 
     pub(super) fn describe(&self, config: &GroupConfig) -> ConsumerDescription {
@@ -303,7 +323,7 @@ impl Consumer {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
-        self.members.values().filter_map(Member::next_deadline).min()
+        self.wakes
     }
 
     /// Members that are silent, or do not give up what they should, are expelled.
@@ -312,11 +332,11 @@ impl Consumer {
         let is_due = |member: &Member| member.next_deadline().is_some_and(|deadline| deadline.is_due(now));
         let late = self.members.iter().filter(|(_, member)| is_due(member));
         let late: Vec<_> = late.map(|(id, _)| id.clone()).collect();
-        if late.is_empty() {
-            return;
-        }
         late.iter().for_each(|id| self.remove(id, desk));
-        self.bump(desk);
+        self.find_deadline();
+        if !late.is_empty() {
+            self.bump(desk);
+        }
     }
 
     /// Everything that was said, taken back.

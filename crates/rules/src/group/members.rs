@@ -264,6 +264,10 @@ impl<R> Group<R> {
         let (config, image) = (&*self.config, &*self.image);
         let mut desk = consumer::Desk { group: &self.id, config, image, now, records: &mut records };
         step(consumer, &mut desk);
+        // Whatever moves a member is said.
+        if !records.is_empty() {
+            consumer.look_around();
+        }
         records
     }
 

@@ -83,6 +83,8 @@ impl<R> Group<R> {
         let mut desk = consumer::Desk { group: &self.id, config, image, now, records };
         let mut consumer = Consumer::of_migrants(classic.generation(), migrants, &mut desk)?;
         let answer = consumer.heartbeat(beat, &mut desk)?;
+        consumer.find_deadline();
+        consumer.look_around();
         Ok((consumer, Ok(answer)))
     }
 

@@ -60,9 +60,11 @@ impl Consumer {
         member.join_by = None;
         member.sync_by = Some(desk.now.after(patience_ms));
         member.heard(desk.config, desk.now);
+        let generation = member.epoch;
+        self.note_deadlines(&id);
         Ok(Answer::Joined(Joined {
             member_id: id,
-            generation: member.epoch,
+            generation,
             protocol_type: Some(CONSUMER.to_owned()),
             protocol: Some(protocol),
             leader: String::new(),
@@ -117,16 +119,19 @@ impl Consumer {
         // With something to give up it has joined already: that comes first.
         if epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
             member.is_to_join(desk.now);
+            self.note_deadlines(&id);
             return Err(GroupError::RebalanceInProgress);
         }
         let version = protocol.and_then(|(_, metadata)| Subscription::decode(metadata));
         let version = version.map_or(0, |subscription| subscription.version);
         member.sync_by = None;
         member.heard(desk.config, desk.now);
+        let assignment = by_name(&member.assigned, desk.image).encode(version);
+        self.note_deadlines(&id);
         Ok(Answer::Synced {
             protocol_type: sync.protocol_type.clone(),
             protocol: sync.protocol.clone(),
-            assignment: by_name(&member.assigned, desk.image).encode(version),
+            assignment,
         })
     }
 
@@ -146,6 +151,9 @@ impl Consumer {
         member.heard(desk.config, desk.now);
         if is_ready {
             member.is_to_join(desk.now);
+        }
+        self.note_deadlines(&id);
+        if is_ready {
             return Err(GroupError::RebalanceInProgress);
         }
         Ok(Answer::Alive)

@@ -74,7 +74,9 @@ impl Consumer {
         (member.join_by, member.sync_by) = (None, None);
         member.heard(desk.config, desk.now);
         let assignment = (is_full || member.assigned != before).then(|| by_topic(&member.assigned));
-        Ok(beat_of(id, member.epoch, assignment, desk.config))
+        let epoch = member.epoch;
+        self.note_deadlines(&id);
+        Ok(beat_of(id, epoch, assignment, desk.config))
     }
 
     /// A member is heard of: what it says about itself, and what it owns; none when that has not changed. It takes a step towards
