@@ -20,6 +20,7 @@ use ottla_rules::{
     batch::Stamped,
     ids::{LeaderEpoch, Offset, PartitionId},
     planted,
+    turns::Turns,
 };
 use ottla_store::journal::{
     Job, JobDone, Journal, JournalError, Need,
@@ -78,6 +79,8 @@ pub struct JournalActor {
     shared: Arc<Shared>,
     journal: Journal,
     waiting: VecDeque<Waiting>,
+    /// Who of them goes with the next sync.
+    turns: Turns,
     /// Whom to tell when the sync under way is over.
     in_flight: Option<Vec<(PartitionId, PartitionAddr, Offset)>>,
     /// Nothing fits until something is settled or a file is made.
@@ -108,6 +111,7 @@ impl JournalActor {
             shared,
             journal,
             waiting,
+            turns: Turns::default(),
             in_flight,
             is_stuck: false,
             asked,
@@ -120,15 +124,16 @@ impl JournalActor {
         if self.in_flight.is_some() || self.waiting.is_empty() || self.is_stuck || self.shared.is_lost() {
             return;
         }
-        let burst: Vec<_> = self.waiting.iter().map(|one| one.entry.clone()).collect();
+        let sizes = self.waiting.iter().map(|one| (one.entry.partition, one.entry.len()));
+        let turns = self.turns.take(sizes, self.shared.now());
+        let burst: Vec<_> = turns.iter().map(|at| self.waiting[*at].entry.clone()).collect();
         let mut needs = Vec::new();
         let staged = match self.journal.append(&burst, &mut needs) {
             Ok(staged) => staged,
             Err(error) => return self.lose(&error),
         };
-        let told = self.waiting.drain(..staged.count).map(|one| (one.entry.partition, one.to, one.end));
-        let told = told.collect();
-        self.is_stuck = !self.waiting.is_empty();
+        self.is_stuck = staged.count < turns.len();
+        let told = self.leave(&turns[..staged.count]);
         let written = burst.iter().take(staged.count);
         self.done.batch_bytes += written.map(|entry| batch_bytes(&entry.kind)).sum::<u64>();
         if let Some(file) = staged.file {
@@ -140,6 +145,21 @@ impl JournalActor {
         if self.is_stuck {
             self.go_around();
         }
+    }
+
+    /// Those at these places have been written and wait no more: who is to be told of them.
+    fn leave(&mut self, written: &[usize]) -> Vec<(PartitionId, PartitionAddr, Offset)> {
+        let (mut written, mut at) = (written.iter().peekable(), 0);
+        let mut told = Vec::with_capacity(written.len());
+        self.waiting.retain(|one| {
+            let stays = written.next_if_eq(&&at).is_none();
+            if !stays {
+                told.push((one.entry.partition, one.to.clone(), one.end));
+            }
+            at += 1;
+            stays
+        });
+        told
     }
 
     /// No room: who waits is made safe by a sync of its own segments, so that an append never waits for somebody else's
@@ -202,9 +222,11 @@ impl Handler<Harden> for JournalActor {
             // Runs once the mailbox is drained: one write and one sync for the burst.
             ctx.notify(Commit);
         }
+        let now = self.shared.now();
         for batch in batches {
             let kind = EntryKind::Append { base: batch.base, bytes: batch.bytes };
             let entry = Entry { partition, epoch, kind };
+            self.turns.came(entry.len(), now);
             self.waiting.push_back(Waiting { entry, end: batch.end, to: to.clone() });
         }
         if self.is_stuck {

@@ -183,7 +183,7 @@ on_both_hosts!(hints_and_free_space_disturb_nothing, |host, dir| {
     let file = host.disk.open(dir.join("log"), OpenMode::Create).unwrap();
     file.pwrite_all(b"abc", 0).unwrap();
 
-    file.writeback(0..3);
+    file.write_out(0..3).unwrap();
     file.forget(0..3);
 
     assert_eq!(content(&host.disk, dir.join("log")), b"abc");

@@ -265,7 +265,7 @@ async fn live(seed: u64) {
                     }
                 }));
             }
-            6 => file.writeback(0..6000),
+            6 => file.write_out(0..6000).unwrap(),
             _ => host.clock.sleep_until(host.clock.now().mono_ms + pick(&host, 15) as u64).await,
         }
         assert!(history.lock().unwrap().states.last() == Some(&content(&disk)), "seed {seed}");

@@ -25,3 +25,4 @@ pub mod time;
 pub mod topic;
 pub mod topic_config;
 pub mod transaction;
+pub mod turns;

@@ -262,15 +262,19 @@ impl File {
         }
     }
 
-    /// Begins writing a range out in the background, so that dirty pages do not pile up until a sync. Waits for
-    /// nothing and promises nothing.
-    pub fn writeback(&self, range: Range<u64>) {
+    /// Writes a range out, a piece at a time, and waits: for a lot of bytes, before [`File::sync_data`] makes them safe. Whoever
+    /// syncs another file meanwhile waits for a piece, where it would wait for everything.
+    ///
+    /// # Errors
+    /// As those of a failed sync, which may not hear of them a second time.
+    pub fn write_out(&self, range: Range<u64>) -> io::Result<()> {
         match &self.kind {
-            Kind::Machine(file) => {
-                machine::writeback(file, range.start, range.end.saturating_sub(range.start))
-            }
+            Kind::Machine(file) => machine::write_out(file, range),
             #[cfg(feature = "sim")]
-            Kind::Simulated(file) => file.writeback(range),
+            Kind::Simulated(file) => {
+                file.write_out(range);
+                Ok(())
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
@@ -12,6 +13,9 @@ use super::{Entry, OpenMode, WriteError};
 
 /// Slices that the kernel takes in one call (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
+
+/// So much is on its way to the disk at once when a lot is written out: what others sync waits for this, and not for all of it.
+const PIECE_BYTES: u64 = 1024 * 1024;
 
 pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
@@ -136,12 +140,28 @@ fn step(wrote: rustix::io::Result<usize>, done: u64) -> Result<usize, WriteError
     }
 }
 
-/// Asks the kernel to begin writing a range out. Waits for nothing, promises nothing.
-pub(super) fn writeback(file: &fs::File, at: u64, len: u64) {
-    let (Ok(at), Ok(len)) = (i64::try_from(at), i64::try_from(len)) else { return };
-    // SAFETY: the call takes a file descriptor, which `file` keeps open, and three numbers; it touches no memory of ours.
-    // Its error is not looked at: this is a hint.
-    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), at, len, libc::SYNC_FILE_RANGE_WRITE) };
+/// Writes a range out, piece by piece, and waits for each. An error is one of the disk: the kernel tells of it once.
+pub(super) fn write_out(file: &fs::File, range: Range<u64>) -> io::Result<()> {
+    const WAIT: u32 = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let mut at = range.start;
+    while at < range.end {
+        let len = (range.end - at).min(PIECE_BYTES);
+        let (Ok(from), Ok(count)) = (i64::try_from(at), i64::try_from(len)) else { return Ok(()) };
+        // SAFETY: the call takes a file descriptor, which `file` keeps open, and three numbers; it touches no memory of ours.
+        if unsafe { libc::sync_file_range(file.as_raw_fd(), from, count, WAIT) } != 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                // Not known here, or not for such a file: the sync that follows does all of it.
+                Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP | libc::EPERM) => Ok(()),
+                Some(libc::EINTR) => continue,
+                _ => Err(error),
+            };
+        }
+        at += len;
+    }
+    Ok(())
 }
 
 /// Takes blocks without changing the length.

@@ -351,9 +351,9 @@ impl SimFile {
         }
     }
 
-    pub(crate) fn writeback(&self, _range: Range<u64>) {
-        // A hint on a machine too: a file that is gone has nothing to write out.
-        let _ = self.with(|pages, chance| pages.write_back(chance));
+    pub(crate) fn write_out(&self, _range: Range<u64>) {
+        // The sync that follows says whether a file is gone.
+        let _ = self.with(|pages, chance| pages.write_out(chance));
     }
 
     fn check_writable(&self) -> io::Result<()> {

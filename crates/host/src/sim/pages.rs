@@ -214,8 +214,8 @@ impl Pages {
         }
     }
 
-    /// Begins what [`File::writeback`](crate::File::writeback) asks for; how much of it happens is luck.
-    pub(crate) fn write_back(&mut self, chance: &SimChance) {
+    /// What [`File::write_out`](crate::File::write_out) asks for; how much of it happens is luck.
+    pub(crate) fn write_out(&mut self, chance: &SimChance) {
         for _ in 0..chance.pick(0..4) {
             self.write_some_page_out(chance);
         }

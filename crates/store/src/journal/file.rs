@@ -31,6 +31,7 @@ pub(crate) fn make(disk: &Disk, dir: &Path, number: FileNumber, bytes: u64) -> i
     let made = disk.open(&path, OpenMode::Create).and_then(|file| {
         file.set_len(0)?;
         file.allocate_zeroed(0..bytes).map_err(io::Error::from)?;
+        file.write_out(0..bytes)?;
         file.sync_data()?;
         disk.sync_dir(dir)?;
         Ok(file)

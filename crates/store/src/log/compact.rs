@@ -378,6 +378,9 @@ impl Writing {
         self.out.close().map_err(failed("close", &files, Part::Index))?;
         for part in Part::ALL {
             let file = files.open(part).map_err(failed("open", &files, part))?;
+            if part == Part::Log {
+                file.write_out(0..self.out.segment.size).map_err(failed(SYNC, &files, part))?;
+            }
             file.sync_data().map_err(failed(SYNC, &files, part))?;
         }
         let group = &sources[self.group.clone()];

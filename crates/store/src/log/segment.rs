@@ -1,6 +1,6 @@
 //! One segment of a log, as its owner knows it.
 
-use std::{io, sync::Arc};
+use std::{io, mem, ops::Range, sync::Arc};
 
 use ottla_host::File;
 use ottla_rules::{
@@ -35,17 +35,36 @@ pub(crate) struct Segment {
     pub(crate) modified_ms: Option<i64>,
     /// Whether it may hold bytes, or be a name, that a power cut would take.
     pub(crate) dirty: bool,
+    /// A sync was asked for when it had so many bytes: about where those begin that the next one has to write.
+    pub(crate) synced_bytes: u64,
 }
 
 impl Segment {
     pub(crate) fn new(files: Arc<SegmentFiles>) -> Self {
         let newest = TimeEntry { timestamp: NO_TIMESTAMP, last: files.base };
         let first_timestamp = NO_TIMESTAMP;
-        Self { files, size: 0, offsets: 0, times: 0, newest, first_timestamp, modified_ms: None, dirty: true }
+        Self {
+            files,
+            size: 0,
+            offsets: 0,
+            times: 0,
+            newest,
+            first_timestamp,
+            modified_ms: None,
+            dirty: true,
+            synced_bytes: 0,
+        }
     }
 
     pub(crate) fn base(&self) -> Offset {
         self.files.base
+    }
+
+    /// Counts as synced from now on; what has to be synced for that.
+    pub(crate) fn clean(&mut self) -> (Arc<SegmentFiles>, Range<u64>) {
+        self.dirty = false;
+        let before = mem::replace(&mut self.synced_bytes, self.size);
+        (self.files.clone(), before.min(self.size)..self.size)
     }
 
     /// When the file was last written, where that is its age, as Kafka's `LogSegment.largestTimestamp` has it: no record has

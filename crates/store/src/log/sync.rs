@@ -3,7 +3,7 @@
 //! The order is what makes it true: files, then the directory, then the fact. A crash in between leaves an older fact,
 //! and recovery reads a little more than it needs.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
@@ -11,7 +11,7 @@ use ottla_rules::{
     producers::ProducerEntry,
 };
 
-use super::{Log, LogError, SYNC, aborted, failed};
+use super::{Log, LogError, SYNC, aborted, failed, segment::Segment};
 use crate::{
     facts::{self, Facts, checkpoint::Checkpoint},
     files::{Dir, SegmentFiles},
@@ -24,7 +24,8 @@ pub struct SyncPoint {
     partition: PartitionId,
     end: Offset,
     start: Offset,
-    files: Vec<Arc<SegmentFiles>>,
+    /// Each with the part of its records that may be dirty.
+    files: Vec<(Arc<SegmentFiles>, Range<u64>)>,
     dir: Option<Arc<Dir>>,
     aborted: Vec<Aborted>,
 }
@@ -43,11 +44,9 @@ impl Log {
             return None;
         }
         // What is written from now on is for the next sync point; a failure is for good (the directory is given up).
-        let files = self.all().filter(|segment| segment.dirty).map(|segment| segment.files.clone()).collect();
-        self.closed
-            .iter_mut()
-            .chain(self.active.as_mut().map(|active| &mut active.segment))
-            .for_each(|s| s.dirty = false);
+        let active = self.active.as_mut().map(|active| &mut active.segment);
+        let dirty = self.closed.iter_mut().chain(active).filter(|segment| segment.dirty);
+        let files = dirty.map(Segment::clean).collect();
         Some(SyncPoint {
             facts: self.store.facts().clone(),
             partition: self.place.id,
@@ -87,7 +86,9 @@ impl SyncPoint {
 
     /// Syncs the files. An error is for good: the directory must not be trusted any more.
     pub fn sync(&self) -> Result<(), LogError> {
-        for files in &self.files {
+        for (files, records) in &self.files {
+            let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
+            log.write_out(records.clone()).map_err(failed(SYNC, files, Part::Log))?;
             for part in Part::ALL {
                 let file = files.open(part).map_err(failed("open", files, part))?;
                 file.sync_data().map_err(failed(SYNC, files, part))?;
