@@ -140,8 +140,15 @@ fn partition_at(
 }
 
 fn append(to: &Addr<PartitionActor>) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
+    append_of(to, "v")
+}
+
+fn append_of(
+    to: &Addr<PartitionActor>,
+    value: &str,
+) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
     let (reply, answer) = Reply::once();
-    let batch = BatchBuilder::new().value("v", 1).parsed();
+    let batch = BatchBuilder::new().value(value, 1).parsed();
     to.do_send(Append { batch, acks: Acks::Leader, patience_ms: 1_000, transaction: None, reply });
     answer
 }

@@ -25,9 +25,10 @@ use crate::api::{self, Call, Close, Request};
 const ROUNDS_MAX: usize = 32;
 
 /// Also after so many requests have begun, and after so many bytes have come or gone: a connection that floods a shard
-/// keeps it for a fraction of a millisecond at a time, whatever it sends.
+/// keeps it for a few tenths of a millisecond at a time, whatever it sends. Another's request meets several such turns on its
+/// way: when it is read, before it is written and before it is answered.
 const TURN_REQUESTS_MAX: usize = 64;
-const TURN_BYTES_MAX: usize = 512 * 1024;
+const TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// How much is read behind a request that waits for its turn: enough that a client's end is seen behind what clients
 /// send while they wait, little enough that waiting costs no memory to speak of.
@@ -310,7 +311,7 @@ impl Connection {
             return 0;
         }
         match self.intake.rest_of_large() {
-            Some(_) if is_waiting => self.share.room(cx).min(AHEAD_BYTES),
+            _ if is_waiting => self.share.room(cx).min(AHEAD_BYTES),
             Some(rest) => self.share.room_for(rest, cx),
             None => self.share.room(cx),
         }

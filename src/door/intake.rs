@@ -1,7 +1,7 @@
 //! Bytes in: frames out of a socket, read adaptively.
 //!
-//! Small frames are read many at a time, a large one to its exact end so that there is no tail to copy;
-//! an idle connection owns no buffer. Measured against a plainly growing buffer this halves the cost of a
+//! Small frames are read many at a time, as many as came the last time; a large one to its exact end so that there is no
+//! tail to copy, and the one behind it as if it were as long. An idle connection owns no buffer. Measured against a plainly growing buffer this halves the cost of a
 //! small request. A claimed length allocates nothing beyond one step: the buffer grows as bytes come, and where they
 //! stay away it is given back.
 
@@ -16,6 +16,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 /// Read at least this much at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Read at most so much of small frames at a time.
+const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// A frame from this size on is large: it is read by itself.
+const LARGE_BYTES: usize = 32 * 1024;
+/// The frame behind a large one is taken to be as long, up to here.
+const ALIKE_BYTES_MAX: usize = 256 * 1024;
 /// Trust a claimed length up to here; beyond, the buffer grows with what has come.
 const TRUST_BYTES: usize = 1024 * 1024;
 /// A buffer that waits for bytes is at most so many times as large as what it holds, or it is made smaller. Large enough
@@ -27,12 +33,14 @@ const ROOM_FACTOR_MAX: usize = 8;
 pub(crate) struct Intake {
     buffer: BytesMut,
     frame_bytes_max: usize,
+    /// How much to read where no frame has begun: about what came the last time.
+    chunk: usize,
 }
 
 impl Intake {
     /// Frames longer than `frame_bytes_max` are refused.
     pub(crate) fn new(frame_bytes_max: usize) -> Intake {
-        Intake { buffer: BytesMut::new(), frame_bytes_max }
+        Intake { buffer: BytesMut::new(), frame_bytes_max, chunk: CHUNK_BYTES }
     }
 
     /// Bytes that are here and that no frame has taken yet.
@@ -47,6 +55,10 @@ impl Intake {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);
+        let whole = LENGTH_BYTES + length;
+        if length >= LARGE_BYTES {
+            self.chunk = if whole <= ALIKE_BYTES_MAX { whole } else { CHUNK_BYTES };
+        }
         Ok(Some(self.buffer.split_to(length)))
     }
 
@@ -66,9 +78,18 @@ impl Intake {
     /// How much to read now: up to the exact end of a large frame, a chunk otherwise.
     fn want(&self) -> usize {
         let have = self.buffer.len();
-        let Ok(Some(length)) = self.length() else { return CHUNK_BYTES };
+        let Ok(Some(length)) = self.length() else { return self.chunk };
         let rest = (LENGTH_BYTES + length).saturating_sub(have);
-        rest.min(TRUST_BYTES.max(have)).max(CHUNK_BYTES)
+        let least = if length >= LARGE_BYTES { CHUNK_BYTES } else { self.chunk.min(CHUNK_BYTES_MAX) };
+        rest.min(TRUST_BYTES.max(have)).max(least)
+    }
+
+    /// So many bytes came where so many were wanted.
+    fn learn(&mut self, came: usize, want: usize) {
+        if !matches!(self.length(), Ok(Some(length)) if length >= LARGE_BYTES) {
+            let like_this = if came == want { 2 * want } else { came.next_power_of_two() };
+            self.chunk = like_this.clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
+        }
     }
 
     /// One read, of at most `room` bytes. `Ready(0)` is the end of the stream.
@@ -84,8 +105,10 @@ impl Intake {
         let want = self.want().min(room);
         self.buffer.reserve(want);
         let read = poll_read_into(socket, &mut self.buffer, want, cx);
-        if read.is_pending() {
-            self.rest();
+        match &read {
+            Poll::Pending => self.rest(),
+            Poll::Ready(Ok(came)) => self.learn(*came, want),
+            Poll::Ready(Err(_)) => (),
         }
         read
     }
@@ -160,6 +183,33 @@ mod tests {
         let mut intake = Intake::new(100 * 1024 * 1024);
         intake.buffer.extend_from_slice(&(100_000_i32).to_be_bytes());
         assert_eq!(intake.want(), 100_000, "to the exact end");
+    }
+
+    #[test]
+    fn small_frames_are_read_as_many_at_a_time_as_come() {
+        let mut intake = Intake::new(1000);
+        intake.learn(CHUNK_BYTES, CHUNK_BYTES);
+        assert_eq!(intake.want(), 2 * CHUNK_BYTES, "there may be more");
+        intake.learn(20_000, 2 * CHUNK_BYTES);
+        assert_eq!(intake.want(), 2 * CHUNK_BYTES, "about as many as came");
+        intake.learn(1_000_000, 1_000_000);
+        assert_eq!(intake.want(), CHUNK_BYTES_MAX);
+        intake.learn(300, CHUNK_BYTES_MAX);
+        assert_eq!(intake.want(), CHUNK_BYTES);
+    }
+
+    #[test]
+    fn the_frame_behind_a_large_one_is_taken_to_be_as_long() {
+        fn wants_after(length: usize) -> usize {
+            let mut intake = Intake::new(100 * 1024 * 1024);
+            intake.buffer.extend_from_slice(&i32::try_from(length).unwrap().to_be_bytes());
+            intake.buffer.resize(LENGTH_BYTES + length, 0);
+            intake.learn(length, length);
+            intake.next_frame().unwrap().unwrap();
+            intake.want()
+        }
+        assert_eq!(wants_after(64_000), 64_004);
+        assert_eq!(wants_after(1_000_000), CHUNK_BYTES, "what is larger still would be a long tail to copy");
     }
 
     #[test]

@@ -51,6 +51,25 @@ fn one_sync_makes_safe_what_all_partitions_brought_meanwhile() {
 }
 
 #[test]
+fn a_small_batch_does_not_wait_for_all_that_another_brings() {
+    tell(async |shared, world| {
+        let journal = journal(&shared, &world);
+        let partitions: Vec<_> = (0..3).map(|index| partition_at(&shared, index, 1).0).collect();
+        let under_way = append(&partitions[0]);
+        tokio::time::sleep(SOON).await;
+        let large = "v".repeat(100 * 1024);
+        let large: Vec<_> = (0..8).map(|_| append_of(&partitions[1], &large)).collect();
+
+        assert!(append(&partitions[2]).await.is_ok());
+
+        assert!(under_way.await.is_ok());
+        let seen = seen(&journal).await;
+        assert_eq!((seen.syncs, seen.batches), (2, 1 + 5 + 1), "half a megabyte went with it");
+        drop(large);
+    });
+}
+
+#[test]
 fn nobody_is_answered_before_the_sync_is_over() {
     tell(async |shared, world| {
         journal(&shared, &world);

@@ -17,7 +17,7 @@ const SMALL_BYTES_MAX: u64 = 16 * 1024;
 /// What one sync covers of large batches while there are small ones, and one batch whatever its size.
 const LARGE_BYTES_MAX: u64 = 512 * 1024;
 
-/// There are small ones for so long after the last one came.
+/// There are small ones while one waits, and for so long after the last one came: who sends one by one is about to send another.
 const SMALL_STAYS_MS: u64 = 50;
 
 /// The turns at one journal.
@@ -36,8 +36,9 @@ impl Turns {
 
     /// Those whose turn it is, by their place among all who wait, whose partition and size are told in the order in which they
     /// came. Batches of one partition keep their order. Somebody has a turn whenever somebody waits.
-    pub fn take(&self, waiting: impl Iterator<Item = (PartitionId, u64)>, now: Now) -> Vec<usize> {
-        if self.small_until.is_none_or(|until| until.is_due(now)) {
+    pub fn take(&self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Vec<usize> {
+        let one_came = self.small_until.is_some_and(|until| !until.is_due(now));
+        if !one_came && !waiting.clone().any(|(_, bytes)| bytes <= SMALL_BYTES_MAX) {
             return waiting.enumerate().map(|(at, _)| at).collect();
         }
         let (mut large_bytes, mut behind) = (0, BTreeSet::new());
@@ -69,11 +70,14 @@ mod tests {
         Now { mono_ms, wall_ms: 0 }
     }
 
+    fn partition(index: i32) -> PartitionId {
+        PartitionId { topic: TopicId([1; 16]), index }
+    }
+
     /// Whose turn it is at a journal where these have come, the last of them just now.
     fn turns(waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
         let mut turns = Turns::default();
         waiting.iter().for_each(|(_, bytes)| turns.came(*bytes, at(1000)));
-        let partition = |index| PartitionId { topic: TopicId([1; 16]), index };
         turns.take(waiting.iter().map(|(index, bytes)| (partition(*index), *bytes)), at(1000 + later_ms))
     }
 
@@ -100,8 +104,15 @@ mod tests {
 
     #[test]
     fn small_ones_are_remembered_for_a_while() {
-        let waiting = [(0, SMALL), (0, HUGE), (1, HUGE)];
-        assert_eq!(turns(&waiting, SMALL_STAYS_MS - 1), [0, 1]);
-        assert_eq!(turns(&waiting, SMALL_STAYS_MS), [0, 1, 2]);
+        let mut turns = Turns::default();
+        turns.came(SMALL, at(1000));
+        let huge = [(partition(0), HUGE), (partition(1), HUGE)];
+        assert_eq!(turns.take(huge.into_iter(), at(1000 + SMALL_STAYS_MS - 1)), [0]);
+        assert_eq!(turns.take(huge.into_iter(), at(1000 + SMALL_STAYS_MS)), [0, 1]);
+    }
+
+    #[test]
+    fn a_small_one_that_waits_is_not_forgotten_however_long_the_sync_takes() {
+        assert_eq!(turns(&[(0, HUGE), (1, HUGE), (2, SMALL)], 10 * SMALL_STAYS_MS), [0, 2]);
     }
 }

@@ -142,9 +142,8 @@ fn step(wrote: rustix::io::Result<usize>, done: u64) -> Result<usize, WriteError
 
 /// Writes a range out, piece by piece, and waits for each. An error is one of the disk: the kernel tells of it once.
 pub(super) fn write_out(file: &fs::File, range: Range<u64>) -> io::Result<()> {
-    const WAIT: u32 = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-        | libc::SYNC_FILE_RANGE_WRITE
-        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    const WAIT: u32 =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     let mut at = range.start;
     while at < range.end {
         let len = (range.end - at).min(PIECE_BYTES);

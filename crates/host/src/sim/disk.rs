@@ -351,11 +351,6 @@ impl SimFile {
         }
     }
 
-    pub(crate) fn write_out(&self, _range: Range<u64>) {
-        // The sync that follows says whether a file is gone.
-        let _ = self.with(|pages, chance| pages.write_out(chance));
-    }
-
     fn check_writable(&self) -> io::Result<()> {
         if self.0.writable { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
     }

@@ -214,13 +214,6 @@ impl Pages {
         }
     }
 
-    /// What [`File::write_out`](crate::File::write_out) asks for; how much of it happens is luck.
-    pub(crate) fn write_out(&mut self, chance: &SimChance) {
-        for _ in 0..chance.pick(0..4) {
-            self.write_some_page_out(chance);
-        }
-    }
-
     /// Puts one dirty page on the platter without making it clean: nobody was promised anything.
     fn write_some_page_out(&mut self, chance: &SimChance) {
         // A page beyond a pending cut, or beyond the old end, waits for the metadata, which waits for a sync or a crash.
