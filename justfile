@@ -42,6 +42,16 @@ bench *ARGS:
     cargo build --release -p ottla -p ottla-bench
     target/release/ottla-bench {{ARGS}}
 
+# The same for groups: commits, what a restart finds, a thousand members.
+bench-groups *ARGS:
+    cargo build --release -p ottla -p ottla-bench
+    target/release/ottla-bench --only groups {{ARGS}}
+
+# And for transactions: read, process, write.
+bench-txn *ARGS:
+    cargo build --release -p ottla -p ottla-bench
+    target/release/ottla-bench --only transactions {{ARGS}}
+
 # Licences, advisories and sources of everything we depend on (needs cargo-deny).
 deny:
     cargo deny check

@@ -161,11 +161,6 @@ impl Request {
         let (header, body) = frame::open(frame)?;
         Ok(Request { header, body, is_probe: false })
     }
-
-    /// True for the one API whose requests may be under way together.
-    pub(crate) fn is_produce(&self) -> bool {
-        self.header.key == ApiKey::Produce
-    }
 }
 
 /// Key, version and correlation id stand first in every header version.

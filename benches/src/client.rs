@@ -81,8 +81,14 @@ impl Client {
         refuse(i16::from_be_bytes([answer[at], answer[at + 1]]))
     }
 
-    fn ask<Q: Message, A: Message>(&mut self, version: i16, request: &Q) -> io::Result<A> {
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask<Q: Message, A: Message>(&mut self, version: i16, request: &Q) -> io::Result<A> {
         self.send(&encode(version, request))?;
+        self.answer(version)
+    }
+
+    /// The next answer, to a request of this version.
+    pub(crate) fn answer<A: Message>(&mut self, version: i16) -> io::Result<A> {
         let answer = Bytes::copy_from_slice(self.receive()?);
         let mut reader = Reader::new(&answer);
         let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
@@ -146,15 +152,18 @@ impl Client {
     }
 }
 
-fn refuse(code: i16) -> io::Result<()> {
+/// An error, unless the code says that there is none.
+pub(crate) fn refuse(code: i16) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::other(format!("the broker answered error {code}"))) }
 }
 
-fn count(n: usize) -> i32 {
+/// A number as it goes over the wire.
+pub(crate) fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-fn encode<Q: Message>(version: i16, request: &Q) -> Bytes {
+/// A whole frame.
+pub(crate) fn encode<Q: Message>(version: i16, request: &Q) -> Bytes {
     let header =
         RequestHeader { key: Q::KEY, version, correlation_id: 0, client_id: Some("ottla-bench".into()) };
     frame::request(&header, request)

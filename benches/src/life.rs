@@ -124,7 +124,7 @@ pub(crate) fn restart(options: &Options, table: &mut Table) -> io::Result<()> {
 }
 
 /// Whether the kernel let us.
-fn drop_page_cache() -> bool {
+pub(crate) fn drop_page_cache() -> bool {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }

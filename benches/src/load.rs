@@ -154,11 +154,13 @@ pub(crate) fn join_all<T>(
     Ok(all)
 }
 
-fn run(bytes: u64, mut latencies: Vec<Duration>, took: Duration, cpu: Duration) -> Run {
+/// What the loops of one run found.
+pub(crate) fn run(bytes: u64, mut latencies: Vec<Duration>, took: Duration, cpu: Duration) -> Run {
     latencies.sort_unstable();
     Run { bytes, requests: latencies.len() as u64, took, cpu, latencies }
 }
 
-fn take_one(left: &AtomicU64) -> bool {
+/// Whether one was left.
+pub(crate) fn take_one(left: &AtomicU64) -> bool {
     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }

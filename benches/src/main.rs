@@ -4,6 +4,8 @@
 //!   broker.rs  a process under test: start, stop, CPU, memory      sink.rs   the limit: read a frame, write it to a file, answer
 //!   client.rs  one connection and the few requests that are needed load.rs   closed loops: produce and fetch as fast as it goes
 //!   pace.rs    an open loop: latency at a given rate                crowd.rs  many connections: idle ones, long polls, producers
+//!   commits.rs groups that commit, and what a restart finds         members.rs a consumer group with a thousand members
+//!   txn.rs     read, process, write, in transactions
 //!   life.rs    start, restart, partitions, memory                  table.rs  medians, and the page that is printed
 //! ```
 //!
@@ -12,13 +14,16 @@
 
 mod broker;
 mod client;
+mod commits;
 mod crowd;
 mod life;
 mod load;
+mod members;
 mod pace;
 mod rows;
 mod sink;
 mod table;
+mod txn;
 
 use std::path::PathBuf;
 
@@ -116,6 +121,10 @@ const CHAPTERS: &[Chapter] = &[
     ("idle", life::idle),
     ("connections", crowd::connections),
     ("polls", crowd::polls),
+    ("groups: commits", commits::commits),
+    ("groups: takeover", commits::takeover),
+    ("groups: members", members::members),
+    ("transactions", txn::transactions),
 ];
 
 fn main() -> std::io::Result<()> {

@@ -13,7 +13,7 @@ use crate::table::{Table, median, short};
 const PARTITIONS: usize = 8;
 const IN_FLIGHT: usize = 5;
 const OTTLA: &str = "Ottla, page cache";
-const OTTLA_SYNCED: &str = "Ottla";
+pub(crate) const OTTLA_SYNCED: &str = "Ottla";
 const BEFORE: &str = "Ottla before, page cache";
 const BEFORE_SYNCED: &str = "Ottla before";
 
@@ -191,13 +191,21 @@ pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
     Ok(())
 }
 
+/// Ottla as it comes, another build of it, and the peer as it comes: as far as they are there.
+pub(crate) fn synced_and_peer(options: &Options) -> io::Result<Vec<Subject>> {
+    let mut subjects = vec![Subject::fresh(options, OTTLA_SYNCED, &[])?];
+    subjects.extend(before(options, BEFORE_SYNCED, &[])?);
+    subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
+    Ok(subjects)
+}
+
 /// The other build that is compared with, if there is one.
 fn before(options: &Options, name: &'static str, settings: &[&str]) -> io::Result<Option<Subject>> {
     options.before.is_some().then(|| Subject::fresh(options, name, settings)).transpose()
 }
 
 /// Everyone once, then everyone again: what changes on the machine meanwhile changes for all.
-fn in_turn<T>(
+pub(crate) fn in_turn<T>(
     subjects: &[Subject],
     rounds: usize,
     mut run: impl FnMut(&Subject) -> io::Result<T>,
@@ -211,11 +219,11 @@ fn in_turn<T>(
     Ok(all)
 }
 
-fn middle(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
+pub(crate) fn middle(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
     median(runs.iter().map(of).collect())
 }
 
-fn latencies(runs: &[Run]) -> String {
+pub(crate) fn latencies(runs: &[Run]) -> String {
     let at = |share| short(middle(runs, |run| run.latency_us(share)));
     format!("{} / {}", at(0.5), at(0.99))
 }

@@ -24,9 +24,15 @@ pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         _ if value.is_nan() => "-".to_owned(),
         magnitude if magnitude >= 100.0 => {
-            let digits = format!("{value:.0}");
-            let (head, tail) = digits.split_at(digits.len().saturating_sub(3));
-            if head.is_empty() || head == "-" { digits } else { format!("{head},{tail}") }
+            let digits = format!("{magnitude:.0}");
+            let mut text = if value < 0.0 { "-".to_owned() } else { String::new() };
+            for (at, digit) in digits.char_indices() {
+                if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                    text.push(',');
+                }
+                text.push(digit);
+            }
+            text
         }
         magnitude if magnitude >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),

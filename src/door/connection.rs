@@ -264,12 +264,13 @@ impl Connection {
                     None => return Ok(moved),
                 },
             };
-            if !self.line.admits(request.is_produce()) {
+            let key = request.header.key;
+            if !self.line.admits(key) {
                 self.held = Some((request, bytes));
                 return Ok(moved);
             }
-            self.tally.asked(request.header.key);
-            self.line.push(api::begin(&self.call, request, &mut self.appends)?, bytes);
+            self.tally.asked(key);
+            self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
             self.bound_for = self.appends.residence.settle();
             self.since.requests += 1;
             moved = true;

@@ -1,13 +1,17 @@
 //! Requests of one connection that are not answered yet, in the order they came.
 //!
 //! Kafka works on one request of a connection at a time and answers in order; clients that pipeline rely on it.
-//! We do the same, except that consecutive Produce requests are sent to their partitions as they arrive:
-//! partitions keep arrival order, and answers leave in order all the same.
+//! We do the same, except that consecutive Produce requests are sent to their partitions as they arrive, and consecutive
+//! OffsetCommit requests to their groups, so that one sync covers them: partitions and groups keep arrival order, and
+//! answers leave in order all the same.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+use ottla_rules::limits::COMMITS_UNDER_WAY_MAX;
+use ottla_wire::api::ApiKey;
 
 use crate::api::produce::{AppendReply, Produced, Settled};
 use crate::api::{Close, Response};
@@ -31,6 +35,7 @@ pub(crate) enum Turn {
 }
 
 struct Place {
+    key: ApiKey,
     turn: Turn,
     request_bytes: usize,
 }
@@ -56,12 +61,16 @@ impl Line {
     }
 
     /// True when a request of this kind may begin behind those that are under way.
-    pub(crate) fn admits(&self, is_produce: bool) -> bool {
+    pub(crate) fn admits(&self, key: ApiKey) -> bool {
         match self.places.back() {
             None => true,
-            // The last one says it all: nothing else begins behind a Produce before that is answered.
-            Some(Place { turn: Turn::Produce(last), .. }) => is_produce && !last.is_unpacking(),
-            Some(_) => false,
+            // The last one says it all: nothing of another kind begins behind it before it is answered.
+            Some(Place { turn: Turn::Produce(last), .. }) => key == ApiKey::Produce && !last.is_unpacking(),
+            Some(last) => {
+                key == ApiKey::OffsetCommit
+                    && last.key == ApiKey::OffsetCommit
+                    && self.places.len() < COMMITS_UNDER_WAY_MAX
+            }
         }
     }
 
@@ -82,8 +91,8 @@ impl Line {
     }
 
     /// A request has begun that holds `request_bytes` of credit.
-    pub(crate) fn push(&mut self, turn: Turn, request_bytes: usize) {
-        self.places.push_back(Place { turn, request_bytes });
+    pub(crate) fn push(&mut self, key: ApiKey, turn: Turn, request_bytes: usize) {
+        self.places.push_back(Place { key, turn, request_bytes });
     }
 
     /// A partition has answered the append with this tag.

@@ -91,7 +91,7 @@ pub(crate) fn alone(client: &mut Client) -> String {
     id.member_id
 }
 
-fn commit(client: &mut Client, member: &str, generation: i32, offset: i64) -> i16 {
+fn commit_request(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition {
         partition_index: 0,
         committed_offset: offset,
@@ -100,14 +100,17 @@ fn commit(client: &mut Client, member: &str, generation: i32, offset: i64) -> i1
     };
     let topic =
         OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
-    let request = OffsetCommitRequest {
+    OffsetCommitRequest {
         group_id: "g".into(),
         generation_id_or_member_epoch: generation,
         member_id: member.into(),
         topics: vec![topic],
         ..Default::default()
-    };
-    let answer: OffsetCommitResponse = client.ask(8, &request);
+    }
+}
+
+fn commit(client: &mut Client, member: &str, generation: i32, offset: i64) -> i16 {
+    let answer: OffsetCommitResponse = client.ask(8, &commit_request(member, generation, offset));
     answer.topics[0].partitions[0].error_code
 }
 
@@ -396,4 +399,34 @@ fn without_the_offsets_topic_nobody_coordinates() {
     assert_eq!(heartbeat(&mut client, "nobody", 1), 16);
     let answer: ListGroupsResponse = client.ask(5, &ListGroupsRequest::default());
     assert_eq!((answer.error_code, answer.groups.len()), (0, 0));
+}
+
+#[test]
+fn commits_that_are_sent_at_once_are_answered_in_order_and_whoever_asks_behind_them_sees_the_last() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, AT_ONCE);
+    let mut client = found(&broker);
+    client.create("t", 1, &[]);
+    let member = alone(&mut client);
+    // More than may be under way; one of them is not allowed, and is answered in its place.
+    let sent: Vec<_> = (0..1_200)
+        .map(|offset| {
+            let generation = if offset == 100 { 9 } else { 1 };
+            let id = client.send(8, &commit_request(&member, generation, offset));
+            (id, if generation == 1 { 0 } else { 22 })
+        })
+        .collect();
+    let beat = HeartbeatRequest {
+        group_id: "g".into(),
+        generation_id: 1,
+        member_id: member.clone(),
+        ..Default::default()
+    };
+    let last = client.send(4, &beat);
+    for (id, code) in sent {
+        let answer: OffsetCommitResponse = client.receive(8, id);
+        assert_eq!(answer.topics[0].partitions[0].error_code, code);
+    }
+    assert_eq!(client.receive::<HeartbeatResponse>(4, last).error_code, 0);
+    assert_eq!(committed(&mut client).0, 1_199);
 }

@@ -86,6 +86,10 @@ pub const CONNECTION_BYTES_ALWAYS: usize = 16 * 1024;
 /// waits, nobody is hurried.
 pub const REQUEST_ARRIVES_MS_MAX: u64 = 5_000;
 
+/// Commits of offsets that one connection has under way. A further one is begun when one of them is answered: commits are small, and what
+/// stands for one that waits takes several times its bytes.
+pub const COMMITS_UNDER_WAY_MAX: usize = 1_000;
+
 /// Open files that are kept from connections, where the process may have twice as many.
 pub const FILES_RESERVED_MIN: usize = 96;
 

@@ -110,9 +110,12 @@ impl BatchBuilder {
         let first = self.records.first().expect("a batch has records: the caller's promise");
         let base_timestamp = first.timestamp;
         let max_timestamp = self.records.iter().map(|record| record.timestamp).fold(-1, i64::max);
-        let mut records = Vec::new();
+        let (mut records, mut body) = (Vec::new(), Vec::new());
         for (index, record) in self.records.iter().enumerate() {
-            record.put(index as i64, base_timestamp, &mut records);
+            body.clear();
+            record.put_body(index as i64, base_timestamp, &mut body);
+            varint::put(body.len() as i64, &mut records);
+            records.extend_from_slice(&body);
         }
         let records = codec::pack(self.codec, &records).expect("packing in memory fails only without memory");
         let length = i32::try_from(HEADER_BYTES - LENGTH_PREFIX_BYTES + records.len());
@@ -168,19 +171,18 @@ pub fn seal(batch: &mut [u8]) {
 }
 
 impl BuildRecord {
-    fn put(&self, index: i64, base_timestamp: i64, out: &mut Vec<u8>) {
-        let mut body = vec![0];
-        varint::put(self.timestamp.wrapping_sub(base_timestamp), &mut body);
-        varint::put(index, &mut body);
-        put_bytes(self.key.as_deref(), &mut body);
-        put_bytes(self.value.as_deref(), &mut body);
-        varint::put(self.headers.len() as i64, &mut body);
+    /// All of it but its length, which stands first.
+    fn put_body(&self, index: i64, base_timestamp: i64, out: &mut Vec<u8>) {
+        out.push(0);
+        varint::put(self.timestamp.wrapping_sub(base_timestamp), out);
+        varint::put(index, out);
+        put_bytes(self.key.as_deref(), out);
+        put_bytes(self.value.as_deref(), out);
+        varint::put(self.headers.len() as i64, out);
         for (key, value) in &self.headers {
-            put_bytes(Some(key.as_bytes()), &mut body);
-            put_bytes(value.as_deref(), &mut body);
+            put_bytes(Some(key.as_bytes()), out);
+            put_bytes(value.as_deref(), out);
         }
-        varint::put(body.len() as i64, out);
-        out.extend_from_slice(&body);
     }
 }
 

@@ -129,6 +129,9 @@ impl<'a> Read<'a> {
     }
 }
 
+/// Bytes that a key or a value of a committed offset rarely exceeds.
+const USUAL_BYTES: usize = 64;
+
 /// Writes fields one behind the other.
 pub(super) struct Write {
     bytes: Vec<u8>,
@@ -138,7 +141,9 @@ pub(super) struct Write {
 impl Write {
     /// Begins with a number: of a key, or the version of a value.
     pub(super) fn new(number: i16, flexible: bool) -> Self {
-        Self { bytes: number.to_be_bytes().to_vec(), flexible }
+        // Most keys and values are shorter: they are written without growing.
+        let bytes = Vec::with_capacity(USUAL_BYTES);
+        Self { bytes, flexible }.i16(number)
     }
 
     /// A tagged field's content.
