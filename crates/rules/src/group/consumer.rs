@@ -292,17 +292,19 @@ impl Consumer {
             return Ok(());
         }
         let speaks_classic = self.members.get(member_id).is_some_and(|it| it.described.classic.is_some());
-        match self.check_epoch(member_id, epoch).or_else(|error| self.check_since(asked, error)) {
-            Err(GroupError::StaleMemberEpoch) if speaks_classic => return Err(GroupError::IllegalGeneration),
-            // No version of TxnOffsetCommit up to 5 knows what a stale epoch is.
-            Err(GroupError::StaleMemberEpoch) if asked.transaction.is_some() => {
-                return Err(GroupError::IllegalGeneration);
-            }
-            checked => checked?,
-        }
         // The version in which clients learned what a stale epoch is.
         let knows = asked.knows_group_errors || asked.transaction.is_some() || speaks_classic;
-        if knows { Ok(()) } else { Err(GroupError::UnsupportedVersion) }
+        if !knows && self.members.contains_key(member_id) {
+            return Err(GroupError::UnsupportedVersion);
+        }
+        match self.check_epoch(member_id, epoch).or_else(|error| self.check_since(asked, error)) {
+            Err(GroupError::StaleMemberEpoch) if speaks_classic => Err(GroupError::IllegalGeneration),
+            // No version of TxnOffsetCommit up to 5 knows what a stale epoch is.
+            Err(GroupError::StaleMemberEpoch) if asked.transaction.is_some() => {
+                Err(GroupError::IllegalGeneration)
+            }
+            checked => checked,
+        }
     }
 
     /// A member may be behind in its epoch (KIP-1251): what it has had since then it may still commit.

@@ -291,6 +291,7 @@ fn commits_are_those_of_members_in_their_epoch() {
         (new("b", 1, 6), Err(GroupError::UnknownMember)),
         (new("", -1, 6), Err(GroupError::UnknownMember)),
         (commit("a", 1, 0, 6), Err(GroupError::UnsupportedVersion)),
+        (commit("a", 9, 0, 6), Err(GroupError::UnsupportedVersion)),
         (
             Ask::FetchOffsets { topics: None, reader: Some(("a".into(), 0)), stable: false },
             Err(GroupError::StaleMemberEpoch),

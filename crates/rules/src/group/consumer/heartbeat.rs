@@ -224,7 +224,13 @@ impl Consumer {
             self.remove(&id, desk);
             self.bump(desk);
         }
-        Ok(beat_of(id, beat.member_epoch, None, desk.config))
+        // Whoever leaves is told nothing else, as in Kafka.
+        Ok(Answer::Beat(Beat {
+            member_id: id,
+            member_epoch: beat.member_epoch,
+            interval_ms: 0,
+            assignment: None,
+        }))
     }
 
     /// Takes members out, by id or static name.
