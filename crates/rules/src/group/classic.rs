@@ -114,6 +114,8 @@ pub(super) enum Parked<R> {
     Replaced { to: R, member_id: String, leader_before: String },
     /// A generation without members.
     Emptied,
+    /// Somebody has left the generation.
+    Departed,
 }
 
 impl<R> Parked<R> {
@@ -121,7 +123,7 @@ impl<R> Parked<R> {
     pub(super) fn waiting(self) -> Option<R> {
         match self {
             Self::Replaced { to, .. } => Some(to),
-            Self::Assigned { .. } | Self::Emptied => None,
+            Self::Assigned { .. } | Self::Emptied | Self::Departed => None,
         }
     }
 }
@@ -384,7 +386,7 @@ impl<R> Classic<R> {
                 });
                 desk.answer(to, with.map(Answer::Joined));
             }
-            Parked::Emptied => (),
+            Parked::Emptied | Parked::Departed => (),
         }
     }
 }

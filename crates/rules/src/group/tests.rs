@@ -429,6 +429,26 @@ fn a_silent_member_is_expelled_and_the_others_rebalance() {
 }
 
 #[test]
+fn who_has_left_is_not_waited_for_by_a_new_coordinator() {
+    let mut world = World::new();
+    let ids = world.stable(&["alice", "bob", "carol"]);
+    world.ask("alice", leave(&ids[0]));
+    assert_eq!(world.heard("alice"), Ok(Answer::Left(vec![Ok(())])));
+    world.ask("bob", join_as("bob", &ids[1]));
+
+    // Carol has not joined again when the coordinator is lost, and with it what bob has said.
+    world.group = world.rebuilt();
+
+    world.ask("carol", heartbeat(&ids[2], 3));
+    assert_eq!(world.heard("carol"), Err(GroupError::RebalanceInProgress));
+    world.ask("carol", commit(&ids[2], 3, 0, 7));
+    assert_eq!(world.heard("carol"), Ok(Answer::Committed(vec![None])));
+    world.ask("carol", join_as("carol", &ids[2]));
+    world.ask("bob", join_as("bob", &ids[1]));
+    assert_eq!((world.joined("carol").generation, world.joined("bob").generation), (4, 4));
+}
+
+#[test]
 fn a_member_that_joined_and_vanished_is_expelled_after_the_rebalance_timeout() {
     let mut world = World::new();
     world.ask("alice", join("alice"));

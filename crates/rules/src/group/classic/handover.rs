@@ -89,12 +89,17 @@ impl<R> Classic<R> {
 
     /// The group as a record.
     pub(in crate::group) fn record_of(&self, group: &str) -> GroupRecord {
+        self.record_led_by(self.leader.clone(), group)
+    }
+
+    /// The same; without a leader it says that a rebalance is on.
+    pub(super) fn record_led_by(&self, leader: Option<String>, group: &str) -> GroupRecord {
         let protocol = self.protocol.as_deref();
         let value = GroupValue {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             generation: self.generation,
             protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
+            leader,
             state_timestamp: self.since_ms,
             members: self.members.iter().map(|(id, member)| member.value(id, protocol)).collect(),
         };

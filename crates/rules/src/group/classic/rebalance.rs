@@ -21,6 +21,7 @@ impl<R> Classic<R> {
 
     pub(super) fn prepare(&mut self, desk: &mut Desk<'_, R>) {
         self.drop_assignments(GroupError::RebalanceInProgress, desk);
+        self.note_departure(desk);
         self.somebody_left = false;
         let rebalance_ms = self.rebalance_ms();
         let was_empty = matches!(self.phase, Phase::Empty);
@@ -34,6 +35,14 @@ impl<R> Classic<R> {
         self.phase = Phase::Preparing { initial: Some(initial), deadline: desk.now.after(delay_ms) };
         if delay_ms == 0 {
             self.complete(desk);
+        }
+    }
+
+    /// That somebody has left, for a coordinator that comes before the next generation is safe: it would else wait for the one
+    /// who has left until that session ends, and meanwhile nobody reads what was theirs. Nobody waits for this record.
+    pub(super) fn note_departure(&self, desk: &mut Desk<'_, R>) {
+        if self.somebody_left && self.generation > 0 && !self.members.is_empty() {
+            desk.written.push((self.record_led_by(None, desk.group), Parked::Departed));
         }
     }
 

@@ -95,7 +95,10 @@ impl<R> Classic<R> {
     pub(in crate::group) fn after_departures(&mut self, desk: &mut Desk<'_, R>) {
         match self.phase {
             Phase::Empty => (),
-            Phase::Preparing { .. } => self.complete_if_all_here(desk),
+            Phase::Preparing { .. } => {
+                self.note_departure(desk);
+                self.complete_if_all_here(desk);
+            }
             // A pending id alone was taken back: nobody else has to notice.
             Phase::Completing { .. } | Phase::Stable { .. } if !self.somebody_left => (),
             Phase::Completing { .. } | Phase::Stable { .. } => self.rebalance_or_complete(desk),
