@@ -31,7 +31,8 @@ def arguments():
     ap.add_argument("--command", default=brokers.OTTLA, help="how to start the broker: {dir} and {port} are filled in")
     ap.add_argument("--kills", type=int, default=10)
     ap.add_argument("--groups", type=int, default=8)
-    ap.add_argument("--up-max", type=float, default=3.0, help="longest time between a start and the next kill, seconds")
+    ap.add_argument("--up-max", type=float, default=8.0,
+                    help="longest time between a start and the next kill, seconds; a new group of the classic protocol waits 3 s for more members")
     ap.add_argument("--protocol", choices=("classic", "consumer"), default="classic")
     ap.add_argument("--seed", type=int, default=None)
     ap.add_argument("--dir", default=None, help="data directory; a fresh temporary one unless given")
