@@ -60,11 +60,12 @@ def record(delta, key, value):
     return varint(len(body)) + body
 
 
-def batch(values, key=None, codec=0, packed=None):
-    """One batch; with `packed` its records are those bytes, as they are."""
+def batch(values, key=None, codec=0, packed=None, producer=(-1, -1, -1), transactional=False):
+    """One batch; with `packed` its records are those bytes, as they are. `producer` is its id, epoch and first sequence."""
     now = int(time.time() * 1000)
     records = b"".join(record(at, key, value) for at, value in enumerate(values)) if packed is None else packed
-    tail = struct.pack(">hiqqqhii", codec, len(values) - 1, now, now, -1, -1, -1, len(values)) + records
+    attributes = codec | (0x10 if transactional else 0)
+    tail = struct.pack(">hiqqqhii", attributes, len(values) - 1, now, now, *producer, len(values)) + records
     body = struct.pack(">ibI", -1, 2, crc32c(tail)) + tail
     return struct.pack(">qi", 0, len(body)) + body
 

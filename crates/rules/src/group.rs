@@ -259,6 +259,7 @@ impl<R> Group<R> {
         match record {
             GroupRecord::Offset { value: Some(_), .. }
                 if producer.is_some() && is(Bug::PendingOffsetsForgotten) => {}
+            GroupRecord::Offset { partition: 0, value: Some(_), .. } if is(Bug::OffsetForgotten) => {}
             GroupRecord::Offset { topic, partition, value: Some(value), .. } => {
                 self.put(producer, &topic, partition, value, at);
             }

@@ -27,6 +27,16 @@ pub enum Bug {
     AbortedForgotten,
     /// One partition of a transaction is told the other outcome.
     MarkerTurned,
+    /// A partition is given to a member of a consumer group while another still has it.
+    GivenBeforeRevoked,
+    /// A commit is taken of a member that is behind its group.
+    StaleCommitTaken,
+    /// A committed offset is not remembered when the log is read again.
+    OffsetForgotten,
+    /// A heartbeat from before counts for the session of a member.
+    ZombieKept,
+    /// A member is expelled before its session is over.
+    SessionCutShort,
     /// A partition takes the files of a deleted topic of the same name for its own.
     DeletedTopicRead,
 }

@@ -1,5 +1,6 @@
 //! Lives seeds through and says how they went: `cargo run -p ottla-sim --example seed -- 17`, or `-- 0..1000` for many,
-//! of which only those are told that showed something. `copiers` before them has everybody copy in transactions.
+//! of which only those are told that showed something. `copiers` before them has everybody copy in transactions, `members` share
+//! partitions in groups.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ fn main() {
             (Some(seeds), _) => many(seeds, plan),
             (None, Ok(seed)) => tell(&run_plan(plan(seed)), &plan(seed)),
             (None, Err(_)) if word == "copiers" => plan = Plan::of_copiers,
+            (None, Err(_)) if word == "members" => plan = Plan::of_members,
             (None, Err(_)) => eprintln!("{word} is neither a seed nor a range of seeds such as 0..1000"),
         }
     }

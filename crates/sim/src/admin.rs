@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use ottla_rules::ids::TopicId;
+use ottla_rules::topic::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
@@ -14,8 +15,8 @@ use ottla_wire::messages::delete_records::{
 use ottla_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
+use crate::anomaly::Anomaly;
 use crate::client::Client;
-use crate::ledger::Anomaly;
 use crate::plan::between;
 use crate::scene::{Scene, TOPIC};
 
@@ -42,6 +43,8 @@ async fn serve(scene: &Scene, client: &mut Client, made_ms: &mut u64) -> io::Res
         let index = (0..scene.plan.topics() - 1).find(|index| !scene.topic(*index).is_gone);
         let index = index.unwrap_or(scene.plan.topics() - 1);
         if scene.topic(index).id.is_none() {
+            // First what everybody waits for who waits for the topic.
+            create_coordinators(scene, client).await?;
             create(scene, client, index).await?;
             *made_ms = scene.now_ms();
         } else if scene.plan.deleted_after_ms.get(index).is_some_and(|ms| scene.now_ms() > *made_ms + ms) {
@@ -86,11 +89,35 @@ fn came(scene: &Scene, index: usize, id: TopicId) {
     scene.note(format_args!("topic {index} is there"));
 }
 
-async fn create(scene: &Scene, client: &mut Client, index: usize) -> io::Result<()> {
-    let setting = |(name, value): &(String, String)| CreatableTopicConfig {
-        name: name.clone(),
-        value: Some(value.clone()),
+/// Makes the topics of the coordinators, when they are to have settings of their own.
+async fn create_coordinators(scene: &Scene, client: &mut Client) -> io::Result<()> {
+    if scene.plan.coordinators.is_empty() {
+        return Ok(());
+    }
+    let topic = |name: &str| CreatableTopic {
+        name: name.into(),
+        num_partitions: 2,
+        replication_factor: 1,
+        configs: scene.plan.coordinators.iter().map(setting).collect(),
+        ..Default::default()
     };
+    let topics = vec![topic(CONSUMER_OFFSETS), topic(TRANSACTION_STATE)];
+    let request = CreateTopicsRequest { topics, ..Default::default() };
+    let answer: CreateTopicsResponse = client.ask(CREATE_TOPICS, &request).await?;
+    for made in answer.topics {
+        if !matches!(Code::from_number(made.error_code), Some(Code::None | Code::TopicAlreadyExists)) {
+            let text = format!("no topic {}: {} {:?}", made.name, made.error_code, made.error_message);
+            scene.report(Err(Anomaly::Unavailable(text)));
+        }
+    }
+    Ok(())
+}
+
+fn setting((name, value): &(String, String)) -> CreatableTopicConfig {
+    CreatableTopicConfig { name: name.clone(), value: Some(value.clone()) }
+}
+
+async fn create(scene: &Scene, client: &mut Client, index: usize) -> io::Result<()> {
     let topic = CreatableTopic {
         name: TOPIC.into(),
         num_partitions: i32::try_from(scene.plan.partitions).unwrap_or(i32::MAX),

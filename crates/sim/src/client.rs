@@ -22,19 +22,25 @@ const ANSWER_BYTES_MAX: usize = 1 << 24;
 pub(crate) struct Client {
     socket: Socket,
     next_id: i32,
+    patience_ms: u64,
 }
 
 impl Client {
     /// Connects to the node. What is wrong with a connection is never an anomaly: the client tries again.
     pub(crate) async fn connect(scene: &Scene) -> io::Result<Client> {
-        let socket = within(scene.host.net.connect(format_args!("{NODE}:{PORT}"))).await?;
-        Ok(Client { socket, next_id: 1 })
+        let socket = within(PATIENCE_MS, scene.host.net.connect(format_args!("{NODE}:{PORT}"))).await?;
+        Ok(Client { socket, next_id: 1, patience_ms: PATIENCE_MS })
+    }
+
+    /// From now on each step of a request may take so long.
+    pub(crate) fn wait_for_ms(&mut self, ms: u64) {
+        self.patience_ms = ms;
     }
 
     /// Sends a request; its correlation id.
     pub(crate) async fn send<Q: Message>(&mut self, version: i16, request: &Q) -> io::Result<i32> {
         let frame = self.encode(version, request);
-        within(self.socket.write_all(&frame)).await?;
+        within(self.patience_ms, self.socket.write_all(&frame)).await?;
         Ok(self.next_id - 1)
     }
 
@@ -47,7 +53,7 @@ impl Client {
     ) -> io::Result<()> {
         let frame = self.encode(version, request);
         let cut = usize::try_from(part % frame.len() as u64).unwrap_or(0);
-        within(self.socket.write_all(&frame[..cut])).await
+        within(self.patience_ms, self.socket.write_all(&frame[..cut])).await
     }
 
     fn encode<Q: Message>(&mut self, version: i16, request: &Q) -> Bytes {
@@ -59,7 +65,7 @@ impl Client {
 
     /// The answer with this correlation id, which must be the next.
     pub(crate) async fn receive<A: Message>(&mut self, version: i16, id: i32) -> io::Result<A> {
-        let frame = within(self.next_frame()).await?;
+        let frame = within(self.patience_ms, self.next_frame()).await?;
         let mut reader = Reader::new(&frame);
         let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let got = decode_response_header(&mut reader, A::KEY, version).map_err(|e| wrong(e.to_string()))?;
@@ -85,8 +91,6 @@ impl Client {
     }
 }
 
-async fn within<T>(io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(Duration::from_millis(PATIENCE_MS), io)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+async fn within<T>(ms: u64, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(Duration::from_millis(ms), io).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -13,8 +13,9 @@ use ottla_wire::messages::list_offsets::{
 };
 use tokio::task::spawn_local;
 
+use crate::anomaly::Anomaly;
 use crate::client::Client;
-use crate::ledger::{Anomaly, Mark, Reading};
+use crate::ledger::{Mark, Reading};
 use crate::records::records_in;
 use crate::scene::{Scene, TOPIC};
 

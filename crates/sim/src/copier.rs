@@ -27,8 +27,9 @@ use ottla_wire::messages::txn_offset_commit::{
 use ottla_wire::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use tokio::task::spawn_local;
 
+use crate::anomaly::Anomaly;
 use crate::client::Client;
-use crate::ledger::{Anomaly, Mark};
+use crate::ledger::Mark;
 use crate::plan::between;
 use crate::records::{records_in, transactional_batch};
 use crate::scene::{Scene, TOPIC};

@@ -15,10 +15,12 @@
 //! it shows every time.
 
 mod admin;
+mod anomaly;
 mod client;
 mod consumer;
 mod copier;
 pub mod ledger;
+mod members;
 pub mod plan;
 mod producer;
 mod records;
@@ -26,6 +28,7 @@ mod run;
 mod scene;
 pub mod trace;
 
-pub use ledger::{Anomaly, Ledger, Mark};
+pub use anomaly::Anomaly;
+pub use ledger::{Ledger, Mark};
 pub use plan::{End, Plan};
 pub use run::{Report, run, run_all, run_plan};

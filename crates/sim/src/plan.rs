@@ -1,9 +1,14 @@
 //! What one seed asks for.
 
+mod members;
+
 use ottla_config::{Config, Endpoint};
 use ottla_host::{Chance, Host, SimWorld};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
+
+pub(crate) use members::BEAT_MS;
+pub use members::{GroupPlan, Protocol};
 
 /// How a life of the node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +87,14 @@ pub struct Plan {
     pub lanes: Vec<LanePlan>,
     /// How many copy in transactions, in place of those who write.
     pub copiers: usize,
+    /// The groups whose members share the topic's partitions, in place of those who write.
+    pub groups: Vec<GroupPlan>,
     /// The lives before the last one, which ends when everything is acknowledged and checked.
     pub lives: Vec<Life>,
     /// The topics' settings of their own.
     pub topic: Vec<(String, String)>,
+    /// Settings with which the topics of the coordinators are made by hand; they make them themselves when there are none.
+    pub coordinators: Vec<(String, String)>,
     /// Acknowledgements come from the page cache: a power cut may take the end of a log.
     pub page_cache: bool,
     /// The topics are compacted: of every key the last record stays.
@@ -132,6 +141,8 @@ impl Plan {
             deleted_after_ms,
             lanes,
             copiers: 0,
+            groups: vec![],
+            coordinators: vec![],
             lives,
             topic: topic(&luck, page_cache),
             page_cache,
@@ -179,7 +190,7 @@ impl Plan {
     pub fn of_copiers(seed: u64) -> Self {
         let luck = Host::simulated(&SimWorld::new(seed ^ 0x636f_7079)).chance;
         let (partitions, copiers) = (2, count(&luck, 1, 3));
-        Self {
+        let mut plan = Self {
             partitions,
             copiers,
             deleted_after_ms: vec![],
@@ -189,7 +200,9 @@ impl Plan {
             page_cache: false,
             deletes_records: false,
             ..Self::of(seed)
-        }
+        };
+        plan.compact_internal_topics(&luck);
+        plan
     }
 
     /// Topics that there will be, one after the other.

@@ -14,8 +14,9 @@ use ottla_wire::messages::produce::ProduceResponse;
 use ottla_wire::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use tokio::task::spawn_local;
 
+use crate::anomaly::Anomaly;
 use crate::client::Client;
-use crate::ledger::{Anomaly, Mark};
+use crate::ledger::Mark;
 use crate::plan::{LanePlan, between};
 use crate::records::batch;
 use crate::scene::Scene;

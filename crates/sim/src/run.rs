@@ -16,9 +16,10 @@ use ottla_store::FactsKind;
 use turmoil::Sim;
 
 use crate::admin::administer;
+use crate::anomaly::Anomaly;
 use crate::consumer::consume_all;
 use crate::copier::{copy_all, watch_all};
-use crate::ledger::Anomaly;
+use crate::members::{self, live_all};
 use crate::plan::{End, Life, Plan, Spell, Trouble};
 use crate::producer::produce_all;
 use crate::scene::{CONSUMERS, NODE, PRODUCERS, Scene};
@@ -285,10 +286,16 @@ impl World {
 }
 
 async fn write(scene: Rc<Scene>) -> turmoil::Result {
+    if !scene.plan.groups.is_empty() {
+        return live_all(scene, 0).await;
+    }
     if scene.plan.copiers > 0 { copy_all(scene).await } else { produce_all(scene).await }
 }
 
 async fn read(scene: Rc<Scene>) -> turmoil::Result {
+    if !scene.plan.groups.is_empty() {
+        return members::watch_all(scene).await;
+    }
     if scene.plan.copiers > 0 { watch_all(scene).await } else { consume_all(scene).await }
 }
 

@@ -8,8 +8,10 @@ use ottla_rules::ids::TopicId;
 use ottla_store::MemoryFacts;
 use tokio::sync::Notify;
 
+use crate::anomaly::Anomaly;
 use crate::copier::Copies;
-use crate::ledger::{Anomaly, Ledger};
+use crate::ledger::Ledger;
+use crate::members::Roster;
 use crate::plan::Plan;
 use crate::producer::Lane;
 use crate::trace::Trace;
@@ -47,6 +49,8 @@ pub(crate) struct Scene {
     pub(crate) ledger: RefCell<Ledger>,
     /// What is known of those who copy.
     pub(crate) copies: RefCell<Copies>,
+    /// What is known of the members of groups.
+    pub(crate) roster: RefCell<Roster>,
     pub(crate) trace: RefCell<Trace>,
     pub(crate) anomaly: RefCell<Option<Anomaly>>,
     pub(crate) topics: RefCell<Vec<Topic>>,
@@ -78,6 +82,7 @@ impl Scene {
             lanes: RefCell::new(lanes),
             ledger: RefCell::new(Ledger::new(count, &partitions, plan.page_cache).keyed(plan.compacted)),
             copies: RefCell::new(Copies::new(plan.copiers, plan.partitions)),
+            roster: RefCell::new(Roster::new(&plan.groups, plan.partitions)),
             trace: RefCell::default(),
             anomaly: RefCell::default(),
             topics: RefCell::new(vec![Topic::default(); plan.topics()]),
@@ -142,6 +147,9 @@ impl Scene {
         if self.plan.copiers > 0 {
             return self.copies.borrow().is_done();
         }
+        if !self.plan.groups.is_empty() {
+            return self.roster.borrow().is_settled(self.now_ms(), self.life.get());
+        }
         let last = self.plan.partitions_of(self.plan.topics() - 1);
         self.topic(self.plan.topics() - 1).id.is_some()
             && self
@@ -156,6 +164,9 @@ impl Scene {
     pub(crate) fn is_checked(&self) -> bool {
         if self.plan.copiers > 0 {
             return self.copies.borrow().is_checked(self.life.get());
+        }
+        if !self.plan.groups.is_empty() {
+            return self.roster.borrow().is_checked(self.life.get());
         }
         let checked = self.checked.borrow();
         (0..self.plan.topics()).all(|index| {

@@ -22,6 +22,7 @@ use crate::{
     cluster::Image,
     group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, ask::CommitOffsets, offsets::ExpiryClock},
     ids::TopicId,
+    planted::{Bug, is},
     records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, Held, MemberState, TopicPartitions},
     time::{Deadline, Now},
 };
@@ -321,7 +322,8 @@ impl Consumer {
     /// Whether a member knows what it should know when it reads offsets.
     pub(super) fn check_epoch(&self, member_id: &str, epoch: i32) -> Result<(), GroupError> {
         let member = self.members.get(member_id).ok_or(GroupError::UnknownMember)?;
-        if member.epoch == epoch { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
+        let is_it = member.epoch == epoch || epoch < member.epoch && is(Bug::StaleCommitTaken);
+        if is_it { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
@@ -440,6 +442,7 @@ impl Consumer {
         }
         for partition in member.assigned.iter().chain(&member.revoking) {
             let free = self.owned.insert(*partition);
+            let free = free || is(Bug::GivenBeforeRevoked);
             assert!(free, "partition {} of {} would have two owners", partition.1, partition.0);
         }
         self.members.insert(id.to_owned(), member);
@@ -460,6 +463,7 @@ impl Member {
             Some(classic) => u64::try_from(classic.session_timeout_ms).unwrap_or(0),
             None => config.consumer_session_ms,
         };
+        let session_ms = if is(Bug::SessionCutShort) { session_ms / 3 } else { session_ms };
         self.session = Some(now.after(session_ms));
     }
 

@@ -1,6 +1,7 @@
 //! What a compacted log must hold: a record may be missing only where a later one of its key is there.
 
-use super::{Anomaly, Ledger, Mark, Reading};
+use super::{Ledger, Mark, Reading};
+use crate::anomaly::Anomaly;
 use crate::records::key_of;
 
 impl Ledger {

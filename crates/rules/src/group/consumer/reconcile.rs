@@ -1,7 +1,11 @@
 //! One member's step from what it owns to what it should own.
 
 use super::{Consumer, Desk, Member, Partitions};
-use crate::{ids::TopicId, records::MemberState};
+use crate::{
+    ids::TopicId,
+    planted::{Bug, is},
+    records::MemberState,
+};
 
 impl Consumer {
     /// Moves a member as far as it can go now. `owned` is what it says it owns; none when it says that nothing has changed.
@@ -38,7 +42,8 @@ impl Consumer {
         }
         // What this member had is free as soon as it is put back without it; what others have is not.
         let is_free = |partition: &&(TopicId, i32)| {
-            !self.owned.contains(*partition)
+            is(Bug::GivenBeforeRevoked)
+                || !self.owned.contains(*partition)
                 || member.assigned.contains(*partition)
                 || member.revoking.contains(*partition)
         };
