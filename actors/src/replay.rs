@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use ottla_rules::{
     batch::{
-        BatchError, Header, Walk,
+        BatchError, Header, Walk, check_stored,
         marker::Marker,
         records::{Record, Records},
     },
@@ -113,7 +113,7 @@ fn ended() -> io::Error {
     io::Error::other("the node is leaving")
 }
 
-/// Reads the batches of a slice; where the next one begins. Blocks.
+/// Reads the batches of a slice; where the next one begins. What is damaged is passed over. Blocks.
 fn take_slice(taker: &mut impl Take, slice: Slice, from: Offset) -> io::Result<Offset> {
     let bytes = slice.read(true)?.read()?;
     let mut end = from;
@@ -128,6 +128,8 @@ fn take_slice(taker: &mut impl Take, slice: Slice, from: Offset) -> io::Result<O
 }
 
 fn take_batch(taker: &mut impl Take, header: &Header, batch: &[u8]) -> Result<(), BatchError> {
+    // A segment that is closed is not looked at when the node starts, and a bit of an offset makes another offset.
+    check_stored(batch)?;
     if header.attributes.is_control() {
         if let Some(marker) = Marker::read(batch)? {
             taker.take_marker(header.producer_id, marker);

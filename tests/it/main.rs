@@ -10,6 +10,7 @@ mod compaction;
 mod compatibility;
 mod connections;
 mod consumer_groups;
+mod damage;
 mod describe;
 mod features;
 mod fetch;

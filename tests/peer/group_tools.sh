@@ -17,7 +17,8 @@ trap 'rm -rf "$dir"' EXIT
 plain() {
   sed -E -e "s#$1#BROKER#g" -e 's/127\.0\.0\.1:[0-9]+/BROKER/g' -e 's/localhost:[0-9]+/BROKER/g' \
     -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+Z?/TIME/g' -e 's/(producer ?id|ProducerId)[^0-9]*[0-9]+/PRODUCER/Ig' \
-    -e 's/[ \t]+/ /g' -e 's/ $//' -e '/^(\[|WARN|SLF4J)/d' -e '/^\s+at /d' -e '/jars$/d' | grep -v '^$' | sort
+    -e 's/\b1[0-9]{12}\b/TIME/g' -e 's/[ \t]+/ /g' -e 's/ $//' -e '/^(\[|WARN|SLF4J)/d' -e '/^\s+at /d' -e '/jars$/d' | grep -v '^$' |
+    sed -E 's/^[0-9]+ ([0-9]+ -1 19 )/PRODUCER \1/' | sort
 }
 ask() { # ask BROKER TOOL ARGS...
   local at=$1 name=$2
@@ -40,7 +41,10 @@ both() {
 }
 fill() { # fill BROKER
   "$tool" topics --bootstrap-server "$1" --create --topic gt --partitions 2 >/dev/null 2>&1
-  seq 1 20 | "$tool" console-producer --bootstrap-server "$1" --topic gt --command-property acks=all >/dev/null 2>&1
+  "$tool" topics --bootstrap-server "$1" --create --topic one --partitions 1 >/dev/null 2>&1
+  for topic in gt one; do
+    seq 1 20 | "$tool" console-producer --bootstrap-server "$1" --topic $topic --command-property acks=all >/dev/null 2>&1
+  done
 }
 reset() { both "reset $*" consumer-groups --group g --topic gt --reset-offsets "$@"; }
 
@@ -80,7 +84,7 @@ deletes() {
 transactions() {
   both "transactions list" transactions list
   both "transactions describe nobody" transactions describe --transactional-id nobody
-  both "describe producers" transactions describe-producers --topic gt --partition 0
+  both "describe producers" transactions describe-producers --topic one --partition 0
   both "find hanging" transactions find-hanging --topic gt --partition 0
   both "abort nothing" transactions abort --topic gt --partition 0 --start-offset 0
 }

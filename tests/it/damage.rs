@@ -1,0 +1,195 @@
+//! Damage in the logs that the coordinators keep: what cannot be read is lost, with a word about it, and nothing else is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use ottla_rules::batch::build::BatchBuilder;
+use ottla_wire::frame;
+use ottla_wire::header::RequestHeader;
+use ottla_wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use ottla_wire::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use ottla_wire::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+use ottla_wire::messages::produce::ProduceResponse;
+use ottla_wire::{Message, produce::ProduceRequest};
+
+use crate::broker::{Broker, data_dir};
+use crate::client::{Client, PRODUCE, TIME, produce_request};
+use crate::transactions::Writer;
+
+const SETTINGS: &[&str] = &["offsets.topic.num.partitions=1", "transaction.state.log.num.partitions=1"];
+const GROUPS: [&str; 3] = ["first", "second", "third"];
+const OFFSETS: &str = "__consumer_offsets";
+const TRANSACTIONS: &str = "__transaction_state";
+/// Bytes that stand nowhere else in a log.
+const AT: i64 = 0x11_2233_4455;
+const LOST: &str = "a batch of a coordinator's records cannot be read, its keys are lost";
+
+fn find(client: &mut Client) {
+    let request = FindCoordinatorRequest { coordinator_keys: vec!["first".into()], ..Default::default() };
+    let answer: FindCoordinatorResponse = client.ask(4, &request);
+    assert_eq!(answer.coordinators[0].error_code, 0);
+}
+
+fn commit(client: &mut Client, group: &str, offset: i64) {
+    let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+    let topic =
+        OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    let request = OffsetCommitRequest {
+        group_id: group.into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let answer: OffsetCommitResponse = client.ask(8, &request);
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+}
+
+/// Where the groups stand; asks again while the coordinator still loads.
+fn committed(client: &mut Client) -> Vec<i64> {
+    let topic =
+        OffsetFetchRequestTopics { name: "t".into(), partition_indexes: vec![0], ..Default::default() };
+    let group = |group: &str| OffsetFetchRequestGroup {
+        group_id: group.into(),
+        topics: Some(vec![topic.clone()]),
+        ..Default::default()
+    };
+    let request = OffsetFetchRequest { groups: GROUPS.map(group).into(), ..Default::default() };
+    loop {
+        let answer: OffsetFetchResponse = client.ask(8, &request);
+        if answer.groups.iter().all(|group| group.error_code == 0) {
+            return answer.groups.iter().map(|it| it.topics[0].partitions[0].committed_offset).collect();
+        }
+    }
+}
+
+/// Every batch in a segment of its own: all but the last are closed, and not looked at when a broker starts.
+fn create(client: &mut Client, topic: &str) {
+    client.create(topic, 1, &[("cleanup.policy", "compact"), ("internal.segment.bytes", "100")]);
+}
+
+/// The segment of an internal topic in which these bytes stand, what is in it, and where they begin.
+fn segment(dir: &Path, topic: &str, wanted: &[u8]) -> (PathBuf, Vec<u8>, usize) {
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(place) = open.pop() {
+        if place.is_dir() {
+            open.extend(fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()));
+        } else if place.to_string_lossy().contains(&format!("{topic}-0"))
+            && place.extension().is_some_and(|kind| kind == "log")
+        {
+            let bytes = fs::read(&place).unwrap();
+            if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
+                return (place, bytes, at);
+            }
+        }
+    }
+    panic!("no segment of {topic} has it");
+}
+
+/// Flips a bit of the byte that stands `behind` the first place of these bytes.
+fn flip(dir: &Path, topic: &str, wanted: &[u8], behind: usize) {
+    let (file, mut bytes, at) = segment(dir, topic, wanted);
+    bytes[at + behind] ^= 0x10;
+    fs::write(&file, bytes).unwrap();
+}
+
+/// Three groups, each with a segment of its own where `apart`, and one behind them.
+fn groups_that_committed(dir: &Path, apart: bool) {
+    let broker = Broker::start(dir, SETTINGS);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    if apart {
+        create(&mut client, OFFSETS);
+    }
+    find(&mut client);
+    for (group, more) in GROUPS.into_iter().zip(0..) {
+        commit(&mut client, group, AT + more);
+    }
+    commit(&mut client, "last", 1);
+    broker.stop();
+}
+
+#[test]
+fn a_flipped_bit_in_a_committed_offset_loses_that_offset_alone() {
+    let (_around, dir) = data_dir();
+    groups_that_committed(&dir, true);
+    flip(&dir, OFFSETS, &(AT + 1).to_be_bytes(), 6);
+
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    assert_eq!(committed(&mut client), [AT, -1, AT + 2]);
+    assert!(broker.log().contains(LOST), "{}", broker.log());
+    for (group, more) in GROUPS.into_iter().zip(10..) {
+        commit(&mut client, group, AT + more);
+    }
+    broker.stop();
+
+    let broker = Broker::start(&dir, SETTINGS);
+    assert_eq!(committed(&mut broker.client()), [AT + 10, AT + 11, AT + 12]);
+}
+
+#[test]
+fn a_record_that_makes_no_sense_is_lost_alone() {
+    let (_around, dir) = data_dir();
+    groups_that_committed(&dir, false);
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    committed(&mut client);
+    // An offset's key, with a value that ends in its middle; and a key that ends in its middle.
+    let key = [b"\0\x01\0\x05third\0\x01t".as_slice(), &0_i32.to_be_bytes()].concat();
+    let batch = BatchBuilder::new()
+        .record(&key, b"\0\x03\0\0", TIME)
+        .record(b"\0\x01\0\x40x", b"\0\x03", TIME)
+        .record(b"", b"", TIME);
+    assert_eq!(produce_inside(&mut client, OFFSETS, batch.build()), 0);
+    broker.kill();
+
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    assert_eq!(committed(&mut client), [AT, AT + 1, AT + 2]);
+    assert!(broker.log().contains("a record is lost"), "{}", broker.log());
+    commit(&mut client, "third", 7);
+    assert_eq!(committed(&mut client), [AT, AT + 1, 7]);
+}
+
+/// Produces to an internal topic, as only somebody of this name may; the error.
+fn produce_inside(client: &mut Client, topic: &str, records: BytesMut) -> i16 {
+    let header = RequestHeader {
+        key: ProduceRequest::KEY,
+        version: PRODUCE,
+        correlation_id: 77,
+        client_id: Some("__admin_client".into()),
+    };
+    client.send_bytes(&frame::request(&header, &produce_request(topic, 0, -1, Some(records))));
+    let answer: ProduceResponse = client.receive(PRODUCE, 77);
+    answer.responses[0].partition_responses[0].error_code
+}
+
+#[test]
+fn damage_in_the_log_of_transactions_loses_the_id_that_it_hits_alone() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, SETTINGS);
+    create(&mut broker.client(), TRANSACTIONS);
+    let before = GROUPS.map(|id| Writer::begin(&broker, id).producer);
+    broker.stop();
+    flip(&dir, TRANSACTIONS, b"second", 6 + 8);
+
+    let broker = Broker::start(&dir, SETTINGS);
+    let after = GROUPS.map(|id| Writer::begin(&broker, id).producer);
+    assert!(broker.log().contains(LOST), "{}", broker.log());
+    assert_eq!((after[0], after[2]), (before[0], before[2]));
+    assert!(!before.contains(&after[1]), "it is somebody new: {before:?} {after:?}");
+    // A value that makes no sense: the broker serves on.
+    let mut client = broker.client();
+    let batch = BatchBuilder::new().record(b"\0\0\0\x05third", b"\0\x01\0\0", TIME);
+    assert_eq!(produce_inside(&mut client, TRANSACTIONS, batch.build()), 0);
+    broker.kill();
+
+    let broker = Broker::start(&dir, SETTINGS);
+    assert_eq!(GROUPS.map(|id| Writer::begin(&broker, id).producer), after);
+    assert!(broker.log().contains("a record of a transaction is lost"), "{}", broker.log());
+}
