@@ -71,10 +71,12 @@ impl<R, B> Leader<R, B> {
         }
     }
 
-    /// Whether the coordinator need not be asked: the batch's transaction is open here, or the batch is in the log already.
+    /// Whether the coordinator need not be asked: the batch's transaction is open here, or the batch is in the log already. What
+    /// is open under an older epoch is another transaction, whose marker has not come yet (Kafka's `hasOngoingTransaction`).
     pub(super) fn is_known_here(&self, header: &Header) -> bool {
-        self.producers.transactions().open_since(header.producer_id).is_some()
-            || self.producers.is_duplicate(header)
+        let is_open = self.producers.transactions().open_since(header.producer_id).is_some();
+        let epoch = self.producers.epochs_of(header.producer_id).map(|(epoch, _)| epoch);
+        is_open && epoch == Some(header.producer_epoch) || self.producers.is_duplicate(header)
     }
 
     /// What the coordinator says to the question `ask` of [`Effect::Join`]: the batches that waited for it are appended,

@@ -224,6 +224,26 @@ fn what_waits_in_the_next_session_is_not_ended_by_the_marker_of_the_last() {
 }
 
 #[test]
+fn the_next_session_does_not_join_a_transaction_whose_marker_is_late() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    stage.out.clear();
+
+    // The coordinator has ended the transaction and told the client so; its marker is still on its way here.
+    stage.send_as("next", 1, 0);
+    assert_eq!(stage.asks(), [2], "it is not taken for a batch of the one that is open");
+    stage.settle();
+    assert_eq!(stage.answers(), []);
+    stage.mark(1, true, 0, Protocol::V2);
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("marker", Ok(1)), ("next", Ok(2))]);
+    assert_eq!(stage.stable(true), (2, 2), "the first is decided, the next is open");
+}
+
+#[test]
 fn old_coordinators_and_old_epochs_write_no_markers() {
     let mut stage = Stage::new();
     stage.send_as("first", 5, 0);
