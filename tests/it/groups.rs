@@ -141,6 +141,12 @@ fn whoever_asks_first_has_the_offsets_topic_made() {
     let mut client = found(&broker);
     let topic = client.describe("__consumer_offsets");
     assert_eq!((topic.error_code, topic.is_internal, topic.partitions.len()), (0, true, 7));
+    let both =
+        FindCoordinatorRequest { coordinator_keys: vec!["g".into(), "h".into()], ..Default::default() };
+    let answer: FindCoordinatorResponse = client.ask(4, &both);
+    let found: Vec<_> =
+        answer.coordinators.iter().map(|found| (found.key.as_str(), found.error_code)).collect();
+    assert_eq!(found, [("g", 0), ("h", 0)]);
     let refused = FindCoordinatorRequest { key: "id".into(), key_type: 2, ..Default::default() };
     let answer: FindCoordinatorResponse = client.ask(3, &refused);
     assert_eq!((answer.error_code, answer.node_id), (42, -1), "share groups are not served yet");

@@ -18,6 +18,9 @@ use ottla_wire::messages::end_txn::{EndTxnRequest, EndTxnResponse};
 use ottla_wire::messages::fetch::PartitionData;
 use ottla_wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use ottla_wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use ottla_wire::messages::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 use ottla_wire::messages::produce::ProduceResponse;
 use ottla_wire::messages::write_txn_markers::{
@@ -260,10 +263,25 @@ fn an_open_transaction_holds_the_stable_offset() {
     see(&mut reader, "t", 0, &[]);
     let data = fetch_committed(&mut reader, "t", 0, 0);
     assert_eq!(data.last_stable_offset, 0);
+    assert_eq!(
+        (end_of(&mut reader, 1), end_of(&mut reader, 0)),
+        (0, 3),
+        "the end, too, is the stable offset to such readers"
+    );
 
     slow.end(true);
 
     see(&mut reader, "t", 0, &["slow", "fast"]);
+}
+
+/// Where the log ends to readers of this isolation level: 1 for those of committed records.
+fn end_of(client: &mut Client, isolation_level: i8) -> i64 {
+    let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+    let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
+    let request =
+        ListOffsetsRequest { replica_id: -1, isolation_level, topics: vec![topic], ..Default::default() };
+    let mut answer: ListOffsetsResponse = client.ask(7, &request);
+    answer.topics.remove(0).partitions.remove(0).offset
 }
 
 #[test]

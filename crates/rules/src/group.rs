@@ -19,6 +19,8 @@ pub mod consumer;
 mod consumer_model;
 #[cfg(test)]
 mod consumer_tests;
+#[cfg(test)]
+mod member_tests;
 mod members;
 mod migration;
 #[cfg(test)]

@@ -266,6 +266,20 @@ fn partitions_that_join_at_once_need_two_records() {
 }
 
 #[test]
+fn a_partition_that_has_joined_joins_again_without_a_record() {
+    let mut stage = Stage::new();
+    let mine = stage.session();
+    stage.join(mine, &[0], Protocol::V1);
+    stage.settle();
+    assert_eq!(stage.take_answers(), [("join", Ok(mine))]);
+
+    stage.join(mine, &[0], Protocol::V1);
+
+    assert_eq!(stage.unsafe_yet, []);
+    assert_eq!(stage.take_answers(), [("join", Ok(mine))]);
+}
+
+#[test]
 fn what_was_decided_goes_on_after_a_restart() {
     let mut stage = Stage::new();
     let mine = stage.session();
