@@ -83,13 +83,13 @@ def look_at_produced(answer):
 
 
 def retried(step, patience_s=60):
-    """A step, again as long as the transaction before is being ended or the coordinator is not there yet."""
+    """A step, again as long as the transaction before is being ended, or the coordinator or a leader is not there yet."""
     end = time.monotonic() + patience_s
     while True:
         try:
             return step()
         except raw_groups.Refused as error:
-            if error.code not in raw_groups.NOT_NOW | {CONCURRENT_TRANSACTIONS, 3} or time.monotonic() > end:
+            if error.code not in raw_groups.NOT_NOW | {CONCURRENT_TRANSACTIONS, 3, 6} or time.monotonic() > end:
                 raise
             time.sleep(0.01)
 
@@ -180,7 +180,7 @@ def producer_ids(stage):
     client = stage.client()
     client.await_leader(topic, partitions - 1)
     # The last one of each partition is known after the restart: the same batch again is not stored again.
-    stands = ends(client, topic, range(partitions), 0)
+    stands = retried(lambda: ends(client, topic, range(partitions), 0))
     flood(client, topic, range(n, n + partitions), partitions, 0)
     if ends(client, topic, range(partitions), 0) != stands:
         problems.append("a batch that was sent again after a restart is there twice")
