@@ -4,21 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     BrokerSettings, Check, Definition, Kind, SettingError,
-    Standing::{self, Honoured, Known},
+    Standing::{Honoured, Known},
     Unit, group_definition,
+    topic::row,
 };
-
-const fn row(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    synonyms: &'static [Unit],
-    check: Check,
-    standing: Standing,
-    doc: &'static str,
-) -> Definition {
-    Definition { name, kind, default: Some(default), synonyms, check, standing, read_only: false, doc }
-}
 
 macro_rules! broker {
     ($name:literal) => {
