@@ -2,7 +2,8 @@
 //!
 //! One sync serves everyone who waits, and takes as long as its bytes take to reach the disk. While all who wait bring much,
 //! the largest sync is the cheapest. Where somebody brings little as well, what the others bring is divided: a small
-//! batch waits for a share of it, and not for all that a saturating connection may have under way.
+//! batch waits for a share of it, and not for all that a saturating connection may have under way. And it waits for one share
+//! only: one that came during the sync of large ones goes with the next sync, without them.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +25,8 @@ const SMALL_STAYS_MS: u64 = 50;
 #[derive(Debug, Default)]
 pub struct Turns {
     small_until: Option<Deadline>,
+    /// Large ones went with the last sync: small ones go first now.
+    large_went: bool,
 }
 
 impl Turns {
@@ -35,26 +38,48 @@ impl Turns {
     }
 
     /// Those whose turn it is, by their place among all who wait, whose partition and size are told in the order in which they
-    /// came. Batches of one partition keep their order. Somebody has a turn whenever somebody waits.
-    pub fn take(&self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Vec<usize> {
+    /// came. Batches of one partition keep their order. Somebody has a turn whenever somebody waits; large ones have one at every
+    /// other sync at least.
+    pub fn take(
+        &mut self,
+        waiting: impl Iterator<Item = (PartitionId, u64)> + Clone,
+        now: Now,
+    ) -> Vec<usize> {
         let one_came = self.small_until.is_some_and(|until| !until.is_due(now));
-        if !one_came && !waiting.clone().any(|(_, bytes)| bytes <= SMALL_BYTES_MAX) {
-            return waiting.enumerate().map(|(at, _)| at).collect();
-        }
-        let (mut large_bytes, mut behind) = (0, BTreeSet::new());
-        let mut has_turn = |(partition, bytes)| {
-            let is_large = bytes > SMALL_BYTES_MAX;
-            if is_large && large_bytes > 0 && large_bytes + bytes > LARGE_BYTES_MAX {
-                behind.insert(partition);
-            }
-            if behind.contains(&partition) {
-                return false;
-            }
-            large_bytes += if is_large { bytes } else { 0 };
-            true
+        let one_waits = waiting.clone().any(|(_, bytes)| bytes <= SMALL_BYTES_MAX);
+        let large_bytes_max = match (one_waits, one_came, self.large_went) {
+            (false, false, _) => u64::MAX,
+            (true, _, true) => 0,
+            (true, ..) | (false, true, _) => LARGE_BYTES_MAX,
         };
-        waiting.enumerate().filter_map(|(at, one)| has_turn(one).then_some(at)).collect()
+        let (mut turns, mut large_bytes) = share(waiting.clone(), large_bytes_max);
+        if turns.is_empty() {
+            // The small ones are behind large ones of their own partition.
+            (turns, large_bytes) = share(waiting, LARGE_BYTES_MAX);
+        }
+        self.large_went = large_bytes > 0;
+        turns
     }
+}
+
+/// All small ones, and of the large ones so many bytes; one at least when it is more than none. Their places, and how many bytes
+/// the large ones have.
+fn share(waiting: impl Iterator<Item = (PartitionId, u64)>, large_bytes_max: u64) -> (Vec<usize>, u64) {
+    let (mut large_bytes, mut behind) = (0, BTreeSet::new());
+    let mut has_turn = |(partition, bytes)| {
+        let is_large = bytes > SMALL_BYTES_MAX;
+        let has_room = large_bytes + bytes <= large_bytes_max || (large_bytes == 0 && large_bytes_max > 0);
+        if is_large && !has_room {
+            behind.insert(partition);
+        }
+        if behind.contains(&partition) {
+            return false;
+        }
+        large_bytes += if is_large { bytes } else { 0 };
+        true
+    };
+    let turns = waiting.enumerate().filter_map(|(at, one)| has_turn(one).then_some(at)).collect();
+    (turns, large_bytes)
 }
 
 #[cfg(test)]
@@ -77,6 +102,10 @@ mod tests {
     /// Whose turn it is at a journal where these have come, the last of them just now.
     fn turns(waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
         let mut turns = Turns::default();
+        turned(&mut turns, waiting, later_ms)
+    }
+
+    fn turned(turns: &mut Turns, waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
         waiting.iter().for_each(|(_, bytes)| turns.came(*bytes, at(1000)));
         turns.take(waiting.iter().map(|(index, bytes)| (partition(*index), *bytes)), at(1000 + later_ms))
     }
@@ -114,5 +143,22 @@ mod tests {
     #[test]
     fn a_small_one_that_waits_is_not_forgotten_however_long_the_sync_takes() {
         assert_eq!(turns(&[(0, HUGE), (1, HUGE), (2, SMALL)], 10 * SMALL_STAYS_MS), [0, 2]);
+    }
+
+    #[test]
+    fn what_came_during_the_sync_of_large_ones_goes_next_and_alone_and_then_they_go_again() {
+        let mut turns = Turns::default();
+        let waiting = [(0, HUGE), (1, SMALL), (0, HUGE), (2, SMALL)];
+        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1, 3]);
+        assert_eq!(turned(&mut turns, &waiting, 0), [1, 3]);
+        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1, 3]);
+    }
+
+    #[test]
+    fn small_ones_behind_large_ones_of_their_partition_are_not_in_the_way_of_anybody() {
+        let mut turns = Turns::default();
+        let waiting = [(0, HUGE), (0, SMALL)];
+        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1]);
+        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1]);
     }
 }
