@@ -33,7 +33,7 @@ use crate::{
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
-        bell::Bell,
+        bell::Pull,
         breath::Breath,
         messages,
         reply::Reply,
@@ -156,8 +156,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a recovery that found no room on the disk waits before it tries again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
-type Machine = Leader<Reply<Result<Appended, AppendError>>, Bell>;
-type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Bell>>;
+type Machine = Leader<Reply<Result<Appended, AppendError>>, Pull>;
+type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Pull>>;
 
 /// What a partition's actor is started with.
 #[derive(Clone)]
@@ -321,7 +321,7 @@ impl PartitionActor {
 
     fn perform(
         &mut self,
-        effect: Effect<Reply<Result<Appended, AppendError>>, Bell>,
+        effect: Effect<Reply<Result<Appended, AppendError>>, Pull>,
         ctx: &mut Context<Self>,
     ) {
         match effect {

@@ -163,15 +163,13 @@ fn a_reader_who_waits_hears_the_bell() {
         let ask =
             ReadAsk { from: Offset(1), current_epoch: None, last_fetched_epoch: None, committed_only: false };
         let (bell, (reply, answer)) = (Bell::new(), Reply::once());
-        let plan = PlanRead { ask, bytes_max: 1000, bell: Some((bell.clone(), 3_600_000)), reply };
+        let plan = PlanRead { ask, bytes_max: 1000, bell: Some(bell.pull()), reply };
         node.crew().directory().tell(partition(0), plan);
         assert!(answer.await.unwrap().slice.is_none());
 
         node.append(partition(0), "second").await.unwrap();
 
-        let before = tokio::time::Instant::now();
         bell.rung().await;
-        assert!(before.elapsed().as_secs() < 1, "rung by the record, not by the deadline");
     });
 }
 

@@ -188,15 +188,14 @@ impl Fetching {
 
     /// Asks every partition; the future only waits for their answers.
     fn ask(&self) -> impl Future<Output = Vec<Planned>> + use<> {
-        let wait_ms = self.deadline.0.saturating_sub(self.server.now().mono_ms);
-        let waits = wait_ms > 0 && self.bytes_min > 0;
+        let waits = self.bytes_min > 0 && !self.deadline.is_due(self.server.now());
         let asked: Vec<_> = self
             .wanted
             .iter()
             .map(|wanted| {
                 let partition = wanted.partition.map_err(Refusal::Code)?;
                 let (reply, answer) = Reply::once();
-                let bell = waits.then(|| (self.bell.clone(), wait_ms));
+                let bell = waits.then(|| self.bell.pull());
                 let bytes_max = wanted.bytes_max.min(self.bytes_max);
                 self.server.directory.tell(partition, PlanRead { ask: wanted.ask, bytes_max, bell, reply });
                 Ok(answer)

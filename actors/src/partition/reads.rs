@@ -9,7 +9,7 @@ use ottla_rules::{
 use ottla_store::{AbortedLook, Slice};
 
 use super::{PartitionActor, State};
-use crate::stage::{bell::Bell, messages, reply::Reply};
+use crate::stage::{bell::Pull, messages, reply::Reply};
 
 /// Asks what can be read.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub struct PlanRead {
     pub ask: ReadAsk,
     /// How many bytes at most.
     pub bytes_max: usize,
-    /// Rung once there is more than the plan has, or after so many milliseconds.
-    pub bell: Option<(Bell, u64)>,
+    /// Rung once there is more than the plan has.
+    pub bell: Option<Pull>,
     /// Whom to answer.
     pub reply: Reply<Result<ReadPlan, ReadError>>,
 }
@@ -109,10 +109,10 @@ impl Handler<PlanRead> for PartitionActor {
         let slice = log.locate(bounds.from, bounds.upto, bytes_max);
         let aborted = ask.committed_only.then(|| log.aborted());
         reply.send(Ok(ReadPlan { bounds, slice, aborted }));
-        if let Some((bell, wait_ms)) = bell {
+        if let Some(bell) = bell {
             // A reader too many is not watched for: it is answered with what there is when its time is over.
-            self.step(ctx, |leader, now, out| {
-                let _ = leader.watch(bell, bounds.upto, ask.committed_only, now.after(wait_ms), now, out);
+            self.step(ctx, |leader, _, out| {
+                let _ = leader.watch(bell, bounds.upto, ask.committed_only, out);
             });
         }
     }

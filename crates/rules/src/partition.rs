@@ -29,6 +29,8 @@ mod transactional;
 pub mod transactions;
 mod watchers;
 
+pub use self::watchers::Heard;
+
 /// What a producer waits for (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {

@@ -348,7 +348,7 @@ impl<R, B> Leader<R, B> {
         out.push(Effect::MoveStart { to });
     }
 
-    /// Time has passed: patience ends, long polls end, `flush.ms` is over, silent producers are forgotten.
+    /// Time has passed: patience ends, `flush.ms` is over, silent producers are forgotten.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect<R, B>>) {
         for wait in self.parked.take_due(now) {
             // The batch stays. Whoever sent it with acks=0 did not ask, and must not lose its connection over it.
@@ -356,7 +356,6 @@ impl<R, B> Leader<R, B> {
             out.push(Effect::Answer { to: wait.to, with });
         }
         self.tick_held(now, out);
-        out.extend(self.watchers.take_due(now).into_iter().map(|bell| Effect::Ring { bell }));
         if self.state == State::Leading && self.flush_at.is_some_and(|at| at.is_due(now)) {
             self.sync_written(out);
         }
@@ -370,10 +369,7 @@ impl<R, B> Leader<R, B> {
     /// When to tick at the latest; none when nothing waits.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        [self.parked.next_deadline(), self.held.next_deadline(), self.watchers.next_deadline(), self.flush_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.parked.next_deadline(), self.held.next_deadline(), self.flush_at].into_iter().flatten().min()
     }
 
     /// The reign is over: everyone is sent elsewhere.

@@ -40,7 +40,6 @@ enum Step {
     },
     Watch {
         from: i64,
-        ms: u64,
     },
     Delete {
         upto: Option<i64>,
@@ -64,7 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0..3usize).prop_map(|keep| Step::WriteFailed { keep }),
         60 => (0.0..=1.0f64).prop_map(|share| Step::Persisted { share }),
         30 => (0..100u64).prop_map(|ms| Step::Pass { ms }),
-        30 => (-3..3i64, 0..200u64).prop_map(|(from, ms)| Step::Watch { from, ms }),
+        30 => (-3..3i64).prop_map(|from| Step::Watch { from }),
         10 => prop::option::of(-3..3i64).prop_map(|upto| Step::Delete { upto }),
         20 => (-4..4i64).prop_map(|from| Step::Read { from }),
         5 => prop_oneof![Just(1), Just(5), Just(u64::MAX)].prop_map(|flush_messages| Step::Configure { flush_messages }),
@@ -104,7 +103,7 @@ struct Naive {
     /// Not journaled before everything below is synced.
     mark: Option<i64>,
     waiting: Vec<Waiting>,
-    bells: Vec<(i64, u64, u32)>,
+    bells: Vec<(i64, u32)>,
     began: bool,
 }
 
@@ -231,21 +230,17 @@ impl Naive {
     fn pass(&mut self, ms: u64) -> Out {
         self.now = at(self.now.mono_ms + ms);
         let now = self.now;
-        let mut out = self.answer_all(|_, waiting| {
+        self.answer_all(|_, waiting| {
             let late = if waiting.quiet { None } else { Some(AppendError::TimedOut) };
             Deadline(waiting.deadline).is_due(now).then_some(late)
-        });
-        let due = self.bells.iter().filter(|(_, until, _)| Deadline(*until).is_due(now));
-        out.extend(due.map(|(.., bell)| Effect::Ring { bell: *bell }));
-        self.bells.retain(|(_, until, _)| !Deadline(*until).is_due(now));
-        out
+        })
     }
 
-    fn watch(&mut self, from: i64, until: u64, bell: u32) -> Out {
-        if self.gone.is_some() || from < self.high_watermark || until <= self.now.mono_ms {
+    fn watch(&mut self, from: i64, bell: u32) -> Out {
+        if self.gone.is_some() || from < self.high_watermark {
             return vec![Effect::Ring { bell }];
         }
-        self.bells.push((from, until, bell));
+        self.bells.push((from, bell));
         vec![]
     }
 
@@ -316,8 +311,7 @@ fn run(flush_messages: u64, steps: Vec<Step>) -> Result<(), TestCaseError> {
         prop_assert_eq!(leader.end().0, naive.end());
         prop_assert_eq!(leader.high_watermark().0, naive.high_watermark);
         prop_assert_eq!(leader.waiting(), (naive.waiting.len(), naive.bells.len()));
-        let deadlines = naive.waiting.iter().map(|waiting| waiting.deadline);
-        let next = deadlines.chain(naive.bells.iter().map(|(_, until, _)| *until)).min();
+        let next = naive.waiting.iter().map(|waiting| waiting.deadline).min();
         let alarm = leader.next_deadline().map(|deadline| deadline.0);
         prop_assert!(next.is_none() == alarm.is_none() && alarm <= next, "alarm {:?}, due {:?}", alarm, next);
     }
@@ -400,10 +394,10 @@ fn take_readers(
 ) -> Result<Out, TestCaseError> {
     let now = naive.now;
     let expected = match step {
-        Step::Watch { from, ms } => {
-            let (from, until) = (naive.high_watermark + from, now.after(ms));
-            prop_assert_eq!(leader.watch(token, Offset(from), false, until, now, out), Ok(()));
-            naive.watch(from, until.0, token)
+        Step::Watch { from } => {
+            let from = naive.high_watermark + from;
+            prop_assert_eq!(leader.watch(token, Offset(from), false, out), Ok(()));
+            naive.watch(from, token)
         }
         Step::Delete { upto } => {
             let upto = upto.map(|by| naive.high_watermark + by);

@@ -80,11 +80,13 @@ fn ring(bell: &'static str) -> Effect<&'static str, &'static str> {
 }
 
 /// Appends `n` records, written and, in durable mode, persisted.
-fn settle(leader: &mut Alice, n: usize) {
+/// A batch that is taken, written and safe, and what the leader wanted done for it.
+fn settle(leader: &mut Alice, n: usize) -> Vec<Effect<&'static str, &'static str>> {
     let mut out = vec![];
     leader.append(batch(n), Acks::Leader, 1_000, "settler", at(0), &mut out);
     leader.written(leader.end(), at(0), &mut out);
     leader.persisted(leader.end(), at(0), &mut out);
+    out
 }
 
 fn ask(from: i64) -> ReadAsk {
@@ -253,7 +255,7 @@ fn a_failed_write_gives_offsets_and_sequences_back() {
 fn a_failed_sync_refuses_everyone_from_then_on() {
     let (mut leader, mut out) = (leader(), vec![]);
     leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
-    leader.watch("doorbell", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("doorbell", Offset(0), false, &mut out).unwrap();
     leader.written(Offset(1), at(0), &mut out);
     out.clear();
 
@@ -357,8 +359,8 @@ fn with_log_append_time_every_record_gets_the_leaders_time() {
 #[test]
 fn producers_are_answered_before_bells_ring() {
     let (mut leader, mut out) = (leader(), vec![]);
-    leader.watch("doorbell", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
-    leader.watch("later", Offset(1), false, Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("doorbell", Offset(0), false, &mut out).unwrap();
+    leader.watch("later", Offset(1), false, &mut out).unwrap();
     leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
     leader.written(Offset(1), at(1), &mut out);
     out.clear();
@@ -372,16 +374,14 @@ fn producers_are_answered_before_bells_ring() {
 fn a_bell_rings_once() {
     let (mut leader, mut out) = (leader(), vec![]);
     settle(&mut leader, 1);
-    leader.watch("something there", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
-    leader.watch("no time", Offset(1), false, Deadline(0), at(0), &mut out).unwrap();
-    assert_eq!(out, [ring("something there"), ring("no time")]);
+    leader.watch("something there", Offset(0), false, &mut out).unwrap();
+    assert_eq!(out, [ring("something there")]);
     out.clear();
 
-    leader.watch("patient", Offset(1), false, Deadline(500), at(0), &mut out).unwrap();
-    assert_eq!((out.clone(), leader.next_deadline()), (vec![], Some(Deadline(500))));
-    leader.tick(at(500), &mut out);
-    leader.tick(at(501), &mut out);
-    settle(&mut leader, 1);
+    leader.watch("patient", Offset(1), false, &mut out).unwrap();
+    assert_eq!((out.clone(), leader.next_deadline()), (vec![], None), "its time is the reader's own affair");
+    out = [settle(&mut leader, 1), settle(&mut leader, 1)].concat();
+    out.retain(|effect| matches!(effect, Effect::Ring { .. }));
     assert_eq!(out, [ring("patient")]);
 }
 
@@ -389,8 +389,8 @@ fn a_bell_rings_once() {
 fn watchers_are_bounded() {
     let (mut leader, mut out) =
         (leader_with(durable(), Limits { watchers_max: 1, ..Limits::default() }), vec![]);
-    leader.watch("first", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
-    let second = leader.watch("second", Offset(0), false, Deadline(500), at(0), &mut out);
+    leader.watch("first", Offset(0), false, &mut out).unwrap();
+    let second = leader.watch("second", Offset(0), false, &mut out);
     assert_eq!((second, out), (Err(ReadError::TooManyWaiting), vec![]));
 }
 
@@ -398,7 +398,7 @@ fn watchers_are_bounded() {
 fn a_reign_that_ends_sends_everyone_elsewhere() {
     let (mut leader, mut out) = (leader(), vec![]);
     leader.append(batch(1), Acks::All, 1_000, "alice", at(0), &mut out);
-    leader.watch("doorbell", Offset(0), false, Deadline(500), at(0), &mut out).unwrap();
+    leader.watch("doorbell", Offset(0), false, &mut out).unwrap();
     out.clear();
 
     leader.retire(&mut out);
@@ -409,7 +409,7 @@ fn a_reign_that_ends_sends_everyone_elsewhere() {
     leader.written(Offset(1), at(1), &mut out);
     leader.persisted(Offset(1), at(1), &mut out);
     leader.append(batch(1), Acks::All, 1_000, "bob", at(1), &mut out);
-    leader.watch("late", Offset(0), false, Deadline(500), at(1), &mut out).unwrap();
+    leader.watch("late", Offset(0), false, &mut out).unwrap();
     assert_eq!(out, [refuse("bob", AppendError::NotHere), ring("late")]);
     assert_eq!(leader.plan_read(ask(0)), Err(ReadError::NotHere));
 }

@@ -1,13 +1,10 @@
 //! What a leader's readers may read, and how they find out that their log differs.
 
 use super::{
-    Effect, ReadAsk, ReadBounds, ReadError,
+    Effect, Heard, ReadAsk, ReadBounds, ReadError,
     leader::{Leader, State},
 };
-use crate::{
-    ids::{LeaderEpoch, Offset},
-    time::{Deadline, Now},
-};
+use crate::ids::{LeaderEpoch, Offset};
 
 impl<R, B> Leader<R, B> {
     /// What may be read from `ask.from` on. Readers see what is written: an offset that has only been given out may yet
@@ -41,7 +38,7 @@ impl<R, B> Leader<R, B> {
     }
 
     /// Rings `bell` once: when there is something to read at `from` (for a reader of committed records: something
-    /// stable), at `until`, or when the reign ends. At once when that is so already.
+    /// stable), or when the reign ends. At once when that is so already. For how long to wait is the reader's own affair.
     ///
     /// # Errors
     /// [`ReadError::TooManyWaiting`] at `limits.watchers_max`: the reader is answered with what there is.
@@ -50,20 +47,18 @@ impl<R, B> Leader<R, B> {
         bell: B,
         from: Offset,
         committed_only: bool,
-        until: Deadline,
-        now: Now,
         out: &mut Vec<Effect<R, B>>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), ReadError>
+    where
+        B: Heard,
+    {
         let bound = if committed_only { self.stable() } else { self.high_watermark };
-        if self.state != State::Leading || from < bound || until.is_due(now) {
+        if self.state != State::Leading || from < bound {
             out.push(Effect::Ring { bell });
             return Ok(());
         }
-        if self.watchers.len() >= self.limits.watchers_max {
-            return Err(ReadError::TooManyWaiting);
-        }
-        self.watchers.push(bell, from, committed_only, until);
-        Ok(())
+        let is_watched = self.watchers.push(bell, from, committed_only, self.limits.watchers_max);
+        is_watched.then_some(()).ok_or(ReadError::TooManyWaiting)
     }
 
     /// OffsetForLeaderEpoch: the largest reign that is not above `epoch`, and where it ended. (-1, -1) when it is not known.

@@ -140,7 +140,7 @@ fn readers_of_committed_records_stop_where_a_transaction_is_open() {
     stage.joined(1, Ok(()));
     stage.settle();
     assert_eq!((stage.stable(true), stage.stable(false)), ((0, 0), (0, 1)));
-    stage.leader.watch("committed", Offset(0), true, Deadline(9_000), NOW, &mut stage.out).unwrap();
+    stage.leader.watch("committed", Offset(0), true, &mut stage.out).unwrap();
     stage.out.clear();
 
     stage.mark(1, true, 3, Protocol::V2);
