@@ -11,6 +11,7 @@ mod warm;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 pub use file::{File, WriteError, is_cold};
 
@@ -201,6 +202,21 @@ impl Disk {
             Kind::Machine => machine::lock(path.as_ref()).map(|file| LockFile(Lock::Machine(file))),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.lock(path.as_ref()).map(|lock| LockFile(Lock::Simulated(lock))),
+        }
+    }
+
+    /// Like [`Disk::lock`], but waits while another has it. Blocks, at most for `patience`; in a simulation, where nobody lets
+    /// go meanwhile, not at all.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another still has it then, else as the file system gives them.
+    pub fn lock_within(&self, path: impl AsRef<Path>, patience: Duration) -> io::Result<LockFile> {
+        match &self.0 {
+            Kind::Machine => {
+                machine::lock_within(path.as_ref(), patience).map(|file| LockFile(Lock::Machine(file)))
+            }
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => self.lock(path),
         }
     }
 

@@ -351,3 +351,17 @@ fn an_address_that_is_taken_is_named() {
         assert!(error.to_string().contains(&taken.to_string()), "{error}");
     });
 }
+
+#[test]
+fn a_lock_that_stays_held_is_an_error_and_not_a_wait_for_ever() {
+    check(|host, dir| {
+        Box::pin(async move {
+            let (disk, file) = (host.disk, dir.join("lock"));
+            let held = disk.lock_within(&file, Duration::ZERO).unwrap();
+            let error = disk.lock_within(&file, Duration::from_millis(20)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            drop(held);
+            disk.lock_within(&file, Duration::ZERO).unwrap();
+        })
+    });
+}

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::mpsc, thread, time::Duration};
 
 use common::place;
 use ottla_host::{Chance, Disk};
@@ -43,6 +43,25 @@ fn a_directory_keeps_its_identity() {
     store.mark_dirty().unwrap();
     drop(store);
     assert!(!open(&dir).unwrap().was_clean());
+}
+
+#[test]
+fn what_was_just_closed_is_opened_as_soon_as_the_threads_of_its_store_let_go() {
+    let (disk, root) = (Disk::machine(), tempfile::tempdir().unwrap());
+    let store = open(root.path()).unwrap();
+    store.claim(NodeId(4)).unwrap();
+    drop(store);
+    let held = disk.lock_within(root.path().join(".ottla/facts/db"), Duration::from_secs(10)).unwrap();
+    let (opening, is_opening) = mpsc::channel();
+    let holder = thread::spawn(move || {
+        is_opening.recv().unwrap();
+        // As long as a thread of sled may take, and longer than an opening that does not wait.
+        thread::sleep(Duration::from_millis(50));
+        drop(held);
+    });
+    opening.send(()).unwrap();
+    assert_eq!(open(root.path()).unwrap().identity().node, Some(NodeId(4)));
+    holder.join().unwrap();
 }
 
 #[test]

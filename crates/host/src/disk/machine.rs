@@ -5,6 +5,8 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -73,6 +75,21 @@ pub(super) fn lock(path: &Path) -> io::Result<fs::File> {
     let file = open(path, OpenMode::Create)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
+}
+
+/// Between two tries for a lock that another has.
+const LOCK_RETRY: Duration = Duration::from_millis(1);
+
+pub(super) fn lock_within(path: &Path, patience: Duration) -> io::Result<fs::File> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match lock(path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(LOCK_RETRY);
+            }
+            done => return done,
+        }
+    }
 }
 
 pub(super) fn pread(file: &fs::File, into: &mut [u8], at: u64) -> io::Result<usize> {

@@ -17,8 +17,7 @@ use std::{
         Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ottla_host::{Disk, OpenMode};
@@ -34,8 +33,6 @@ const DB_FILE: &str = "db";
 /// How long a closed sled may keep its file. Its own threads let go of it a moment after the last handle is gone, and a
 /// process that is being started holds what this one has open until it runs; the directory itself is locked by us.
 const LET_GO: Duration = Duration::from_secs(10);
-/// Between two looks whether the file is free.
-const LET_GO_LOOK: Duration = Duration::from_millis(1);
 
 /// Facts that are read at once while they are visited.
 const VISIT_STEP: usize = 64;
@@ -222,16 +219,12 @@ fn change(db: &sled::Db, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
 
 /// Waits until nobody holds the file any more. Blocks, at most for `patience`.
 fn let_go(disk: &Disk, file: &Path, patience: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + patience;
     // Only a file that is there: asking for the lock would make it, and an empty one is a damaged one.
-    while let Err(error) = disk.open(file, OpenMode::Read).and_then(|_| disk.lock(file)) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock if Instant::now() < deadline => thread::sleep(LET_GO_LOOK),
-            io::ErrorKind::NotFound => break,
-            _ => return Err(error),
-        }
+    match disk.open(file, OpenMode::Read) {
+        Ok(_) => disk.lock_within(file, patience).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 fn open(dir: &Path) -> sled::Result<sled::Db> {
@@ -260,55 +253,5 @@ fn failed(error: sled::Error) -> FactsError {
             FactsError::Full(error.to_string())
         }
         _ => FactsError::Failed(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    /// A directory with one fact, closed.
-    fn closed(disk: &Disk) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let ballast = Ballast::new(disk.clone(), dir.path().join("ballast"));
-        let tree = Tree::open(disk.clone(), dir.path(), ballast).unwrap();
-        tree.change(b"who", Some(b"me")).unwrap();
-        tree.flush().unwrap();
-        dir
-    }
-
-    #[test]
-    fn what_was_just_closed_is_opened_as_soon_as_its_file_is_let_go() {
-        let disk = Disk::machine();
-        let dir = closed(&disk);
-        let file = dir.path().join(DB_FILE);
-        let_go(&disk, &file, LET_GO).unwrap();
-        let held = disk.lock(&file).unwrap();
-        let (opening, is_opening) = mpsc::channel();
-        let holder = thread::spawn(move || {
-            is_opening.recv().unwrap();
-            // As long as a thread of sled may take, and longer than an opening that does not wait.
-            thread::sleep(Duration::from_millis(50));
-            drop(held);
-        });
-        opening.send(()).unwrap();
-        let ballast = Ballast::new(disk.clone(), dir.path().join("ballast"));
-        let tree = Tree::open(disk.clone(), dir.path(), ballast).unwrap();
-        assert_eq!(tree.get(b"who").unwrap().as_deref(), Some(&b"me"[..]));
-        holder.join().unwrap();
-    }
-
-    #[test]
-    fn a_file_that_stays_held_is_an_error_and_not_a_wait_for_ever() {
-        let disk = Disk::machine();
-        let dir = closed(&disk);
-        let file = dir.path().join(DB_FILE);
-        let_go(&disk, &file, LET_GO).unwrap();
-        let _held = disk.lock(&file).unwrap();
-        let error = let_go(&disk, &file, Duration::from_millis(20)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        assert!(let_go(&disk, &dir.path().join("not-there"), LET_GO).is_ok());
     }
 }
