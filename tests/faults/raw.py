@@ -128,21 +128,21 @@ class Client:
         self.socket.close()
 
     def create(self, name, partitions=1, configs=(), patience_s=60):
-        """Creates a topic, and returns when its last partition can be produced to."""
+        """Creates a topic, and returns when each of its partitions can be produced to."""
         self.ask(create_topics([name], partitions, configs))
-        self.await_leader(name, partitions - 1, patience_s)
+        self.await_leader(name, range(partitions), patience_s)
 
-    def await_leader(self, name, partition=0, patience_s=60):
+    def await_leader(self, name, partitions=(0,), patience_s=60):
         end = time.monotonic() + patience_s
-        ask = request(LIST_OFFSETS, struct.pack(">ib", -1, 0) + array([text(name) + array([struct.pack(">iiq", partition, -1, -1)])]))
+        ask = request(LIST_OFFSETS, struct.pack(">ib", -1, 0) + array([text(name) + array([struct.pack(">iiq", partition, -1, -1) for partition in partitions])]))
         while True:
-            # correlation id, throttle time, one topic with its name, one partition
-            answer = self.ask(ask)
-            (code,) = struct.unpack_from(">h", answer, 4 + 4 + 4 + 2 + len(name) + 4 + 4)
-            if code == 0:
+            # correlation id, throttle time, one topic with its name; of each partition index, code, timestamp, offset, epoch
+            rows = struct.iter_unpack(">ihqqi", self.ask(ask)[4 + 4 + 4 + 2 + len(name) + 4:])
+            refused = {index: code for index, code, *_ in rows if code}
+            if not refused:
                 return
             if time.monotonic() > end:
-                raise SystemExit(f"FAIL: {name}-{partition} has no leader after {patience_s} s, error {code}")
+                raise SystemExit(f"FAIL: {name} has partitions without a leader after {patience_s} s, with these errors: {refused}")
             time.sleep(0.005)
 
     def produced(self, frame, topic):

@@ -2,6 +2,7 @@
 encodings without compact lengths do for all but the heartbeat and the commits of the newer protocol.
 """
 import struct
+import time
 import uuid
 
 import raw
@@ -108,10 +109,15 @@ class Member:
         return Words(self.client.ask(raw.request(key, body, version=version)))
 
     def find(self):
-        """Asks for the coordinator, so that there is one."""
-        words = self.ask(FIND_COORDINATOR, 1, raw.text(self.group) + b"\0")
-        words.number("i")
-        good(words.number("h"))
+        """Asks for the coordinator until there is one: some brokers make the topic of the offsets only now."""
+        end = time.monotonic() + 60
+        while True:
+            words = self.ask(FIND_COORDINATOR, 1, raw.text(self.group) + b"\0")
+            words.number("i")
+            code = words.number("h")
+            if code not in NOT_NOW or time.monotonic() > end:
+                return good(code)
+            time.sleep(0.05)
 
     def committed(self, partition):
         words = self.ask(OFFSET_FETCH, 1, raw.text(self.group) + raw.array([raw.text(self.topic) + raw.array([struct.pack(">i", partition)])]))

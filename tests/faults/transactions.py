@@ -178,7 +178,7 @@ def producer_ids(stage):
     stage.broker.kill()
     up_s = stage.broker.start()
     client = stage.client()
-    client.await_leader(topic, partitions - 1)
+    client.await_leader(topic, range(partitions))
     # The last one of each partition is known after the restart: the same batch again is not stored again.
     stands = retried(lambda: ends(client, topic, range(partitions), 0))
     flood(client, topic, range(n, n + partitions), partitions, 0)
