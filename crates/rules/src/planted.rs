@@ -27,6 +27,8 @@ pub enum Bug {
     AbortedForgotten,
     /// One partition of a transaction is told the other outcome.
     MarkerTurned,
+    /// A batch joins the transaction before its own, whose marker is late.
+    LateMarkerIgnored,
     /// A partition is given to a member of a consumer group while another still has it.
     GivenBeforeRevoked,
     /// A commit is taken of a member that is behind its group.
@@ -39,6 +41,8 @@ pub enum Bug {
     SessionCutShort,
     /// A partition takes the files of a deleted topic of the same name for its own.
     DeletedTopicRead,
+    /// Recovery does not do again what a crash interrupted while a compacted segment was put in its place.
+    SwapForgotten,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -3,6 +3,10 @@
 //! What a copier reads is made up: the number that comes next is the offset that its group has committed. So the committed
 //! offset says how many numbers are in every partition, each once and in order, and nothing else is there for whoever reads
 //! what is committed.
+//!
+//! Some sessions end at the first trouble, and the next one makes an end of what they left; others go on over it.
+
+mod line;
 
 use std::io;
 use std::rc::Rc;
@@ -27,6 +31,7 @@ use ottla_wire::messages::txn_offset_commit::{
 use ottla_wire::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use tokio::task::spawn_local;
 
+use self::line::Line;
 use crate::anomaly::Anomaly;
 use crate::client::Client;
 use crate::ledger::Mark;
@@ -172,61 +177,62 @@ impl Copier {
 
     async fn copy(self, scene: Rc<Scene>) {
         loop {
-            if let Ok(mut client) = Client::connect(&scene).await {
-                let _ = self.serve(&scene, &mut client).await;
-                scene.note(format_args!("copier {} begins again", self.number));
-            }
+            let _ = self.serve(&scene, &mut Line::new(&scene)).await;
+            scene.note(format_args!("copier {} begins again", self.number));
             scene.rest(40).await;
         }
     }
 
-    /// One session, as long as all goes well.
-    async fn serve(self, scene: &Scene, client: &mut Client) -> Result<(), Over> {
-        self.find_coordinators(client).await?;
+    /// One session, as long as it goes on.
+    async fn serve(self, scene: &Scene, line: &mut Line<'_>) -> Result<(), Over> {
+        self.find_coordinators(line).await?;
         let request = InitProducerIdRequest {
             transactional_id: Some(self.id()),
             transaction_timeout_ms: 60_000,
             producer_id: -1,
             producer_epoch: -1,
         };
-        let begun: InitProducerIdResponse = client.ask(INIT_PRODUCER_ID, &request).await?;
-        good(begun.error_code)?;
-        let position = self.position(scene, client).await?;
+        let codes = |begun: &InitProducerIdResponse| vec![begun.error_code];
+        let begun = line.ask(INIT_PRODUCER_ID, &request, codes).await?;
+        let position = self.position(line).await?;
         let mut session =
             Session { producer: begun.producer_id, epoch: begun.producer_epoch, sequence: 0, position };
         while session.position < NUMBERS {
-            self.transact(scene, client, &mut session).await?;
+            self.transact(line, &mut session).await?;
             scene.rest(20).await;
         }
         // Nothing is left to do but to look whether it stays so.
         loop {
             scene.rest(100).await;
-            self.position(scene, client).await?;
+            self.position(line).await?;
         }
     }
 
-    async fn find_coordinators(self, client: &mut Client) -> Result<(), Over> {
+    async fn find_coordinators(self, line: &mut Line<'_>) -> Result<(), Over> {
         for key_type in [0, 1] {
             let coordinator_keys = vec![self.id()];
             let request = FindCoordinatorRequest { key_type, coordinator_keys, ..Default::default() };
-            let found: FindCoordinatorResponse = client.ask(FIND_COORDINATOR, &request).await?;
-            good(found.coordinators[0].error_code)?;
+            let codes = |found: &FindCoordinatorResponse| vec![found.coordinators[0].error_code];
+            line.ask(FIND_COORDINATOR, &request, codes).await?;
         }
         Ok(())
     }
 
     /// The number that comes next, once no transaction can change it.
-    async fn position(self, scene: &Scene, client: &mut Client) -> Result<u32, Over> {
+    async fn position(self, line: &mut Line<'_>) -> Result<u32, Over> {
         let topic =
             OffsetFetchRequestTopics { name: TOPIC.into(), partition_indexes: vec![0], ..Default::default() };
         let group =
             OffsetFetchRequestGroup { group_id: self.id(), topics: Some(vec![topic]), ..Default::default() };
         let request = OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() };
-        let answer: OffsetFetchResponse = client.ask(OFFSET_FETCH, &request).await?;
-        good(answer.groups[0].error_code)?;
-        let told = &answer.groups[0].topics[0].partitions[0];
-        good(told.error_code)?;
-        let offset = told.committed_offset.max(0);
+        let codes = |answer: &OffsetFetchResponse| {
+            let of_topics = answer.groups[0].topics.iter().flat_map(|topic| &topic.partitions);
+            let of_topics = of_topics.map(|partition| partition.error_code);
+            of_topics.chain([answer.groups[0].error_code]).collect()
+        };
+        let answer = line.ask(OFFSET_FETCH, &request, codes).await?;
+        let offset = answer.groups[0].topics[0].partitions[0].committed_offset.max(0);
+        let scene = line.scene;
         scene.note(format_args!("copier {} stands at {offset}", self.number));
         let right = scene.copies.borrow().stands_at(self.number, offset);
         scene.report(right);
@@ -234,17 +240,18 @@ impl Copier {
     }
 
     /// One transaction, committed or aborted.
-    async fn transact(self, scene: &Scene, client: &mut Client, session: &mut Session) -> Result<(), Over> {
+    async fn transact(self, line: &mut Line<'_>, session: &mut Session) -> Result<(), Over> {
+        let scene = line.scene;
         let most = u64::from((NUMBERS - session.position).min(3));
         let count = u32::try_from(between(&scene.luck, 1, most)).unwrap_or(1);
         let (committed, offsets_first) = (scene.luck.below(4) > 0, scene.luck.below(2) == 0);
         let next = session.position + count;
         if offsets_first {
-            self.commit_offset(client, session, next).await?;
+            self.commit_offset(line, session, next).await?;
         }
-        self.write(scene, client, session, session.position..next, committed).await?;
+        self.write(line, session, session.position..next, committed).await?;
         if !offsets_first {
-            self.commit_offset(client, session, next).await?;
+            self.commit_offset(line, session, next).await?;
         }
         let request = EndTxnRequest {
             transactional_id: self.id(),
@@ -255,8 +262,7 @@ impl Copier {
         if committed {
             scene.copies.borrow_mut().offsets[self.number].1 = i64::from(next);
         }
-        let ended: EndTxnResponse = client.ask(END_TXN, &request).await?;
-        good(ended.error_code)?;
+        let ended = line.ask(END_TXN, &request, |ended: &EndTxnResponse| vec![ended.error_code]).await?;
         scene.note(format_args!("copier {} has ended {count}: {committed}", self.number));
         (session.producer, session.epoch, session.sequence) = (ended.producer_id, ended.producer_epoch, 0);
         if committed {
@@ -269,14 +275,13 @@ impl Copier {
     /// Writes numbers into every partition. Each partition counts its own sequences, in step with the others.
     async fn write(
         self,
-        scene: &Scene,
-        client: &mut Client,
+        line: &mut Line<'_>,
         session: &mut Session,
         numbers: std::ops::Range<u32>,
         committed: bool,
     ) -> Result<(), Over> {
         let lane = if committed { self.number } else { ABORTED + self.number };
-        let partition_data = (0..scene.plan.partitions).map(|index| {
+        let partition_data = (0..line.scene.plan.partitions).map(|index| {
             let marks = numbers.clone().map(|number| Mark { lane, number });
             let producer = (session.producer, session.epoch, session.sequence);
             let records = Some(transactional_batch(producer, marks, RECORD_BYTES));
@@ -287,16 +292,15 @@ impl Copier {
         let transactional_id = Some(self.id());
         let request =
             ProduceRequest { transactional_id, acks: -1, timeout_ms: 30_000, topic_data: vec![topic] };
-        let id = client.send(PRODUCE, &request).await?;
-        let answer: ProduceResponse = client.receive(PRODUCE, id).await?;
-        for partition in &answer.responses[0].partition_responses {
-            good(partition.error_code)?;
-        }
+        let codes = |answer: &ProduceResponse| {
+            answer.responses[0].partition_responses.iter().map(|partition| partition.error_code).collect()
+        };
+        line.ask(PRODUCE, &request, codes).await?;
         session.sequence += i32::try_from(numbers.len()).unwrap_or(0);
         Ok(())
     }
 
-    async fn commit_offset(self, client: &mut Client, session: &Session, next: u32) -> Result<(), Over> {
+    async fn commit_offset(self, line: &mut Line<'_>, session: &Session, next: u32) -> Result<(), Over> {
         let partition = TxnOffsetCommitRequestPartition {
             committed_offset: i64::from(next),
             committed_leader_epoch: -1,
@@ -311,8 +315,8 @@ impl Copier {
             topics: vec![TxnOffsetCommitRequestTopic { name: TOPIC.into(), partitions: vec![partition] }],
             ..Default::default()
         };
-        let answer: TxnOffsetCommitResponse = client.ask(TXN_OFFSET_COMMIT, &request).await?;
-        good(answer.topics[0].partitions[0].error_code)
+        let codes = |answer: &TxnOffsetCommitResponse| vec![answer.topics[0].partitions[0].error_code];
+        line.ask(TXN_OFFSET_COMMIT, &request, codes).await.map(drop)
     }
 }
 

@@ -152,7 +152,7 @@ impl Plan {
             latency_ms_max: between(&luck, 1, 6),
             config: config(&luck, large),
         };
-        if !page_cache && replaced == 0 && luck.below(2) == 0 {
+        if !page_cache && luck.below(2) == 0 {
             plan.compact(&luck, large);
         }
         plan

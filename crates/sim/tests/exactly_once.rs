@@ -68,3 +68,8 @@ fn aborted_records_that_readers_are_not_told_of_are_found() {
 fn a_partition_that_is_told_the_other_outcome_is_found() {
     check(Bug::MarkerTurned, 40);
 }
+
+#[test]
+fn a_batch_that_joins_the_transaction_before_its_own_is_found() {
+    check(Bug::LateMarkerIgnored, 40);
+}

@@ -1,12 +1,18 @@
 //! The simulation is worth what it finds: each bug planted on purpose has to be noticed within the seeds.
 
 use ottla_rules::planted::{Bug, plant};
-use ottla_sim::run;
+use ottla_sim::{Plan, run_plan};
 
 /// Plants a bug on this thread, which runs the whole world, until a seed notices it.
-fn check(bug: Bug, seeds: u64) {
+fn check(bug: Bug, seeds: usize) {
+    check_where(bug, seeds, |_| true);
+}
+
+/// The same with seeds in which there is what the bug is about: so many of them.
+fn check_where(bug: Bug, seeds: usize, concerns: impl Fn(&Plan) -> bool) {
     plant(Some(bug));
-    let found = (0..seeds).map(run).find(|report| report.anomaly.is_some());
+    let plans = (0..).map(Plan::of).filter(concerns).take(seeds);
+    let found = plans.map(run_plan).find(|report| report.anomaly.is_some());
     plant(None);
     let Some(found) = found else { panic!("{bug:?} is not found in {seeds} seeds") };
     println!("{bug:?} is found in seed {}: {:?}", found.seed, found.anomaly);
@@ -44,10 +50,17 @@ fn an_answer_after_a_failed_sync_is_found() {
 
 #[test]
 fn a_page_cache_that_is_believed_after_a_failed_sync_is_found() {
-    check(Bug::FailedSyncForgotten, 400);
+    check_where(Bug::FailedSyncForgotten, 400, |plan| {
+        plan.lives.iter().any(|life| life.fail_sync_at_ms.is_some())
+    });
 }
 
 #[test]
 fn files_of_a_deleted_topic_that_are_read_are_found() {
-    check(Bug::DeletedTopicRead, 100);
+    check_where(Bug::DeletedTopicRead, 100, |plan| plan.topics() > 1);
+}
+
+#[test]
+fn a_compacted_segment_that_is_left_halfway_to_its_place_is_found() {
+    check_where(Bug::SwapForgotten, 100, |plan| plan.compacted);
 }
