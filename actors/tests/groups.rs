@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use ottla_actors::{coordinator::Submit, crew::Crew, offsets::AskGroup, stage::reply::Reply};
 use ottla_rules::{
     cluster::Command,
@@ -105,6 +107,40 @@ fn an_offset_that_was_answered_is_there_after_a_power_cut() {
             }
         });
     }
+}
+
+#[test]
+fn offsets_that_nobody_uses_go_after_a_week_and_do_not_come_back() {
+    const DAY_MS: i64 = 86_400_000;
+    /// `offsets.retention.check.interval.ms`, and some.
+    const A_LOOK: Duration = Duration::from_secs(601);
+    let world = World::new(3);
+    run(async {
+        let crew = world.start();
+        with_topics(&crew).await;
+        for (days, group) in [(0, "old"), (3, "young")] {
+            world.wind_ms(days * DAY_MS);
+            assert_eq!(ask_at_last(&crew, group, commit(5)).await, Ok(Answer::Committed(vec![None])));
+        }
+        world.wind_ms(6 * DAY_MS);
+        tokio::time::sleep(A_LOOK).await;
+        assert_eq!(committed(&crew, "old").await, Some(5));
+        world.wind_ms(7 * DAY_MS);
+        tokio::time::sleep(A_LOOK).await;
+        assert_eq!((committed(&crew, "old").await, committed(&crew, "young").await), (None, Some(5)));
+    });
+    world.lose_power(3);
+    run(async {
+        let crew = world.start();
+        assert_eq!((committed(&crew, "old").await, committed(&crew, "young").await), (None, Some(5)));
+        // The next coordinator counts on from the commit.
+        world.wind_ms(9 * DAY_MS);
+        tokio::time::sleep(A_LOOK).await;
+        assert_eq!(committed(&crew, "young").await, Some(5));
+        world.wind_ms(10 * DAY_MS + 601_000);
+        tokio::time::sleep(A_LOOK).await;
+        assert_eq!(committed(&crew, "young").await, None);
+    });
 }
 
 #[test]

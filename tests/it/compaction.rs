@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ottla_rules::batch::build::{BatchBuilder, BuildRecord};
 use ottla_rules::batch::records::Records;
@@ -194,6 +194,48 @@ fn a_kill_in_the_middle_of_rounds_loses_nothing() {
         let names = std::fs::read_dir(dir.join("c-0")).unwrap().map(|entry| entry.unwrap().file_name());
         !names.into_iter().any(|name| name.to_string_lossy().ends_with(".cleaned"))
     });
+}
+
+#[test]
+fn a_producer_whose_records_are_gone_goes_on_where_it_was() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, EAGER);
+    let mut client = broker.client();
+    client.create("c", 1, COMPACTED);
+    // A producer is forgotten a day after its last record, by the record's own time.
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let produce = |client: &mut Client, sequence: i32, count| {
+        let add = |batch: BatchBuilder, _| batch.record("key-0", "mine", time);
+        let batch = (0..count).fold(BatchBuilder::new(), add).producer(9, 0, sequence);
+        let answer = client.produce("c", 0, batch.build());
+        (answer.error_code, answer.base_offset)
+    };
+    assert_eq!(produce(&mut client, 0, 2), (0, 0));
+    assert_eq!(produce(&mut client, 2, 3), (0, 2));
+    let mut written = Written { count: 5, ..Written::default() };
+    written.write(&mut client, "c", 200);
+    eventually("the producer's records stay", || {
+        read(&mut client, "c", 0).iter().all(|record| record.0 >= 5)
+    });
+    let is_known = |client: &mut Client| {
+        assert_eq!(produce(client, 2, 3), (0, 2), "it is in the log, though its records are not");
+        assert_eq!(produce(client, 6, 1), (45, -1), "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    };
+    is_known(&mut client);
+    broker.kill();
+    let broker = Broker::start(&dir, EAGER);
+    let mut client = broker.client();
+    client.wait_for_leader("c", 0);
+    is_known(&mut client);
+    broker.stop();
+    let broker = Broker::start(&dir, EAGER);
+    let mut client = broker.client();
+    client.wait_for_leader("c", 0);
+    is_known(&mut client);
+    assert_eq!(produce(&mut client, 5, 1), (0, written.count), "what comes next is taken, once");
+    assert_eq!(produce(&mut client, 5, 1), (0, written.count));
+    let found = read(&mut client, "c", 0);
+    assert_eq!(found.last(), Some(&(written.count, "key-0".to_owned(), Some("mine".to_owned()))));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Consumer groups over sockets: joined, committed, restarted, killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ottla_wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -23,7 +26,7 @@ use ottla_wire::messages::offset_fetch::{
 };
 use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 
-use crate::broker::{Broker, data_dir};
+use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, batch};
 
 const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
@@ -116,10 +119,15 @@ fn commit(client: &mut Client, member: &str, generation: i32, offset: i64) -> i1
 
 /// The committed offset of the only partition; asks again while the coordinator still loads.
 fn committed(client: &mut Client) -> (i64, i32, String) {
+    committed_of(client, "g")
+}
+
+/// The same of another group.
+fn committed_of(client: &mut Client, group: &str) -> (i64, i32, String) {
     let topic =
         OffsetFetchRequestTopics { name: "t".into(), partition_indexes: vec![0], ..Default::default() };
     let group =
-        OffsetFetchRequestGroup { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() };
+        OffsetFetchRequestGroup { group_id: group.into(), topics: Some(vec![topic]), ..Default::default() };
     let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
     loop {
         let answer: OffsetFetchResponse = client.ask(8, &request);
@@ -153,6 +161,44 @@ fn whoever_asks_first_has_the_offsets_topic_made() {
     let id =
         client.send(9, &crate::client::produce_request("__consumer_offsets", 0, 1, Some(batch(&["no"]))));
     assert_eq!(client.produced(id).error_code, 17, "clients do not write to it");
+}
+
+/// Where the clients of two kinds of coordinators all come at once, on connections of their own, nobody has made the topics.
+#[test]
+fn many_who_ask_first_have_each_topic_made_once() {
+    let (_around, dir) = data_dir();
+    let settings = ["offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3"];
+    let broker = Broker::start(&dir, &settings);
+    let topics = ["__consumer_offsets", "__transaction_state"];
+    let start = Barrier::new(12);
+    let ask = &|number: usize| {
+        let mut client = broker.client();
+        let kind = number % 2;
+        let request = FindCoordinatorRequest {
+            key_type: i8::try_from(kind).unwrap(),
+            coordinator_keys: vec![format!("id-{number}")],
+            ..Default::default()
+        };
+        start.wait();
+        let deadline = Instant::now() + PATIENCE;
+        while client.ask::<_, FindCoordinatorResponse>(4, &request).coordinators[0].error_code != 0 {
+            assert!(Instant::now() < deadline, "nobody coordinates");
+        }
+        let topic = client.describe(topics[kind]);
+        assert_eq!((topic.error_code, topic.partitions.len()), (0, 3));
+        (kind, topic.topic_id)
+    };
+    let found: BTreeSet<_> = thread::scope(|scope| {
+        let all: Vec<_> = (0..12).map(|number| scope.spawn(move || ask(number))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(found.len(), 2, "one topic of each name, whoever looks: {found:?}");
+    broker.kill();
+
+    let broker = Broker::start(&dir, &settings);
+    let mut client = broker.client();
+    let again = topics.iter().enumerate().map(|(kind, name)| (kind, client.describe(name).topic_id));
+    assert_eq!(again.collect::<BTreeSet<_>>(), found);
 }
 
 #[test]
@@ -364,6 +410,39 @@ fn groups_are_listed_described_and_deleted() {
     let mut client = broker.client();
     assert_eq!(committed(&mut client).0, -1);
     assert!(listed(&mut client, &[], &[]).is_empty(), "a deleted group does not come back");
+}
+
+#[test]
+fn offsets_that_are_kept_for_a_moment_go_and_do_not_come_back() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["offsets.retention.check.interval.ms=20"]);
+    let mut client = found(&broker);
+    client.create("t", 1, &[]);
+    let commit = |client: &mut Client, group: &str, retention_time_ms| {
+        let asked =
+            OffsetCommitRequest { group_id: group.into(), retention_time_ms, ..commit_request("", -1, 5) };
+        // The last version in which a client says how long.
+        let answer: OffsetCommitResponse = client.ask(4, &asked);
+        assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    };
+    commit(&mut client, "kept", -1);
+    commit(&mut client, "g", 1);
+    let deadline = Instant::now() + PATIENCE;
+    while committed(&mut client).0 != -1 {
+        assert!(Instant::now() < deadline, "the offset stays");
+    }
+    let names = |client: &mut Client| {
+        let answer: ListGroupsResponse = client.ask(5, &ListGroupsRequest::default());
+        answer.groups.into_iter().map(|group| group.group_id).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&mut client), ["kept"], "with its last offset the group goes");
+    broker.kill();
+
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    assert_eq!(committed_of(&mut client, "kept").0, 5);
+    assert_eq!(committed(&mut client).0, -1);
+    assert_eq!(names(&mut client), ["kept"]);
 }
 
 #[test]

@@ -31,6 +31,11 @@ impl World {
         Crew::start(host, &config, store, Shards::local(), &reached).unwrap()
     }
 
+    /// The wall clock is so much ahead from now on.
+    pub fn wind_ms(&self, ms: i64) {
+        self.world.set_wall_offset_ms(ms);
+    }
+
     /// What was not synced is gone, or not, by the seed.
     pub fn lose_power(&self, seed: u64) {
         self.world.disk().crash();

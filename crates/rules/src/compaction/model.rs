@@ -292,18 +292,24 @@ impl World {
         assert_eq!(below.filter(|end| *end <= upper).max(), Some(upper), "where the round ended is known");
     }
 
-    /// Whoever reads the log from its beginning knows what comes next of every producer.
+    /// Whoever reads the log from its beginning knows what comes next of every producer, and which of them have a transaction
+    /// open: none that has ended, though what is left of it are batches without records.
     fn check_producers(&self) {
         let mut again = Producers::new(100);
         for batch in self.segments.iter().flatten() {
             let header = Header::read(batch).unwrap();
             again.replay(&header, Now { mono_ms: 0, wall_ms: 0 });
+            if header.attributes.is_control()
+                && let Some(marker) = Marker::read(batch).ok().flatten()
+            {
+                again.marked(header.producer_id, header.base_offset, marker);
+            }
         }
         let told = |producers: &Producers| {
             let mut told: Vec<_> = producers
                 .snapshot()
                 .iter()
-                .map(|entry| (entry.id, entry.epoch, entry.next_sequence))
+                .map(|entry| (entry.id, entry.epoch, entry.next_sequence, entry.open_since))
                 .collect();
             told.sort();
             told

@@ -74,6 +74,24 @@ fn offsets_of_an_empty_group_expire_and_the_group_with_them() {
 }
 
 #[test]
+fn a_new_coordinator_counts_from_when_the_group_became_empty() {
+    let mut world = World::with(GroupConfig { retention_ms: 1_000, ..config() });
+    let ids = world.stable(&["alice"]);
+    world.ask("alice", commit(&ids[0], 1, 0, 5));
+    world.pass(5_000);
+    world.ask("alice", leave(&ids[0]));
+    world.pass(600);
+    world.group = world.rebuilt();
+    world.pass(399);
+    world.step(|group, now, out| group.expire(now, out));
+    assert_eq!(committed(&world.group, 0), Some(5), "not from the commit");
+    world.pass(1);
+    world.step(|group, now, out| group.expire(now, out));
+    assert!(world.group.is_blank(), "nor from when it was read again");
+    assert!(world.rebuilt().is_blank());
+}
+
+#[test]
 fn offsets_of_topics_that_are_no_longer_read_expire_alone() {
     let mut world = World::with(GroupConfig { retention_ms: 1_000, ..config() });
     let ids = world.stable(&["alice"]);

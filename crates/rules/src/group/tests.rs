@@ -140,7 +140,7 @@ impl World {
 
     /// What a new coordinator knows.
     pub(super) fn rebuilt(&self) -> Group<&'static str> {
-        let mut group = Group::new("g", Arc::new(config()));
+        let mut group = Group::new("g", self.group.given.clone());
         for (at, entry) in self.log.iter().enumerate() {
             match entry {
                 Entry::Record(record, producer) => {
