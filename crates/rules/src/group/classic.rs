@@ -145,6 +145,25 @@ impl<R> Desk<'_, R> {
 }
 
 impl<R> Member<R> {
+    /// Nobody yet, who waits for nothing.
+    fn nobody() -> Self {
+        Self {
+            instance_id: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            rebalance_timeout_ms: 0,
+            session_timeout_ms: 0,
+            protocols: Vec::new(),
+            assignment: Bytes::new(),
+            joining: None,
+            syncing: None,
+            owes_sync: false,
+            is_new: false,
+            can_skip: false,
+            session: None,
+        }
+    }
+
     fn metadata(&self, protocol: Option<&str>) -> Bytes {
         let named = self.protocols.iter().find(|(name, _)| Some(name.as_str()) == protocol);
         named.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
@@ -211,12 +230,7 @@ impl<R> Classic<R> {
                 session_timeout_ms: member.session_timeout_ms,
                 protocols: vec![(protocol.clone(), member.subscription)],
                 assignment: member.assignment,
-                joining: None,
-                syncing: None,
-                owes_sync: false,
-                is_new: false,
-                can_skip: false,
-                session: None,
+                ..Member::nobody()
             };
             self.members.insert(member.member_id, loaded);
         }

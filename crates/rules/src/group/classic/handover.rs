@@ -63,12 +63,7 @@ impl<R> Classic<R> {
                 session_timeout_ms: migrant.session_timeout_ms,
                 protocols: migrant.protocols,
                 assignment: migrant.assignment,
-                joining: None,
-                syncing: None,
-                owes_sync: false,
-                is_new: false,
-                can_skip: false,
-                session: None,
+                ..Member::nobody()
             };
             member.heard(now);
             classic.members.insert(migrant.id, member);

@@ -1,7 +1,5 @@
 //! Joining: new members, members that come again, static members that take over their name.
 
-use bytes::Bytes;
-
 use super::{Classic, Desk, Member, Parked, Phase};
 use crate::group::{
     Answer, GroupError,
@@ -98,13 +96,11 @@ impl<R> Classic<R> {
             rebalance_timeout_ms: join.rebalance_timeout_ms,
             session_timeout_ms: join.session_timeout_ms,
             protocols: join.protocols,
-            assignment: Bytes::new(),
             joining: Some(to),
-            syncing: None,
-            owes_sync: false,
             is_new: true,
             can_skip: join.can_skip,
             session: Some(desk.now.after(NEW_MEMBER_MS)),
+            ..Member::nobody()
         };
         self.members.insert(id, member);
         self.rebalance_or_complete(desk);
