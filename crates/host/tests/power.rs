@@ -116,6 +116,18 @@ fn a_directory_renamed_twice_is_in_one_place_with_all_it_had() {
 }
 
 #[test]
+fn a_rename_that_a_crash_could_undo_is_told_until_a_sync_covers_it() {
+    let (world, disk, _) = world(1);
+    disk.replace("/log.cleaned", b"records").unwrap();
+    assert!(!world.disk().has_unsynced_rename(".cleaned"));
+    disk.rename("/log.cleaned", "/log").unwrap();
+    assert!(world.disk().has_unsynced_rename(".cleaned"));
+    assert!(!world.disk().has_unsynced_rename(".deleted"));
+    disk.sync_dir("/").unwrap();
+    assert!(!world.disk().has_unsynced_rename(".cleaned"));
+}
+
+#[test]
 fn one_seed_leaves_the_same_every_time() {
     let left = |seed| {
         let (world, disk, file) = world(seed);

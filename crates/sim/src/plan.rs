@@ -54,6 +54,8 @@ pub struct Life {
     pub spells: Vec<Spell>,
     /// The disk fails a sync after so many milliseconds, once.
     pub fail_sync_at_ms: Option<u64>,
+    /// It ends before its time when a compacted segment has been given its name and no sync has covered that.
+    pub within_swap: bool,
 }
 
 /// One idempotent producer writing to one partition.
@@ -183,6 +185,11 @@ impl Plan {
             given.insert(name.to_owned(), value);
         }
         self.config.settings = BrokerSettings::new(given).unwrap_or_default();
+        for life in &mut self.lives {
+            if luck.below(2) == 0 {
+                (life.within_swap, life.end) = (true, End::Cut);
+            }
+        }
     }
 
     /// The plan of a seed in which everybody copies in transactions.
@@ -292,7 +299,7 @@ fn life(luck: &Chance, ms: u64) -> Life {
     };
     let spells = if luck.below(3) == 0 { vec![spell(luck, ms)] } else { vec![] };
     let fail_sync_at_ms = (luck.below(6) == 0).then(|| luck.below(ms + 1));
-    Life { ms, end, spells, fail_sync_at_ms }
+    Life { ms, end, spells, fail_sync_at_ms, within_swap: false }
 }
 
 fn spell(luck: &Chance, life_ms: u64) -> Spell {

@@ -30,6 +30,8 @@ const DRAIN_MS_MAX: u64 = 120_000;
 const STOP_MS_MAX: u64 = 10_000;
 /// How long the last recovery and the last reading may take.
 const CHECK_MS_MAX: u64 = 60_000;
+/// How the names of segments end that are being compacted.
+const CLEANED: &str = ".cleaned";
 /// Segments on their way to one socket: more than any client here lets pile up.
 const TCP_SEGMENTS: usize = 4096;
 
@@ -187,6 +189,9 @@ impl World {
             }
             if !self.step() {
                 return;
+            }
+            if life.within_swap && disk.has_unsynced_rename(CLEANED) {
+                return self.scene.note(format_args!("a compacted segment has its name"));
             }
         }
         debug_assert_eq!(self.scene.outside_ms.get(), begin_ms + life.ms);

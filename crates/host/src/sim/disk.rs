@@ -90,6 +90,12 @@ impl SimDisk {
         self.lock_state().faults.clear();
     }
 
+    /// Whether a name that ended with `suffix` was changed into another, which a crash now could undo.
+    #[must_use]
+    pub fn has_unsynced_rename(&self, suffix: &str) -> bool {
+        self.lock_state().tree.has_unsynced_rename(suffix)
+    }
+
     /// How many syncs have failed so far.
     #[must_use]
     pub fn failed_syncs(&self) -> u64 {

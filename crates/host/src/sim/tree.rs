@@ -154,6 +154,13 @@ impl Tree {
         }
     }
 
+    /// Whether a name that ended with `suffix` was changed into another, and no directory sync has covered that.
+    pub(crate) fn has_unsynced_rename(&self, suffix: &str) -> bool {
+        let is_rename = |step: &Step| step.0.iter().any(|change| change.to.is_some());
+        let leaves = |change: &Change| change.to.is_none() && change.name.ends_with(suffix);
+        self.pending.iter().any(|step| is_rename(step) && step.0.iter().any(leaves))
+    }
+
     pub(crate) fn is_dir(&self, id: u64) -> bool {
         matches!(self.nodes.get(&id), Some(Node::Dir { .. }))
     }
