@@ -210,7 +210,7 @@ impl Actor for PartitionActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let Charge { place, config, shared, .. } = self.charge.clone();
-        let config = LogConfig::of(&config, &shared.limits());
+        let config = LogConfig::of(&place.topic, &config, &shared.limits());
         let dir = shared.store.path().join(place.dir_name());
         if self.charge.is_new && !shared.store.disk().exists(dir) {
             // There is nothing to recover: usable at once, as those expect who have just created the topic.
@@ -291,7 +291,8 @@ impl PartitionActor {
 
     fn recover(&mut self, ctx: &mut Context<Self>) {
         let Charge { place, config, shared, .. } = self.charge.clone();
-        let (me, config) = (ctx.address(), LogConfig::of(&config, &shared.limits()));
+        let config = LogConfig::of(&place.topic, &config, &shared.limits());
+        let me = ctx.address();
         self.charge.shared.on_pool(move || {
             me.do_send(Opened(open(&shared, place, config).map(Box::new)));
         });
@@ -479,7 +480,8 @@ impl Handler<Configure> for PartitionActor {
         self.charge.config = config.clone();
         self.flush(ctx);
         if let State::Leading { log, .. } = &mut self.state {
-            log.configure(LogConfig::of(&config, &self.charge.shared.limits()));
+            let limits = self.charge.shared.limits();
+            log.configure(LogConfig::of(&self.charge.place.topic, &config, &limits));
         }
         self.step(ctx, |leader, now, out| leader.configure(config, now, out));
     }

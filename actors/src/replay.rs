@@ -4,14 +4,14 @@ use std::{io, sync::Arc};
 
 use ottla_rules::{
     batch::{
-        BatchError, Header, Walk, check_stored,
+        BatchError, Header,
         marker::Marker,
         records::{Record, Records},
     },
     ids::{Offset, PartitionId, ProducerId},
     partition::{ReadAsk, ReadError},
 };
-use ottla_store::Slice;
+use ottla_store::{Lost, Piece, Slice};
 
 use crate::{
     partition::{LookUp, PlanRead, Wanted},
@@ -77,7 +77,7 @@ impl Source {
             let plan = plan.await.map_err(Trouble::Refused)?;
             let (Some(slice), true) = (plan.slice, plan.bounds.upto > from) else { return Ok(taker) };
             let step = self.shared.in_pool(move || {
-                let end = take_slice(&mut taker, slice, from)?;
+                let end = take_slice(&mut taker, slice)?;
                 io::Result::Ok((taker, end))
             });
             let (taken, end) = step.await.ok_or_else(ended)??;
@@ -114,22 +114,23 @@ fn ended() -> io::Error {
 }
 
 /// Reads the batches of a slice; where the next one begins. What is damaged is passed over. Blocks.
-fn take_slice(taker: &mut impl Take, slice: Slice, from: Offset) -> io::Result<Offset> {
-    let bytes = slice.read(true)?.read()?;
-    let mut end = from;
-    for found in Walk::over(&bytes) {
-        let (at, header) = found.map_err(|error| io::Error::other(error.to_string()))?;
-        end = header.end();
-        if let Err(error) = take_batch(taker, &header, &bytes[at..at + header.size()]) {
-            log::error!(offset:% = header.base_offset, error:% = error; "a batch of a coordinator's records cannot be read, its keys are lost");
+fn take_slice(taker: &mut impl Take, slice: Slice) -> io::Result<Offset> {
+    slice.show(|piece| match piece {
+        Piece::Batch(header, batch) => {
+            if let Err(error) = take_batch(taker, header, batch) {
+                log::error!(offset:% = header.base_offset, error:% = error; "a batch of a coordinator's records cannot be read, its keys are lost");
+            }
         }
-    }
-    Ok(end)
+        // One line for all of it: what may have been in there is known by its offsets only.
+        Piece::Lost(Lost { file, at, from, upto }) => log::error!(
+            file:% = file.display(), at = at, from:% = from, upto:% = upto;
+            "a batch of a coordinator's records cannot be read, its keys are lost"
+        ),
+    })
 }
 
+/// Takes a batch whose CRC is right.
 fn take_batch(taker: &mut impl Take, header: &Header, batch: &[u8]) -> Result<(), BatchError> {
-    // A segment that is closed is not looked at when the node starts, and a bit of an offset makes another offset.
-    check_stored(batch)?;
     if header.attributes.is_control() {
         if let Some(marker) = Marker::read(batch)? {
             taker.take_marker(header.producer_id, marker);

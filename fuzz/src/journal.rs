@@ -52,7 +52,7 @@ pub fn check(bytes: &[u8]) {
         Store::open(host.disk.clone(), "/data".into(), FactsKind::Memory(facts), host.chance).unwrap();
     let limits = StagingLimits::of(JOURNAL_BYTES_MAX);
     let Ok((_, entries)) = Journal::open(host.disk, "/data/journal".into(), limits, 7) else { return };
-    let config = LogConfig::of(&TopicConfig::default(), &Limits::default());
+    let config = LogConfig::of("t", &TopicConfig::default(), &Limits::default());
     for (at, (partition, entries)) in by_partition(entries).into_iter().take(PARTITIONS_MAX).enumerate() {
         let place = Place { id: partition, topic: Arc::from(format!("t{at}")) };
         let Ok((log, first)) = Log::recover(&store, place.clone(), config.clone(), entries.clone()) else {

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bytes::BytesMut;
+use ottla_rules::batch::Walk;
 use ottla_rules::batch::build::BatchBuilder;
 use ottla_wire::frame;
 use ottla_wire::header::RequestHeader;
@@ -17,9 +19,9 @@ use ottla_wire::messages::offset_fetch::{
 use ottla_wire::messages::produce::ProduceResponse;
 use ottla_wire::{Message, produce::ProduceRequest};
 
-use crate::broker::{Broker, data_dir};
+use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, PRODUCE, TIME, produce_request};
-use crate::transactions::Writer;
+use crate::transactions::{Writer, until_done};
 
 const SETTINGS: &[&str] = &["offsets.topic.num.partitions=1", "transaction.state.log.num.partitions=1"];
 const GROUPS: [&str; 3] = ["first", "second", "third"];
@@ -36,6 +38,14 @@ fn find(client: &mut Client) {
 }
 
 fn commit(client: &mut Client, group: &str, offset: i64) {
+    let answer = until_done(
+        || try_commit(client, group, offset),
+        |answer: &OffsetCommitResponse| answer.topics[0].partitions[0].error_code,
+    );
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+}
+
+fn try_commit(client: &mut Client, group: &str, offset: i64) -> OffsetCommitResponse {
     let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
     let topic =
         OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
@@ -45,8 +55,7 @@ fn commit(client: &mut Client, group: &str, offset: i64) {
         topics: vec![topic],
         ..Default::default()
     };
-    let answer: OffsetCommitResponse = client.ask(8, &request);
-    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    client.ask(8, &request)
 }
 
 /// Where the groups stand; asks again while the coordinator still loads.
@@ -59,17 +68,20 @@ fn committed(client: &mut Client) -> Vec<i64> {
         ..Default::default()
     };
     let request = OffsetFetchRequest { groups: GROUPS.map(group).into(), ..Default::default() };
+    let begun = Instant::now();
     loop {
         let answer: OffsetFetchResponse = client.ask(8, &request);
         if answer.groups.iter().all(|group| group.error_code == 0) {
             return answer.groups.iter().map(|it| it.topics[0].partitions[0].committed_offset).collect();
         }
+        assert!(begun.elapsed() < PATIENCE, "the groups are still loading");
     }
 }
 
 /// Every batch in a segment of its own: all but the last are closed, and not looked at when a broker starts.
 fn create(client: &mut Client, topic: &str) {
-    client.create(topic, 1, &[("cleanup.policy", "compact"), ("internal.segment.bytes", "100")]);
+    let dirty = ("min.cleanable.dirty.ratio", "0.01");
+    client.create(topic, 1, &[("cleanup.policy", "compact"), ("internal.segment.bytes", "100"), dirty]);
 }
 
 /// The segment of an internal topic in which these bytes stand, what is in it, and where they begin.
@@ -95,6 +107,193 @@ fn flip(dir: &Path, topic: &str, wanted: &[u8], behind: usize) {
     let (file, mut bytes, at) = segment(dir, topic, wanted);
     bytes[at + behind] ^= 0x10;
     fs::write(&file, bytes).unwrap();
+}
+
+/// Where in a batch a bit flips: in each field of its header, under the CRC and outside of it.
+const FLIPS: [(&str, usize, u8); 9] = [
+    ("base offset, upwards", 7, 0x20),
+    ("base offset, out of sight", 1, 0x10),
+    ("length, longer", 11, 0x40),
+    ("length, out of sight", 8, 0x40),
+    ("length, negative", 8, 0x80),
+    ("magic", 16, 0x04),
+    ("crc", 18, 0x10),
+    ("last offset delta", 26, 0x10),
+    ("count", 60, 0x10),
+];
+
+/// Flips a bit in the header of the batch in which these bytes stand for the first time.
+fn flip_header(dir: &Path, topic: &str, wanted: &[u8], byte: usize, bit: u8) {
+    let (file, mut bytes, at) = segment(dir, topic, wanted);
+    let batch = Walk::over(&bytes).map(|found| found.unwrap().0).take_while(|start| *start < at).last();
+    bytes[batch.unwrap() + byte] ^= bit;
+    fs::write(&file, bytes).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let there = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &there);
+        } else {
+            fs::copy(entry.path(), there).unwrap();
+        }
+    }
+}
+
+/// Flips one bit after another in the header of the batch that has these bytes, each in a copy of the directory; what then.
+fn each_flip(dir: &Path, topic: &str, wanted: &[u8], then: impl Fn(&Path, &str)) {
+    for (what, byte, bit) in FLIPS {
+        let (_around, spoiled) = data_dir();
+        copy(dir, &spoiled);
+        flip_header(&spoiled, topic, wanted, byte, bit);
+        then(&spoiled, what);
+    }
+}
+
+/// The groups are where they are expected to be, the log has a word about what is not, and all can commit again.
+fn groups_go_on(dir: &Path, expected: [i64; 3], what: &str) {
+    let broker = Broker::start(dir, SETTINGS);
+    let mut client = broker.client();
+    assert_eq!(committed(&mut client), expected, "{what}: {}", broker.log());
+    let is_lost = expected.contains(&-1);
+    assert_eq!(broker.log().contains(LOST), is_lost, "{what}: {}", broker.log());
+    assert!(!is_lost || broker.log().contains("__consumer_offsets-0"), "{what}: {}", broker.log());
+    for (group, more) in GROUPS.into_iter().zip(10..) {
+        commit(&mut client, group, AT + more);
+    }
+    broker.kill();
+    let broker = Broker::start(dir, SETTINGS);
+    assert_eq!(committed(&mut broker.client()), [AT + 10, AT + 11, AT + 12], "{what}: {}", broker.log());
+    broker.stop();
+    let broker = Broker::start(dir, SETTINGS);
+    assert_eq!(committed(&mut broker.client()), [AT + 10, AT + 11, AT + 12], "{what}: {}", broker.log());
+}
+
+#[test]
+fn a_flip_in_the_last_segment_after_a_clean_stop_costs_one_group_its_offset() {
+    let (_around, dir) = data_dir();
+    groups_that_committed(&dir, false);
+    let second = (AT + 1).to_be_bytes();
+    each_flip(&dir, OFFSETS, &second, |dir, what| groups_go_on(dir, [AT, -1, AT + 2], what));
+    flip(&dir, OFFSETS, &second, 6);
+    groups_go_on(&dir, [AT, -1, AT + 2], "record");
+}
+
+#[test]
+fn a_flip_in_a_closed_segment_costs_one_group_its_offset() {
+    let (_around, dir) = data_dir();
+    groups_that_committed(&dir, true);
+    let second = (AT + 1).to_be_bytes();
+    each_flip(&dir, OFFSETS, &second, |dir, what| groups_go_on(dir, [AT, -1, AT + 2], what));
+}
+
+#[test]
+fn a_flip_in_the_last_batch_of_all_costs_one_group_its_offset() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    find(&mut client);
+    for (group, more) in GROUPS.into_iter().zip(0..) {
+        commit(&mut client, group, AT + more);
+    }
+    broker.stop();
+    let third = (AT + 2).to_be_bytes();
+    each_flip(&dir, OFFSETS, &third, |dir, what| groups_go_on(dir, [AT, AT + 1, -1], what));
+}
+
+#[test]
+fn after_kill_9_a_flip_costs_what_the_journal_does_not_have_any_more() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    find(&mut client);
+    for (group, more) in GROUPS.into_iter().zip(0..) {
+        commit(&mut client, group, AT + more);
+    }
+    broker.kill();
+    // All of it is in the journal.
+    let second = (AT + 1).to_be_bytes();
+    each_flip(&dir, OFFSETS, &second, |dir, what| groups_go_on(dir, [AT, AT + 1, AT + 2], what));
+    // And no more of it, once it is known to be in the log.
+    Broker::start(&dir, SETTINGS).stop();
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    committed(&mut client);
+    commit(&mut client, "third", AT + 5);
+    broker.kill();
+    each_flip(&dir, OFFSETS, &second, |dir, what| groups_go_on(dir, [AT, -1, AT + 5], what));
+    let third = (AT + 5).to_be_bytes();
+    each_flip(&dir, OFFSETS, &third, |dir, what| groups_go_on(dir, [AT, AT + 1, AT + 5], what));
+}
+
+/// The transactional ids are who they were, but for the second if it is lost; and a second time.
+fn ids_go_on(dir: &Path, before: [i64; 3], is_lost: bool, what: &str) {
+    let broker = Broker::start(dir, SETTINGS);
+    let after = GROUPS.map(|id| Writer::begin(&broker, id).producer);
+    assert_eq!((after[0], after[2]), (before[0], before[2]), "{what}: {}", broker.log());
+    assert_eq!(before.contains(&after[1]), !is_lost, "{what}: {before:?} {after:?}");
+    assert_eq!(broker.log().contains(LOST), is_lost, "{what}: {}", broker.log());
+    broker.kill();
+    let broker = Broker::start(dir, SETTINGS);
+    assert_eq!(GROUPS.map(|id| Writer::begin(&broker, id).producer), after, "{what}: {}", broker.log());
+    broker.stop();
+}
+
+#[test]
+fn a_flip_in_the_log_of_transactions_costs_one_id_its_producer() {
+    for apart in [false, true] {
+        let (_around, dir) = data_dir();
+        let broker = Broker::start(&dir, SETTINGS);
+        if apart {
+            create(&mut broker.client(), TRANSACTIONS);
+        }
+        let before = GROUPS.map(|id| Writer::begin(&broker, id).producer);
+        broker.stop();
+        each_flip(&dir, TRANSACTIONS, b"second", |dir, what| ids_go_on(dir, before, true, what));
+    }
+}
+
+#[test]
+fn after_kill_9_the_journal_knows_every_transactional_id() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, SETTINGS);
+    let before = GROUPS.map(|id| Writer::begin(&broker, id).producer);
+    broker.kill();
+    each_flip(&dir, TRANSACTIONS, b"second", |dir, what| ids_go_on(dir, before, false, what));
+}
+
+#[test]
+fn a_damaged_segment_is_compacted_and_so_is_what_comes_after_it() {
+    let (_around, dir) = data_dir();
+    groups_that_committed(&dir, true);
+    flip_header(&dir, OFFSETS, &(AT + 1).to_be_bytes(), 11, 0x40);
+    let eager =
+        [SETTINGS, &["log.cleaner.backoff.ms=20", "log.flush.offset.checkpoint.interval.ms=20"]].concat();
+    let broker = Broker::start(&dir, &eager);
+    let mut client = broker.client();
+    assert_eq!(committed(&mut client), [AT, -1, AT + 2]);
+    let until = |wanted: &dyn Fn(&str) -> bool, client: &mut Client| {
+        let begun = Instant::now();
+        while !wanted(&broker.log()) {
+            commit(client, "third", AT + 3);
+            assert!(begun.elapsed() < PATIENCE, "{}", broker.log());
+        }
+    };
+    until(&|log| log.contains("compaction leaves it out"), &mut client);
+    let rounds = |log: &str| log.matches(" compacted ").count();
+    let before = rounds(&broker.log());
+    until(&|log| rounds(log) > before + 2, &mut client);
+    assert!(!broker.log().contains("not compacted any more"), "{}", broker.log());
+    broker.stop();
+
+    fs::remove_file(dir.with_extension("log")).unwrap();
+    let broker = Broker::start(&dir, SETTINGS);
+    assert_eq!(committed(&mut broker.client()), [AT, -1, AT + 3]);
+    assert!(!broker.log().contains(LOST), "{}", broker.log());
 }
 
 /// Three groups, each with a segment of its own where `apart`, and one behind them.

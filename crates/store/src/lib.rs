@@ -24,6 +24,7 @@ pub use log::{
     delete::{Doomed, Removal},
     lookup::{FoundTime, TimeLookup},
     recover::{Cut, Recovered},
+    salvage::{Lost, Piece},
     slice::{FileRange, Slice},
     swap::{Placing, Replaced, Swap, Swapped},
     sync::SyncPoint,

@@ -40,6 +40,7 @@ pub mod lookup;
 pub mod read;
 pub mod recover;
 pub mod replay;
+pub mod salvage;
 pub(crate) mod scan;
 pub(crate) mod segment;
 pub mod slice;

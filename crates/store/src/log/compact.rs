@@ -10,7 +10,7 @@ use std::{
 };
 
 use ottla_rules::{
-    batch::{BatchError, Header, check_stored},
+    batch::Header,
     compaction::{
         self, Piece, Policy, Round,
         filter::{Filter, Horizon, LastBatches, Verdict},
@@ -30,7 +30,7 @@ use super::{
     failed,
     index::Entry,
     recover,
-    scan::Scan,
+    salvage::{Reading, Taken},
     segment::{Active, NO_TIMESTAMP, Segment},
 };
 use crate::{
@@ -89,7 +89,7 @@ pub struct Compaction {
 }
 
 enum Pass {
-    Index { index: Box<Index>, at: usize, scan: Option<Scan> },
+    Index { index: Box<Index>, at: usize, scan: Option<Reading> },
     Filter { filter: Box<Filter>, groups: VecDeque<Range<usize>>, writing: Option<Box<Writing>> },
     Over,
 }
@@ -98,7 +98,7 @@ enum Pass {
 struct Writing {
     group: Range<usize>,
     at: usize,
-    scan: Option<Scan>,
+    scan: Option<Reading>,
     out: Active,
     /// Judged and not yet written.
     buffer: Vec<u8>,
@@ -184,7 +184,7 @@ impl Compaction {
     /// Goes on, about `bytes_max` bytes far. Blocks.
     ///
     /// # Errors
-    /// A batch is damaged, or the disk fails; nothing of the log has changed then.
+    /// A batch is damaged, and the log does not pass over damage; or the disk fails. Nothing of the log has changed then.
     pub fn step(&mut self, bytes_max: u64) -> Result<Progress, LogError> {
         if self.life.strong_count() == 0 {
             self.pass = Pass::Over;
@@ -221,13 +221,13 @@ impl Compaction {
                     let from =
                         segment.files.position_before(self.round.from, segment.offsets, segment.size, false);
                     let from = from.map_err(failed("read", &segment.files, Part::Log))?;
-                    scan.insert(begin(segment, from, self.tuning.buffer_bytes)?)
+                    let passes = self.config.passes_damage;
+                    scan.insert(Reading::begin(segment, *end, from, self.tuning.buffer_bytes, passes)?)
                 }
             };
-            let taken = next_batch(open, segment, |header, batch| index.take(header, batch))?;
-            match taken {
-                Some(bytes) => done += bytes,
-                None => {
+            match open.next(segment, |header, batch| index.take(header, batch))? {
+                Taken::Batch(bytes) | Taken::Lost(bytes) => done += bytes,
+                Taken::Over => {
                     index.reached(*end);
                     *scan = None;
                     *at += 1;
@@ -283,13 +283,14 @@ impl Compaction {
                 Some(scan) => scan,
                 None => {
                     filter.learn(self.aborted.within(segment.base(), *end)?);
-                    current.scan.insert(begin(segment, 0, self.tuning.buffer_bytes)?)
+                    let passes = self.config.passes_damage;
+                    current.scan.insert(Reading::begin(segment, *end, 0, self.tuning.buffer_bytes, passes)?)
                 }
             };
             let (out, buffer) = (&mut current.out, &mut current.buffer);
             let (partition, facts) = (self.aborted.partition(), &self.facts);
             let mut forgotten = None;
-            let taken = next_batch(scan, segment, |header, batch| {
+            let taken = scan.next(segment, |header, batch| {
                 let judged = filter.judge(header, batch)?;
                 current.n_gone += u64::try_from(judged.n_gone).unwrap_or(0);
                 current.has_changed |= judged.verdict != Verdict::Keep;
@@ -306,8 +307,12 @@ impl Compaction {
                 facts::aborted::forget_one(facts, partition, last)?;
             }
             match taken {
-                Some(bytes) => done += bytes,
-                None => {
+                Taken::Batch(bytes) => done += bytes,
+                Taken::Lost(bytes) => {
+                    current.has_changed = true;
+                    done += bytes;
+                }
+                Taken::Over => {
                     current.scan = None;
                     current.at += 1;
                 }
@@ -401,30 +406,4 @@ fn put(out: &mut Active, buffer: &mut Vec<u8>, header: &Header, batch: &[u8], co
     let last = header.end().plus(-1);
     out.add(last, batch.len() as u64, recover::indexed_timestamp(header), config.index_interval_bytes);
     buffer.extend_from_slice(batch);
-}
-
-fn begin(segment: &Segment, from: u64, chunk: usize) -> Result<Scan, LogError> {
-    let log = segment.files.open(Part::Log).map_err(failed("open", &segment.files, Part::Log))?;
-    Ok(Scan::new(log, from, segment.size, chunk))
-}
-
-/// Shows the next batch of a segment, whose CRC is right; its bytes. None at the segment's end.
-fn next_batch(
-    scan: &mut Scan,
-    segment: &Segment,
-    show: impl FnOnce(&Header, &[u8]) -> Result<(), BatchError>,
-) -> Result<Option<u64>, LogError> {
-    let at = scan.position();
-    if at >= segment.size {
-        return Ok(None);
-    }
-    let read = || failed("read", &segment.files, Part::Log);
-    let damaged = |why: String| LogError::Damaged { file: segment.files.path(Part::Log), at, why };
-    let found = scan.next_header().map_err(read())?;
-    let found = found.ok_or_else(|| damaged("it does not hold a whole batch there".to_owned()))?;
-    let batch = scan.bytes_of(&found).map_err(read())?;
-    // What is damaged must not get a CRC that says that it is not.
-    let shown = check_stored(batch).and_then(|header| show(&header, batch));
-    shown.map_err(|error| damaged(error.to_string()))?;
-    Ok(Some(found.end() - found.position))
 }

@@ -1,6 +1,6 @@
 //! What of a topic's configuration concerns its files.
 
-use ottla_rules::{limits::Limits, topic_config::TopicConfig};
+use ottla_rules::{limits::Limits, topic::is_internal, topic_config::TopicConfig};
 
 /// The part of a topic's configuration that its segment files depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,15 @@ pub struct LogConfig {
     pub preallocate: bool,
     /// How many idempotent producers are remembered ([`Limits::producers_max`]).
     pub producers_max: usize,
+    /// What does not read back costs no more than itself, and the log goes on behind it: the topics of coordinators.
+    /// Elsewhere the partition stays offline until a person has looked.
+    pub passes_damage: bool,
 }
 
 impl LogConfig {
-    /// Takes what concerns files out of a topic's configuration.
+    /// Takes what concerns files out of the configuration of the topic with this name.
     #[must_use]
-    pub fn of(config: &TopicConfig, limits: &Limits) -> Self {
+    pub fn of(topic: &str, config: &TopicConfig, limits: &Limits) -> Self {
         Self {
             segment_bytes: config.segment_bytes,
             segment_ms: config.segment_ms,
@@ -33,6 +36,7 @@ impl LogConfig {
             index_interval_bytes: config.index_interval_bytes,
             preallocate: config.preallocate,
             producers_max: limits.producers_max,
+            passes_damage: is_internal(topic),
         }
     }
 }

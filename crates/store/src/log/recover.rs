@@ -84,9 +84,21 @@ pub(crate) struct Recovery {
     /// What the facts said of start and recovery point was damaged: the files say where the log begins.
     checkpoint_lost: bool,
     cut: Option<Cut>,
+    /// The segment read last has bytes that do not read back: nothing is written behind them.
+    pub(crate) is_damaged: bool,
     scanned_bytes: u64,
     pub(crate) replayed: u64,
     pub(crate) producers_from_journal: bool,
+}
+
+/// How far a segment was read.
+pub(crate) struct ReadUp {
+    /// One past the last offset.
+    pub(crate) end: Offset,
+    /// Where in the file.
+    pub(crate) at: u64,
+    /// Why not to the end of the file.
+    pub(crate) why: Option<String>,
 }
 
 impl Log {
@@ -194,6 +206,7 @@ impl Recovery {
             known_upto,
             checkpoint_lost,
             cut: None,
+            is_damaged: false,
             scanned_bytes: 0,
             replayed: 0,
             producers_from_journal: false,
@@ -238,53 +251,69 @@ impl Recovery {
                     self.log.closed.push_back(segment);
                     expected = next;
                 }
-                _ => expected = self.read_segment(files, trusted)?,
+                _ => expected = self.read_segment(files, trusted, bases.get(at + 1).copied())?,
             }
         }
         self.log.end = expected;
-        Ok(())
+        // Readers find their way around damage in closed segments.
+        if self.is_damaged { self.log.roll(expected) } else { Ok(()) }
     }
 
     /// Reads a segment from `trusted` on (all of it when its indexes do not help), makes it the active one, and returns
-    /// where it ends.
-    fn read_segment(&mut self, files: Arc<SegmentFiles>, trusted: Offset) -> Result<Offset, LogError> {
+    /// where it ends. `bound` is where the next one begins.
+    fn read_segment(
+        &mut self,
+        files: Arc<SegmentFiles>,
+        trusted: Offset,
+        bound: Option<Offset>,
+    ) -> Result<Offset, LogError> {
         let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
         let len = log.len().map_err(failed("read", &files, Part::Log))?;
         let mut active = resume(Segment::new(files.clone()), trusted, len);
         let from = active.segment.size;
-        let mut scan = Scan::new(log.clone(), from, len, CHUNK_BYTES);
-        let mut end = if active.segment.size == 0 { Some(files.base) } else { None };
-        let why = loop {
-            if scan.position() == len {
-                break None;
-            }
-            let found = match self.next_batch(&mut scan, end).map_err(failed("read", &files, Part::Log))? {
-                Ok(found) => found,
-                Err(why) => break Some(why),
-            };
-            self.scanned_bytes += found.end() - found.position;
-            end = Some(found.header.end());
-            let marker =
-                marker_of(&found.header, scan.bytes_of(&found).map_err(failed("read", &files, Part::Log))?);
-            self.count_in(&mut active, &found.header, marker)?;
+        self.is_damaged = false;
+        let ReadUp { end, at, why } = match self.log.config.passes_damage {
+            true => self.read_damaged_segment(&mut active, len, bound)?,
+            false => self.read_sound_segment(&mut active, len)?,
         };
-        // Without a batch from the index entry on, the entry itself would not have been accepted.
-        let end = end.unwrap_or(files.base);
         if let Some(why) = why {
-            self.cut_or_refuse(&files, scan.position(), end, why)?;
-            log.set_len(scan.position()).map_err(failed("cut", &files, Part::Log))?;
+            self.cut_or_refuse(&files, at, end, why)?;
+            log.set_len(at).map_err(failed("cut", &files, Part::Log))?;
             // Synced at once: else the rest could come back behind new batches of the same length.
             log.sync_data().map_err(failed(SYNC, &files, Part::Log))?;
         }
         active.segment.dirty = end > self.log.recovery_point || self.cut.is_some();
         if active.segment.dirty && self.log.store.is_suspect() {
-            let again = suspect::write_again(&log, from..scan.position());
+            let again = suspect::write_again(&log, from..at);
             again.map_err(failed("write again", &files, Part::Log))?;
             active.renew_indexes().map_err(failed("write again", &files, Part::Index))?;
         }
         self.close_active()?;
         self.log.active = Some(active);
         Ok(end)
+    }
+
+    /// Up to the first byte that is no batch in its place.
+    fn read_sound_segment(&mut self, active: &mut Active, len: u64) -> Result<ReadUp, LogError> {
+        let files = active.segment.files.clone();
+        let read = || failed("read", &files, Part::Log);
+        let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
+        let mut scan = Scan::new(log, active.segment.size, len, CHUNK_BYTES);
+        let mut end = if active.segment.size == 0 { Some(files.base) } else { None };
+        let why = loop {
+            if scan.position() == len {
+                break None;
+            }
+            let found = match self.next_batch(&mut scan, end).map_err(read())? {
+                Ok(found) => found,
+                Err(why) => break Some(why),
+            };
+            end = Some(found.header.end());
+            let marker = marker_of(&found.header, scan.bytes_of(&found).map_err(read())?);
+            self.count_in(active, &found.header, marker)?;
+        };
+        // Without a batch from the index entry on, the entry itself would not have been accepted.
+        Ok(ReadUp { end: end.unwrap_or(files.base), at: scan.position(), why })
     }
 
     /// The segment read last is not the last one.
@@ -330,12 +359,13 @@ impl Recovery {
     }
 
     /// Takes note of a batch that is in the segment.
-    fn count_in(
+    pub(crate) fn count_in(
         &mut self,
         active: &mut Active,
         header: &Header,
         marker: Option<Marker>,
     ) -> Result<(), LogError> {
+        self.scanned_bytes += header.size() as u64;
         let interval = self.log.config.index_interval_bytes;
         active.add(header.end().plus(-1), header.size() as u64, indexed_timestamp(header), interval);
         if active.offsets.is_due() && active.flush_indexes().is_err() {

@@ -161,6 +161,12 @@ impl Active {
         self.unindexed += size;
     }
 
+    /// Counts in bytes that are no batch.
+    pub(crate) fn pass_over(&mut self, bytes: u64) {
+        self.segment.size += bytes;
+        self.unindexed += bytes;
+    }
+
     /// As [`Self::add`].
     pub(crate) fn add_stamped(&mut self, batch: &Stamped, interval: u64) {
         self.add(Offset(batch.end.0 - 1), batch.bytes.len() as u64, batch.max_timestamp, interval);

@@ -162,9 +162,9 @@ impl Slice {
                     }
                     end = found.end();
                 }
-                Link::Damage { upto, .. } if upto <= self.from => (),
-                Link::Damage { .. } if begin.is_some() => break,
-                Link::Damage { at, .. } => return Err(not_a_batch(&self.files, at)),
+                Link::Damage(damage) if damage.upto <= self.from => (),
+                Link::Damage(_) if begin.is_some() => break,
+                Link::Damage(damage) => return Err(not_a_batch(&self.files, damage.at)),
                 Link::End => break,
             }
         }

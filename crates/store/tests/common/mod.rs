@@ -27,6 +27,7 @@ pub fn config() -> LogConfig {
         index_interval_bytes: 150,
         preallocate: false,
         producers_max: 100,
+        passes_damage: false,
     }
 }
 

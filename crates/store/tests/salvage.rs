@@ -1,0 +1,167 @@
+//! Logs that go on behind damage: a flipped bit costs the batch that it is in, wherever that is.
+
+mod common;
+
+use std::{fs, path::Path};
+
+use common::{NOTHING, batches, config, open, place, sync};
+use ottla_rules::{
+    batch::Stamped,
+    ids::{LeaderEpoch, Offset},
+};
+use ottla_store::{
+    Log, LogConfig, LogError, Lost, MemoryFacts, Piece, Recovered,
+    journal::entry::{EntryKind, JournalEntry},
+};
+use tempfile::TempDir;
+
+/// All batches in one segment, or a few in each.
+fn passing(segment_bytes: u64) -> LogConfig {
+    LogConfig { passes_damage: true, segment_bytes, ..config() }
+}
+
+/// A directory with a log of these batches, of which the first so many are known to be synced.
+fn written(all: &[Stamped], n_synced: usize, config: &LogConfig) -> (TempDir, MemoryFacts) {
+    let (dir, facts) = (tempfile::tempdir().unwrap(), MemoryFacts::new());
+    let store = open(dir.path(), &facts);
+    let mut log = Log::create(&store, place(), config.clone());
+    log.append(&all[..n_synced]).unwrap();
+    sync(&store, &mut log);
+    log.append(&all[n_synced..]).unwrap();
+    (dir, facts)
+}
+
+fn flip(dir: &Path, segment: i64, bit: usize) {
+    let path = dir.join("payments-3").join(format!("{segment:020}.log"));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    fs::write(&path, bytes).unwrap();
+}
+
+fn journal_of(batches: &[Stamped]) -> Vec<JournalEntry> {
+    let entry = |batch: &Stamped| JournalEntry {
+        partition: place().id,
+        epoch: LeaderEpoch(0),
+        kind: EntryKind::Append { base: batch.base, bytes: batch.bytes.clone() },
+        lap: 1,
+        sequence: 1,
+        file: 0,
+        at: 0,
+    };
+    batches.iter().map(entry).collect()
+}
+
+type Recovery = Result<(Log, Recovered), LogError>;
+
+/// The process starts again, and does with its log what its owner does.
+fn recover(dir: &Path, facts: &MemoryFacts, config: &LogConfig, journal: Vec<JournalEntry>) -> Recovery {
+    let store = open(dir, facts);
+    let (mut log, found) = Log::recover(&store, place(), config.clone(), journal)?;
+    sync(&store, &mut log);
+    Ok((log, found))
+}
+
+/// What a coordinator reads: the base offsets of batches, and the offsets that are lost.
+fn show(log: &Log) -> (Vec<i64>, Vec<(i64, i64)>) {
+    let (mut bases, mut lost) = (vec![], vec![]);
+    let mut next = log.start();
+    while let Some(slice) = log.locate(next, log.end(), 500) {
+        let end = slice.show(|piece| match piece {
+            Piece::Batch(header, _) => bases.push(header.base_offset.0),
+            Piece::Lost(Lost { from, upto, .. }) => lost.push((from.0, upto.0)),
+        });
+        let end = end.unwrap();
+        assert!(end > next, "nothing at {next}");
+        next = end;
+    }
+    (bases, lost)
+}
+
+/// Flips a bit of one of ten batches that are all synced, starts, reads, goes on, and starts again.
+fn costs_one_batch(all: &[Stamped], which: usize, bit: usize, segment_bytes: u64) {
+    let config = passing(segment_bytes);
+    let (dir, facts) = written(all, all.len(), &config);
+    let size = all[0].bytes.len();
+    let per_segment = (segment_bytes as usize / size).min(all.len());
+    let (segment, at) = (which / per_segment * per_segment, which % per_segment);
+    flip(dir.path(), 2 * segment as i64, at * size * 8 + bit);
+
+    let what = format!("bit {bit} of batch {which}, {per_segment} in a segment");
+    let kept: Vec<i64> = (0..all.len()).filter(|n| *n != which).map(|n| 2 * n as i64).collect();
+    let hole = vec![(2 * which as i64, 2 * which as i64 + 2)];
+    let end = Offset(2 * all.len() as i64);
+    let (mut log, found) = recover(dir.path(), &facts, &config, vec![]).unwrap();
+    assert_eq!((found.end, found.cut), (end, None), "{what}");
+    assert_eq!(show(&log), (kept.clone(), hole.clone()), "{what}");
+
+    log.append(&batches(end.0, 2, 40)).unwrap();
+    drop(log);
+    let (log, found) = recover(dir.path(), &facts, &config, journal_of(&batches(end.0, 2, 40))).unwrap();
+    assert_eq!(found.end, end.plus(4), "{what}");
+    assert_eq!(show(&log), ([kept, vec![end.0, end.0 + 2]].concat(), hole), "{what}");
+}
+
+#[test]
+fn a_flipped_bit_in_a_synced_log_costs_the_batch_that_it_is_in() {
+    let all = batches(0, 10, 40);
+    let bits = all[0].bytes.len() * 8;
+    for (segment_bytes, step) in [(1 << 20, 1), (4 * all[0].bytes.len() as u64, 5)] {
+        for which in [0, 5, 9] {
+            // Offset and length bit by bit, and some of all others. The epoch (bytes 12 to 15) is no one's to check.
+            let flipped = (0..12 * 8).step_by(step).chain((16 * 8..bits).step_by(23));
+            flipped.for_each(|bit| costs_one_batch(&all, which, bit, segment_bytes));
+        }
+    }
+}
+
+#[test]
+fn what_the_journal_has_is_put_back() {
+    let all = batches(0, 10, 40);
+    let size = all[0].bytes.len();
+    let config = passing(1 << 20);
+    for bit in (0..size * 8).step_by(5) {
+        // The journal still has all; some of it is known to be in the log.
+        let (dir, facts) = written(&all, 6, &config);
+        for which in [1, 2, 7] {
+            flip(dir.path(), 0, which * size * 8 + bit);
+        }
+        let (log, found) = recover(dir.path(), &facts, &config, journal_of(&all)).unwrap();
+        assert_eq!(found.end, Offset(20), "bit {bit}");
+        assert_eq!(show(&log), ((0..10).map(|n| 2 * n).collect(), vec![]), "bit {bit}");
+        drop(log);
+        let (log, _) = recover(dir.path(), &facts, &config, vec![]).unwrap();
+        assert_eq!(show(&log).1, [], "bit {bit}: it is on the disk");
+    }
+}
+
+#[test]
+fn two_damaged_batches_side_by_side_are_lost_together() {
+    let all = batches(0, 10, 40);
+    let size = all[0].bytes.len();
+    let config = passing(1 << 20);
+    let (dir, facts) = written(&all, 10, &config);
+    flip(dir.path(), 0, (3 * size + 11) * 8 + 6);
+    flip(dir.path(), 0, (4 * size + 70) * 8);
+    let (log, _) = recover(dir.path(), &facts, &config, vec![]).unwrap();
+    assert_eq!(show(&log), (vec![0, 2, 4, 10, 12, 14, 16, 18], vec![(6, 10)]));
+}
+
+#[test]
+fn a_log_of_users_stays_offline() {
+    let all = batches(0, 10, 40);
+    let config = LogConfig { passes_damage: false, ..passing(1 << 20) };
+    let (dir, facts) = written(&all, 10, &config);
+    flip(dir.path(), 0, all[0].bytes.len() * 8 * 9 + 16 * 8 + 2);
+    let store = open(dir.path(), &facts);
+    let refused = Log::recover(&store, place(), config, NOTHING);
+    assert!(matches!(refused, Err(LogError::Damaged { .. })));
+}
+
+#[test]
+fn a_segment_that_is_gone_is_not_passed_over() {
+    let all = batches(0, 10, 40);
+    let config = passing(4 * all[0].bytes.len() as u64);
+    let (dir, facts) = written(&all, 10, &config);
+    fs::remove_file(dir.path().join("payments-3").join(format!("{:020}.log", 16))).unwrap();
+    assert!(matches!(recover(dir.path(), &facts, &config, vec![]), Err(LogError::Damaged { .. })));
+}
