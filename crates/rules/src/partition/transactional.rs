@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     batch::{Batch, Header, marker::Marker},
-    ids::{ProducerEpoch, ProducerId},
+    ids::{ProducerEpoch, ProducerId, Sequence},
     planted,
     time::Now,
     transaction::{Protocol, TransactionError},
@@ -59,7 +59,8 @@ impl<R, B> Leader<R, B> {
                 return self.take(batch, acks, now.after(patience_ms), to, now, out);
             }
             // Fenced, out of order, too many: refused now, before anyone is asked.
-            if let Err(error) = self.admit(&batch, acks) {
+            let admitted = self.admit(&batch, acks).and_then(|_| self.admit_beginning(transaction, header));
+            if let Err(error) = admitted {
                 return out.push(Effect::Answer { to, with: Err(error) });
             }
         } else if let Err(error) = self.admit_held() {
@@ -69,6 +70,17 @@ impl<R, B> Leader<R, B> {
         if let Some(ask) = self.held.push(transaction, held) {
             out.push(Effect::Join { ask, transaction: transaction.clone(), producer, epoch });
         }
+    }
+
+    /// Under version 2 each transaction of a producer is a session of its own, whose first batch in a partition has sequence 0:
+    /// of a producer that nothing is known of, another batch is one behind a batch that is missing. As Kafka's
+    /// `ProducerAppendInfo.checkSequence`; who has no transaction, or one of version 1, may begin anywhere.
+    fn admit_beginning(&self, transaction: &Joining, header: &Header) -> Result<(), AppendError> {
+        let got = header.base_sequence;
+        if !transaction.implicit || got.0 <= 0 || self.producers.epochs_of(header.producer_id).is_some() {
+            return Ok(());
+        }
+        Err(AppendError::OutOfOrder { expected: Sequence(0), got })
     }
 
     /// Whether the coordinator need not be asked: the batch's transaction is open here, or the batch is in the log already. What
@@ -90,11 +102,15 @@ impl<R, B> Leader<R, B> {
         now: Now,
         out: &mut Vec<Effect<R, B>>,
     ) {
-        let Some((_, waiting)) = self.held.take_answered(producer, ask) else { return };
+        let Some((transaction, waiting)) = self.held.take_answered(producer, ask) else { return };
         for Held { batch, acks, deadline, to } in waiting {
-            match &result {
+            let joined = match &result {
+                Ok(()) => self.admit_beginning(&transaction, batch.header()),
+                Err(error) => Err(AppendError::NotJoined(*error)),
+            };
+            match joined {
                 Ok(()) => self.take(batch, acks, deadline, to, now, out),
-                Err(error) => out.push(Effect::Answer { to, with: Err(AppendError::NotJoined(*error)) }),
+                Err(error) => out.push(Effect::Answer { to, with: Err(error) }),
             }
         }
     }

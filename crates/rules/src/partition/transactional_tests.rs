@@ -46,9 +46,14 @@ impl Stage {
     }
 
     fn send_as(&mut self, to: &'static str, epoch: i16, sequence: i32) {
+        self.send_under(true, to, epoch, sequence);
+    }
+
+    /// Under version 2 (`implicit`) or version 1.
+    fn send_under(&mut self, implicit: bool, to: &'static str, epoch: i16, sequence: i32) {
         let batch =
             BatchBuilder::new().transactional().producer(PRODUCER.0, epoch, sequence).value("x", 1).parsed();
-        let transaction = Joining { id: "orders".into(), implicit: true };
+        let transaction = Joining { id: "orders".into(), implicit };
         self.leader.append_in(&transaction, batch, Acks::All, 30_000, to, NOW, &mut self.out);
     }
 
@@ -106,6 +111,48 @@ fn batches_wait_for_the_coordinator_in_the_order_of_their_sequences() {
     stage.send("third", 2);
     stage.settle();
     assert_eq!((stage.asks(), stage.answers()), (vec![], vec![("third", Ok(2))]), "nobody is asked again");
+}
+
+/// What a first batch of the transaction that does not begin with sequence 0 is told.
+fn missing_before(got: i32) -> Result<i64, AppendError> {
+    Err(AppendError::OutOfOrder { expected: Sequence(0), got: Sequence(got) })
+}
+
+#[test]
+fn a_producer_of_version_2_that_is_not_known_begins_at_0() {
+    let mut stage = Stage::new();
+    stage.send("second", 5);
+    assert_eq!((stage.asks(), stage.answers()), (vec![], vec![("second", missing_before(5))]));
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("first", Ok(0))]);
+    // Its next session begins at 0 too, and so does a transaction after the marker that raised the epoch.
+    stage.send_as("next", 1, 7);
+    assert_eq!(stage.answers(), [("next", missing_before(7))]);
+    stage.mark(1, true, 0, Protocol::V2);
+    stage.settle();
+    stage.answers();
+    stage.send_as("next", 1, 1);
+    assert_eq!(stage.answers(), [("next", missing_before(1))]);
+}
+
+#[test]
+fn a_producer_of_version_1_that_is_not_known_begins_anywhere() {
+    let mut stage = Stage::new();
+    stage.send_under(false, "somewhere", 0, 5);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("somewhere", Ok(0))]);
+}
+
+#[test]
+fn a_producer_without_transactions_begins_anywhere() {
+    let mut stage = Stage::new();
+    let batch = BatchBuilder::new().producer(PRODUCER.0, 0, 5).value("x", 1).parsed();
+    stage.leader.append(batch, Acks::All, 30_000, "somewhere", NOW, &mut stage.out);
+    stage.settle();
+    assert_eq!(stage.answers(), [("somewhere", Ok(0))]);
 }
 
 #[test]
