@@ -333,6 +333,28 @@ fn who_cannot_be_understood_stays_what_it_is() {
     says(&mut world, "b", heartbeat(&b, 2), Ok(Answer::Alive));
 }
 
+/// As Kafka's `ConsumerGroup.fromClassicGroup`. librdkafka's `cooperative-sticky` adds bytes from its second assignment on.
+#[test]
+fn what_an_assignor_has_added_is_not_thrown_away() {
+    let topics = image(&[4]);
+    let (mut world, a, b) = two_classic(config(), &topics);
+    world.ask("b", Ask::Join(join(&b, &[2, 3])));
+    world.ask("a", Ask::Join(join(&a, &[0, 1])));
+    assert_eq!((world.joined("a").generation, world.joined("b").generation), (3, 3));
+    let given_more = given(&[2, 3]);
+    let added = [&given_more[..given_more.len() - 4], &[0, 0, 0, 1, 7]].concat();
+    let assignments = vec![(a.clone(), given(&[0, 1])), (b.clone(), added.into())];
+    world.ask("a", Ask::Sync(sync(&a, 3, assignments)));
+    world.ask("b", Ask::Sync(sync(&b, 3, vec![])));
+    assert!(world.heard("a").is_ok() && world.heard("b").is_ok());
+
+    let refused = world.refuses(joining("c", &["t1"], &topics));
+    assert_eq!(refused, GroupError::CannotUpgrade("an unsupported custom assignor is in use".into()));
+    assert_eq!(kind(&world), ("classic", "Stable"), "nothing has changed");
+    says(&mut world, "a", heartbeat(&a, 3), Ok(Answer::Alive));
+    says(&mut world, "b", heartbeat(&b, 3), Ok(Answer::Alive));
+}
+
 #[test]
 fn members_of_both_kinds_commit() {
     let topics = image(&[4]);
