@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -151,6 +151,14 @@ pub(crate) fn run(command: &mut Command) -> (String, Option<i32>) {
 pub(crate) fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let found = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     found.unwrap_or_else(|| panic!("no {name}= in {line:?}"))
+}
+
+/// Asks again and again, for `PATIENCE` at most, until it holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+    }
 }
 
 /// A data directory that goes with the test: the directory around it, and its path.

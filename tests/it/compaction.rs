@@ -17,7 +17,7 @@ use ottla_wire::messages::offset_commit::{
 };
 use ottla_wire::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse};
 
-use crate::broker::{Broker, PATIENCE, data_dir};
+use crate::broker::{Broker, PATIENCE, data_dir, eventually};
 use crate::client::{Client, TIME};
 
 /// A cleaner that hardly rests, and facts that follow the log at once.
@@ -122,13 +122,6 @@ fn closed_bytes(dir: &Path, partition: &str) -> u64 {
     files.sort();
     files.pop();
     files.into_iter().map(|(_, bytes)| bytes).sum()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-    }
 }
 
 #[test]
