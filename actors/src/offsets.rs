@@ -10,18 +10,18 @@
 //! The partition tells at once, in the order of its log, what has become of batches and markers: groups hear of them in that
 //! order too.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::{BatchBuilder, BuildRecord},
     cluster::Image,
-    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError},
+    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError, crowd::Crowd},
     ids::{Offset, PartitionId, ProducerId},
     partition::{Acks, AppendError, Appended},
     records::GroupRecord,
     supervision::{Exit, Patience, Supervision},
-    time::Deadline,
+    time::{Deadline, Now},
     transaction::TransactionError,
 };
 
@@ -154,6 +154,8 @@ pub struct OffsetsActor {
     names: BTreeMap<u64, Arc<str>>,
     generation: u64,
     staged: Vec<Staged>,
+    /// What is staged will be appended in a moment.
+    flushing: bool,
     /// The batch under way: whose records it has, and how many are before them.
     writing: Option<Vec<(Writer, i64)>>,
     in_transactions: InTransactions,
@@ -171,11 +173,11 @@ enum Seat {
         generation: u64,
         told: u64,
         summary: Option<Summary>,
+        /// The beat in which it last had records.
+        beat: u64,
     },
     /// Its actor fell, and what it knew is being read again. Transactions that have ended meanwhile.
-    Reading {
-        ended: Vec<(ProducerId, bool)>,
-    },
+    Reading { ended: Vec<(ProducerId, bool)> },
     /// It falls again and again.
     Offline,
 }
@@ -201,6 +203,7 @@ impl OffsetsActor {
             names: BTreeMap::new(),
             generation: 0,
             staged: Vec::new(),
+            flushing: false,
             writing: None,
             in_transactions: InTransactions::default(),
             fallen: Vec::new(),
@@ -235,7 +238,7 @@ impl OffsetsActor {
         let child = ChildName::Group(generation);
         let addr = spawn_watched(&self.charge.shard, child, ctx.address().recipient(), make);
         self.names.insert(generation, id.clone());
-        self.groups.insert(id.clone(), Seat::Here { addr, generation, told: 0, summary: None });
+        self.groups.insert(id.clone(), Seat::Here { addr, generation, told: 0, summary: None, beat: 0 });
         self.groups.get_mut(id).unwrap_or_else(|| unreachable!("just seated"))
     }
 
@@ -247,6 +250,21 @@ impl OffsetsActor {
         for seat in self.groups.values() {
             if let Seat::Here { addr, .. } = seat {
                 addr.do_send(make());
+            }
+        }
+    }
+
+    /// What is staged is appended once the mailbox is drained; where a crowd commits, on its next beat.
+    fn flush_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
+        if self.writing.is_some() || self.staged.is_empty() || self.flushing {
+            return;
+        }
+        self.flushing = true;
+        match self.charge.shared.crowd().appends_at(now) {
+            None => ctx.notify(Flush),
+            Some(beat) => {
+                let after = Duration::from_millis(beat.0.saturating_sub(now.mono_ms));
+                ctx.notify_later(Flush, after);
             }
         }
     }
@@ -404,12 +422,17 @@ impl Handler<Stage> for OffsetsActor {
 
     fn handle(&mut self, stage: Stage, ctx: &mut Context<Self>) {
         let Stage { writer, records, transaction } = stage;
-        match self.groups.get(&writer.group) {
-            Some(Seat::Here { generation: current, .. }) if *current == writer.generation => (),
+        let now = self.charge.shared.now();
+        match self.groups.get_mut(&writer.group) {
+            Some(Seat::Here { generation: current, beat, .. }) if *current == writer.generation => {
+                if mem::replace(beat, Crowd::beat(now)) != Crowd::beat(now) {
+                    self.charge.shared.crowd().came(now);
+                }
+            }
             // What a life that is over still had to say follows from what is not so.
             _ => return,
         }
-        let timestamp = self.charge.shared.now().wall_ms;
+        let timestamp = now.wall_ms;
         let mut bytes = 0;
         let records: Vec<_> = records
             .iter()
@@ -424,9 +447,7 @@ impl Handler<Stage> for OffsetsActor {
             return self.append_in(transaction, staged, ctx);
         }
         self.staged.push(staged);
-        if self.staged.len() == 1 {
-            ctx.notify(Flush);
-        }
+        self.flush_soon(now, ctx);
     }
 }
 
@@ -434,6 +455,7 @@ impl Handler<Flush> for OffsetsActor {
     type Result = ();
 
     fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
+        self.flushing = false;
         self.flush(ctx);
     }
 }
@@ -451,7 +473,7 @@ impl Handler<BatchWritten> for OffsetsActor {
             }
         }
         self.read_fallen(ctx);
-        self.flush(ctx);
+        self.flush_soon(self.charge.shared.now(), ctx);
     }
 }
 

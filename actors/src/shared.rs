@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -11,6 +11,7 @@ use std::{
 use ottla_host::Host;
 use ottla_rules::{
     cluster::Image,
+    group::crowd::Crowd,
     ids::{NodeId, PartitionId},
     limits::Limits,
     settings::BrokerSettings,
@@ -41,6 +42,8 @@ pub struct Shared {
     pub(crate) found_upto: u64,
     /// What compaction has done.
     pub(crate) compacted: Compacted,
+    /// The groups that commit, on all shards.
+    crowd: Mutex<Crowd>,
     full: AtomicBool,
     /// Bytes that may still be appended before space must be looked at again.
     room: AtomicI64,
@@ -77,6 +80,7 @@ impl Shared {
             found: Mutex::new(found),
             found_upto,
             compacted: Compacted::default(),
+            crowd: Mutex::default(),
             full: AtomicBool::new(false),
             room: AtomicI64::new(0),
             lost: AtomicBool::new(false),
@@ -106,6 +110,11 @@ impl Shared {
     pub fn now(&self) -> Now {
         let now = self.host.clock.now();
         Now { mono_ms: now.mono_ms, wall_ms: now.wall_ms }
+    }
+
+    /// The groups that commit.
+    pub(crate) fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the journal knew of a partition at start, until its recovery has come to an end.

@@ -26,7 +26,7 @@ use crate::table::{Table, median, short};
 /// As clients commit that know no topic ids.
 const OFFSET_COMMIT: i16 = 9;
 const OFFSET_FETCH: i16 = 8;
-const FIND_COORDINATOR: i16 = 2;
+pub(crate) const FIND_COORDINATOR: i16 = 2;
 /// FindCoordinator: of a group.
 pub(crate) const GROUP: i8 = 0;
 /// FindCoordinator: of a transactional id.
@@ -34,6 +34,7 @@ pub(crate) const TRANSACTION: i8 = 1;
 
 const TOPIC: &str = "committed";
 const GROUPS: usize = 1_000;
+const THREADS: usize = 8;
 
 /// A thousand groups, each with one commit under way: over eight connections, and over one each.
 pub(crate) fn commits(options: &Options, table: &mut Table) -> io::Result<()> {
@@ -52,16 +53,23 @@ pub(crate) fn commits(options: &Options, table: &mut Table) -> io::Result<()> {
         Client::connect(&subject.address)?.topic(TOPIC, 1)?;
         commit_all(subject, &requests)?;
     }
-    for (what, threads, connections) in
-        [("8 connections", 8, 8), ("64 connections", 8, 64), ("1,000 connections", 8, GROUPS)]
-    {
+    let floor: Vec<_> =
+        (0..GROUPS).map(|group| client::encode(FIND_COORDINATOR, &whereabouts(&name(group)))).collect();
+    let commits = Asked { requests: &requests, answered: committed };
+    let floor = Asked { requests: &floor, answered: found };
+    for (what, connections, asked) in [
+        ("8 connections", 8, commits),
+        ("64 connections", 64, commits),
+        ("1,000 connections", GROUPS, commits),
+        // What sockets and codec cost: answered where it is read, by nobody else.
+        ("1,000 connections, FindCoordinator instead", GROUPS, floor),
+    ] {
         if !options.wants_row(what) {
             continue;
         }
-        let asked = if options.quick { 50_000 } else { 200_000 };
-        let runs = in_turn(&subjects, options.rounds(5), |subject| {
-            closed_loop(subject, &requests, threads, connections, asked)
-        })?;
+        let count = if options.quick { 50_000 } else { 200_000 };
+        let runs =
+            in_turn(&subjects, options.rounds(5), |subject| closed_loop(subject, asked, connections, count))?;
         let per_cpu = |runs: &[Run]| 1e6 / middle(runs, Run::cpu_us_per_request);
         let last = runs.last().map_or(f64::NAN, |runs| per_cpu(runs));
         for (subject, runs) in subjects.iter().zip(&runs) {
@@ -141,10 +149,17 @@ pub(crate) fn takeover(options: &Options, table: &mut Table) -> io::Result<()> {
     empty(&dir)
 }
 
+/// What everyone asks again and again, and how an answer is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) requests: &'a [Bytes],
+    pub(crate) answered: fn(&mut Client) -> io::Result<()>,
+}
+
 /// One connection and the groups that share it.
 struct Lane<'a> {
     client: Client,
-    requests: &'a [Bytes],
+    asked: Asked<'a>,
     /// Answers come in the order of the requests.
     under_way: VecDeque<(usize, Instant)>,
     /// What is to be sent, gathered.
@@ -158,7 +173,7 @@ impl Lane<'_> {
         let now = Instant::now();
         for group in groups {
             if load::take_one(left) {
-                self.bytes.extend_from_slice(&self.requests[group]);
+                self.bytes.extend_from_slice(&self.asked.requests[group]);
                 self.under_way.push_back((group, now));
             }
         }
@@ -169,7 +184,7 @@ impl Lane<'_> {
     fn turn(&mut self, left: &AtomicU64, latencies: &mut Vec<Duration>) -> io::Result<()> {
         let mut again = Vec::new();
         while let Some((group, since)) = self.under_way.pop_front() {
-            committed(&mut self.client)?;
+            (self.asked.answered)(&mut self.client)?;
             latencies.push(since.elapsed());
             again.push(group);
             if !self.client.has_more() {
@@ -180,30 +195,25 @@ impl Lane<'_> {
     }
 }
 
-/// Every group commits again as soon as it is answered, until so many commits are `asked`. The groups are spread over the
+/// Every group asks again as soon as it is answered, until so many answers are there. The groups are spread over the
 /// connections, and those over the threads.
-fn closed_loop(
-    subject: &Subject,
-    requests: &[Bytes],
-    threads: usize,
-    connections: usize,
-    asked: u64,
-) -> io::Result<Run> {
-    let left = AtomicU64::new(asked);
+fn closed_loop(subject: &Subject, asked: Asked<'_>, connections: usize, count: u64) -> io::Result<Run> {
+    let left = AtomicU64::new(count);
     let mut lanes = Vec::new();
-    for requests in requests.chunks(requests.len().div_ceil(connections)) {
+    for requests in asked.requests.chunks(asked.requests.len().div_ceil(connections)) {
         let client = Client::connect(&subject.address)?;
-        lanes.push(Lane { client, requests, under_way: VecDeque::new(), bytes: Vec::new() });
+        let asked = Asked { requests, ..asked };
+        lanes.push(Lane { client, asked, under_way: VecDeque::new(), bytes: Vec::new() });
     }
     let (cpu, began) = (subject.cpu(), Instant::now());
-    let share = lanes.len().div_ceil(threads);
+    let share = lanes.len().div_ceil(THREADS);
     let latencies = thread::scope(|scope| {
         let loops = lanes.chunks_mut(share).map(|lanes| {
             let left = &left;
             scope.spawn(move || {
                 let mut latencies = Vec::new();
                 for lane in lanes.iter_mut() {
-                    lane.send(0..lane.requests.len(), left)?;
+                    lane.send(0..lane.asked.requests.len(), left)?;
                 }
                 while lanes.iter().any(|lane| !lane.under_way.is_empty()) {
                     for lane in lanes.iter_mut().filter(|lane| !lane.under_way.is_empty()) {
@@ -286,6 +296,15 @@ fn commit(group: &str, partitions: usize) -> Bytes {
 /// What is committed for a partition.
 fn offset(partition: usize) -> i64 {
     1_000_000 + i64::from(count(partition))
+}
+
+pub(crate) fn whereabouts(group: &str) -> FindCoordinatorRequest {
+    FindCoordinatorRequest { key: group.into(), key_type: GROUP, ..Default::default() }
+}
+
+pub(crate) fn found(client: &mut Client) -> io::Result<()> {
+    let answer: FindCoordinatorResponse = client.answer(FIND_COORDINATOR)?;
+    refuse(answer.error_code)
 }
 
 fn committed(client: &mut Client) -> io::Result<()> {

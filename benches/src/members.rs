@@ -5,7 +5,6 @@ use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ottla_rules::ids::TopicId;
 use ottla_wire::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, OwnedTopicPartitions,
@@ -14,7 +13,7 @@ use ottla_wire::messages::consumer_group_heartbeat::{
 use crate::Options;
 use crate::broker::Subject;
 use crate::client::{self, Client, count, refuse};
-use crate::commits::{GROUP, find, patiently};
+use crate::commits::{Asked, FIND_COORDINATOR, GROUP, find, found, patiently, whereabouts};
 use crate::load::{self, Run};
 use crate::rows::{self, in_turn, latencies, middle};
 use crate::table::{Table, median, short};
@@ -105,6 +104,8 @@ pub(crate) fn members(options: &Options, table: &mut Table) -> io::Result<()> {
         "CPU us/idle heartbeat",
         "p50 / p99 us",
         "the same, 200 a second",
+        "CPU us/FindCoordinator",
+        "the same, 200 a second",
     ]);
     for subject in &subjects {
         Client::connect(&subject.address)?.topic(TOPIC, MEMBERS)?;
@@ -127,6 +128,8 @@ pub(crate) fn members(options: &Options, table: &mut Table) -> io::Result<()> {
             short(middle(&idle, Run::cpu_us_per_request)),
             latencies(&idle),
             of(|run| run.paced_us),
+            of(|run| run.floor.cpu_us_per_request()),
+            of(|run| run.floor_paced_us),
         ]);
     }
     Ok(())
@@ -140,6 +143,9 @@ struct Grown {
     idle: Run,
     /// The broker's CPU for a heartbeat when there are few, microseconds.
     paced_us: f64,
+    /// What sockets and codec cost: the same with a request that is answered where it is read.
+    floor: Run,
+    floor_paced_us: f64,
 }
 
 fn one_group(subject: &Subject, group: &str, is_quick: bool) -> io::Result<Grown> {
@@ -163,10 +169,16 @@ fn one_group(subject: &Subject, group: &str, is_quick: bool) -> io::Result<Grown
     let (converged, cpu) = (at - began, used.saturating_sub(cpu));
     let requests: Vec<_> =
         members.iter().map(|member| client::encode(HEARTBEAT, &member.nothing_new(group))).collect();
+    let beats = Asked { requests: &requests, answered };
+    let whereabouts = client::encode(FIND_COORDINATOR, &whereabouts(group));
+    let others = vec![whereabouts; MEMBERS];
+    let others = Asked { requests: &others, answered: found };
     let rounds = if is_quick { 20 } else { 100 };
-    let idle = idle(subject, &mut clients, &requests, rounds)?;
-    let paced_us = paced(subject, &mut clients[0], &requests)?;
-    Ok(Grown { converged, heartbeats, cpu, idle, paced_us })
+    let idle = back_to_back(subject, &mut clients, beats, rounds)?;
+    let paced_us = paced(subject, &mut clients[0], beats)?;
+    let floor = back_to_back(subject, &mut clients, others, rounds)?;
+    let floor_paced_us = paced(subject, &mut clients[0], others)?;
+    Ok(Grown { converged, heartbeats, cpu, idle, paced_us, floor, floor_paced_us })
 }
 
 /// Each member heartbeats once; what it hears it follows. Says how many heartbeats that took.
@@ -197,17 +209,23 @@ fn is_settled(members: &[Member]) -> bool {
         && members.iter().all(|member| member.epoch == members[0].epoch && !member.has_news)
 }
 
-/// Heartbeats without news, as fast as they are answered.
-fn idle(subject: &Subject, clients: &mut [Client], requests: &[Bytes], rounds: usize) -> io::Result<Run> {
-    let share = requests.len().div_ceil(clients.len());
+/// Requests over each connection, one by one, as fast as they are answered.
+fn back_to_back(
+    subject: &Subject,
+    clients: &mut [Client],
+    asked: Asked<'_>,
+    rounds: usize,
+) -> io::Result<Run> {
+    let share = asked.requests.len().div_ceil(clients.len());
     let (cpu, began) = (subject.cpu(), Instant::now());
     let latencies = thread::scope(|scope| {
-        let loops = clients.iter_mut().zip(requests.chunks(share)).map(|(client, requests)| {
+        let loops = clients.iter_mut().zip(asked.requests.chunks(share)).map(|(client, requests)| {
             scope.spawn(move || {
                 let mut latencies = Vec::with_capacity(rounds * requests.len());
                 for request in (0..rounds).flat_map(|_| requests) {
                     let since = Instant::now();
-                    answered(client, request)?;
+                    client.send(request)?;
+                    (asked.answered)(client)?;
                     latencies.push(since.elapsed());
                 }
                 Ok(latencies)
@@ -219,21 +237,21 @@ fn idle(subject: &Subject, clients: &mut [Client], requests: &[Bytes], rounds: u
     Ok(load::run(0, latencies, took, cpu))
 }
 
-/// Heartbeats as a thousand members send them that do so every five seconds: 200 a second, one by one.
-fn paced(subject: &Subject, client: &mut Client, requests: &[Bytes]) -> io::Result<f64> {
+/// Requests as a thousand members send heartbeats that do so every five seconds: 200 a second, one by one.
+fn paced(subject: &Subject, client: &mut Client, asked: Asked<'_>) -> io::Result<f64> {
     const EVERY: Duration = Duration::from_millis(5);
     let cpu = subject.cpu();
     let mut due = Instant::now();
-    for request in requests {
+    for request in asked.requests {
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        answered(client, request)?;
+        client.send(request)?;
+        (asked.answered)(client)?;
         due += EVERY;
     }
-    Ok(subject.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / requests.len() as f64)
+    Ok(subject.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / asked.requests.len() as f64)
 }
 
-fn answered(client: &mut Client, request: &Bytes) -> io::Result<()> {
-    client.send(request)?;
+fn answered(client: &mut Client) -> io::Result<()> {
     let answer: ConsumerGroupHeartbeatResponse = client.answer(HEARTBEAT)?;
     refuse(answer.error_code)
 }

@@ -110,6 +110,14 @@ impl Since {
     }
 }
 
+/// What a round has done.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    moved: bool,
+    /// What moved may let more move.
+    again: bool,
+}
+
 /// The idle clock: armed once, and looked at again only when it rings.
 struct Idle {
     idle_ms_max: u64,
@@ -170,12 +178,17 @@ impl Connection {
         let mut moved_at_all = false;
         self.since = Since::default();
         for _ in 0..ROUNDS_MAX {
-            match self.round(cx) {
+            let round = match self.round(cx) {
+                Ok(round) => round,
                 Err(ending) => return Poll::Ready(Err(ending)),
-                // There may be more to do, and it is somebody else's turn.
-                Ok(_) if self.since.is_enough() => break,
-                Ok(true) => moved_at_all = true,
-                Ok(false) => return self.rest(moved_at_all, cx),
+            };
+            // There may be more to do, and it is somebody else's turn.
+            if self.since.is_enough() {
+                break;
+            }
+            moved_at_all |= round.moved;
+            if !round.again {
+                return self.rest(moved_at_all, cx);
             }
         }
         self.idle.last_moved_ms = self.call.server.host.clock.now().mono_ms;
@@ -185,15 +198,17 @@ impl Connection {
         Poll::Pending
     }
 
-    /// One round; says whether anything moved.
-    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
-        let mut moved = self.take_replies(cx);
-        moved |= self.line.hand_over(cx);
-        moved |= self.finish(cx)?;
-        moved |= self.write(cx)?;
-        moved |= self.begin()?;
-        moved |= self.read(cx)?;
-        Ok(moved)
+    /// One round: what is answered leaves before anything else begins.
+    fn round(&mut self, cx: &mut Context<'_>) -> Result<Round, Ending> {
+        let mut left = self.take_replies(cx);
+        left |= self.line.hand_over(cx);
+        left |= self.finish(cx)?;
+        left |= self.write(cx)?;
+        let mut came = self.read(cx)?;
+        came |= self.begin()?;
+        // Room that came free is nothing to somebody who had enough: mostly one round is all that an answer takes.
+        let wants_room = self.is_blind || self.held.is_some() || self.intake.len() > 0;
+        Ok(Round { moved: left || came, again: came || left && wants_room })
     }
 
     fn take_replies(&mut self, cx: &Context<'_>) -> bool {
@@ -286,6 +301,11 @@ impl Connection {
         let room = self.room(cx);
         self.is_blind = room == 0;
         if self.is_blind {
+            return Ok(false);
+        }
+        // Looked at first: who has sent nothing takes no buffer.
+        if self.socket.poll_read_ready(cx)?.is_pending() {
+            self.intake.rest();
             return Ok(false);
         }
         match self.intake.poll_fill(&mut self.socket, room, cx)? {

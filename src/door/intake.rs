@@ -114,7 +114,7 @@ impl Intake {
     }
 
     /// Nothing more is here: what was reserved for it goes back, unless it is about to be filled.
-    fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         } else if self.buffer.capacity() / ROOM_FACTOR_MAX > self.buffer.len() {

@@ -219,6 +219,19 @@ impl Socket {
         self.peer
     }
 
+    /// Whether a read is worth a try: there are bytes, or the end of the stream, as far as this thread's runtime has heard. In a
+    /// simulation it always is.
+    ///
+    /// # Errors
+    /// When the runtime ends.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Machine(stream) => stream.poll_read_ready(cx),
+            #[cfg(feature = "sim")]
+            Stream::Simulated(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Sends bytes `at..at + len` of a file, or the first part of them, without bringing them into the process
     /// (`sendfile`; in a simulation a read and a write). Answers how many left; never 0 unless `len` is 0.
     ///

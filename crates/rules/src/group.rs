@@ -19,6 +19,7 @@ pub mod consumer;
 mod consumer_model;
 #[cfg(test)]
 mod consumer_tests;
+pub mod crowd;
 #[cfg(test)]
 mod member_tests;
 mod members;

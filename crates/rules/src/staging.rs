@@ -32,6 +32,10 @@ const FILE_BYTES_USUAL: u64 = 32 << 20;
 /// with its segments and synced before anybody is served.
 const UNSETTLED_BYTES_MAX: u64 = 32 << 20;
 
+/// Files grow while the largest has less than this for each partition of a lap: to settle a lap costs each of them a sync of its
+/// segment and a checkpoint, and a file of 256 KiB that fifty partitions share is full in no time.
+const BYTES_PER_PARTITION_MIN: u64 = 64 * 1024;
+
 /// Names a journal file within its directory.
 pub type FileNumber = u32;
 
@@ -121,7 +125,6 @@ struct Active {
 struct Sealed {
     file: FileNumber,
     bytes: u64,
-    end: u64,
     /// Whose segments are not known to be synced yet; one past the last sequence of each.
     partitions: BTreeMap<PartitionId, u64>,
     asked: bool,
@@ -159,7 +162,6 @@ impl Staging {
         let seal = |lap: FoundLap| Sealed {
             file: lap.file,
             bytes: free.remove(&lap.file).unwrap_or(0),
-            end: lap.end,
             partitions: lap.partitions,
             asked: false,
             wiping: false,
@@ -222,7 +224,6 @@ impl Staging {
             self.sealed.push_back(Sealed {
                 file: full.file,
                 bytes: full.bytes,
-                end: self.next_sequence,
                 partitions: full.partitions,
                 asked: false,
                 wiping: false,
@@ -231,8 +232,8 @@ impl Staging {
         self.free.remove(&file);
         self.active = Some(Active { file, bytes, at: 0, lap: self.next_lap, partitions: BTreeMap::new() });
         self.next_lap += 1;
-        if self.free.len() < 2 {
-            // Appends come faster than segments are synced.
+        // Appends come faster than segments are synced, or the same segments would be synced for little.
+        if self.free.len() < 2 || self.is_crowded() {
             self.grow(first, out);
         }
         if self.free.len() < self.sealed.len() {
@@ -242,6 +243,12 @@ impl Staging {
             self.settle_oldest(out);
         }
         true
+    }
+
+    /// Whether too many partitions shared the last lap for files of this size.
+    fn is_crowded(&self) -> bool {
+        let partitions = self.sealed.back().map_or(0, |lap| lap.partitions.len() as u64);
+        self.largest() < partitions * BYTES_PER_PARTITION_MIN
     }
 
     /// Sealed laps of which nobody was asked to settle them yet.
@@ -330,9 +337,10 @@ impl Staging {
         if let Some(lap) = self.sealed.iter_mut().find(|lap| !lap.asked) {
             lap.asked = true;
             if !lap.partitions.is_empty() {
+                // A segment is written before the journal is: its sync covers the laps behind this one too.
                 out.push(Chore::Settle {
                     partitions: lap.partitions.keys().copied().collect(),
-                    upto: lap.end,
+                    upto: self.next_sequence,
                 });
             }
         }
@@ -350,17 +358,19 @@ impl Staging {
         }
     }
 
+    /// Bytes of the largest file.
+    fn largest(&self) -> u64 {
+        let sealed = self.sealed.iter().map(|lap| lap.bytes);
+        let active = self.active.iter().map(|active| active.bytes);
+        sealed.chain(self.free.values().copied()).chain(active).max().unwrap_or(0)
+    }
+
     /// Twice the largest file up to the usual size, or more when an entry needs it; less when that is all that is left of the bound.
     fn grow(&mut self, entry: u64, out: &mut Vec<Chore>) {
         if self.growing.is_some() || !self.may_grow {
             return;
         }
-        let sealed = self.sealed.iter().map(|lap| lap.bytes);
-        let largest = sealed
-            .chain(self.free.values().copied())
-            .chain(self.active.iter().map(|active| active.bytes))
-            .max();
-        let usual = largest.map_or(FILE_BYTES_MIN, |largest| largest.saturating_mul(2));
+        let usual = self.largest().saturating_mul(2).max(FILE_BYTES_MIN);
         let wanted = usual.min(FILE_BYTES_USUAL).max(entry.next_power_of_two());
         let left = self.limits.bytes_max.saturating_sub(self.bytes());
         let bytes = wanted.min(self.limits.file_bytes_max).min(left);

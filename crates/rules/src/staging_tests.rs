@@ -34,19 +34,19 @@ fn a_file_is_used_again_once_everyone_in_it_is_synced_and_it_is_wiped() {
     for n in 0..3 {
         assert!(staging.place(&[(p(n), 200 * KIB)], &mut out).is_some());
     }
-    let settle = Chore::Settle { partitions: vec![p(0)], upto: 2 };
+    let settle = Chore::Settle { partitions: vec![p(0)], upto: 3 };
     assert_eq!(out, [settle], "two are sealed, one is free: time to settle the oldest");
     out.clear();
 
     assert!(staging.place(&[(p(3), 200 * KIB)], &mut out).is_some());
-    assert_eq!(out, [Chore::Settle { partitions: vec![p(1)], upto: 3 }], "the bound allows no growth");
+    assert_eq!(out, [Chore::Settle { partitions: vec![p(1)], upto: 4 }], "the bound allows no growth");
     out.clear();
     assert_eq!(staging.place(&[(p(0), 200 * KIB)], &mut out), None);
     out.clear();
 
-    staging.settled(p(1), 3, &mut out);
+    staging.settled(p(1), 4, &mut out);
     assert_eq!(out, [], "the oldest goes first");
-    staging.settled(p(0), 2, &mut out);
+    staging.settled(p(0), 3, &mut out);
     assert_eq!(out, [Chore::Wipe { file: 0 }]);
     assert_eq!(staging.place(&[(p(0), 200 * KIB)], &mut vec![]), None, "not before it is wiped");
     out.clear();
@@ -55,6 +55,45 @@ fn a_file_is_used_again_once_everyone_in_it_is_synced_and_it_is_wiped() {
     assert_eq!(out, [Chore::Wipe { file: 1 }]);
     let place = staging.place(&[(p(0), 200 * KIB)], &mut vec![]).unwrap();
     assert_eq!((place.file, place.at, place.lap, place.sequence), (0, 0, 5, 5));
+}
+
+#[test]
+fn the_sync_of_a_segment_settles_every_lap_before_it() {
+    let mut staging = staging(KIB * KIB);
+    let mut out = vec![];
+    for _ in 0..3 {
+        assert!(staging.place(&[(p(0), 100 * KIB), (p(1), 100 * KIB)], &mut out).is_some());
+    }
+    assert_eq!(out, [Chore::Settle { partitions: vec![p(0), p(1)], upto: 5 }], "asked for the oldest");
+    out.clear();
+
+    staging.settled(p(0), 5, &mut out);
+    staging.settled(p(1), 5, &mut out);
+    staging.wiped(0, &mut out);
+
+    assert_eq!(out, [Chore::Wipe { file: 0 }, Chore::Wipe { file: 1 }], "nobody was asked a second time");
+}
+
+#[test]
+fn files_grow_where_many_partitions_share_them() {
+    let mut staging = staging(64 * KIB * KIB);
+    let burst: Vec<_> = (0..10).map(|index| (p(index), 20 * KIB)).collect();
+    let mut out = vec![];
+    for (file, bytes) in [(4, 512 * KIB), (5, 1024 * KIB)] {
+        while out.is_empty() {
+            assert!(staging.place(&burst, &mut out).is_some());
+        }
+        assert_eq!(out, [Chore::Grow { file, bytes }]);
+        staging.grown(file);
+        out.clear();
+    }
+    while out.is_empty() {
+        assert!(staging.place(&burst, &mut out).is_some());
+    }
+    assert!(
+        !out.iter().any(|chore| matches!(chore, Chore::Grow { .. })),
+        "a megabyte is enough for ten: {out:?}"
+    );
 }
 
 #[test]
@@ -104,7 +143,7 @@ fn little_stays_unsettled_though_the_journal_has_room() {
 
     assert!(staging.place(&[(p(1), 30 * MIB)], &mut out).is_some());
 
-    assert_eq!(out, [Chore::Settle { partitions: vec![p(0)], upto: 2 }], "of two the older one");
+    assert_eq!(out, [Chore::Settle { partitions: vec![p(0)], upto: 3 }], "of two the older one");
 }
 
 #[test]
