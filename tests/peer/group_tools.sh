@@ -4,12 +4,12 @@
 #
 # OURS and PEER are HOST:PORT of two fresh brokers, alike in their settings. KAFKA_TOOL is a command that runs one tool by name
 # (topics, configs, console-producer, transactions; groups is ConsumerGroupCommand, groups-all GroupsCommand) with the arguments after it. PARTs are offsets, configs,
-# deletes and transactions: all unless named. Ids, hosts, times and the order of lines are taken out before. Exits 1 when something differs.
+# deletes, transactions and ongoing: all unless named; ongoing needs a Python with confluent-kafka (PYTHON, else python3). Ids, hosts, times and the order of lines are taken out before. Exits 1 when something differs.
 set -uo pipefail
 (($# >= 3)) || { sed -n 2,7p "$0"; exit 2; }
 ours=$1 peer=$2 tool=$3
 shift 3
-parts=("${@:-offsets configs deletes transactions}")
+parts=("${@:-offsets configs deletes transactions ongoing}")
 dir=$(mktemp -d) same=0 different=0
 trap 'rm -rf "$dir"' EXIT
 
@@ -18,7 +18,8 @@ plain() {
   sed -E -e "s#$1#BROKER#g" -e 's/127\.0\.0\.1:[0-9]+/BROKER/g' -e 's/localhost:[0-9]+/BROKER/g' \
     -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+Z?/TIME/g' -e 's/(producer ?id|ProducerId)[^0-9]*[0-9]+/PRODUCER/Ig' \
     -e 's/\b1[0-9]{12}\b/TIME/g' -e 's/[ \t]+/ /g' -e 's/ $//' -e '/^(\[|WARN|SLF4J)/d' -e '/^\s+at /d' -e '/jars$/d' | grep -v '^$' |
-    sed -E 's/^[0-9]+ ([0-9]+ -1 19 )/PRODUCER \1/' | sort
+    sed -E -e 's/^[0-9]+ ([0-9]+ -?[0-9]+ [0-9]+ TIME)/PRODUCER \1/' -e 's/(TIME) [0-9]+ (gt-0)/\1 DURATION \2/' \
+      -e 's/^([a-z]\S+ [0-9]+|[0-9]+ [a-z]\S+) [0-9]+ (([0-9]+ )?(Ongoing|CompleteAbort))/\1 PRODUCER \2/' | sort
 }
 ask() { # ask BROKER TOOL ARGS...
   local at=$1 name=$2
@@ -87,6 +88,23 @@ transactions() {
   both "describe producers" transactions describe-producers --topic gt --partition 0
   both "find hanging" transactions find-hanging --topic gt --partition 0
   both "abort nothing" transactions abort --topic gt --partition 0 --start-offset 0
+}
+# A transaction whose producer is gone, seen, looked into, and aborted by hand.
+ongoing() {
+  local here=$(dirname -- "${BASH_SOURCE[0]}") at
+  for at in "$ours" "$peer"; do
+    "${PYTHON:-python3}" "$here/open_transaction.py" "$at" gt left-open || echo "nothing was left open at $at"
+  done
+  both "list an open one" transactions list
+  both "describe an open one" transactions describe --transactional-id left-open
+  both "producers of an open one" transactions describe-producers --topic gt --partition 0
+  both "an open one does not hang" transactions find-hanging --topic gt --partition 0 --max-transaction-timeout 0
+  both "nor for the whole broker" transactions find-hanging --broker-id 1 --max-transaction-timeout 0
+  both "abort at another offset" transactions abort --topic gt --partition 0 --start-offset 7
+  # Says nothing when it is done.
+  for at in "$ours" "$peer"; do ask "$at" transactions abort --topic gt --partition 0 --start-offset 20; done
+  both "producers after that" transactions describe-producers --topic gt --partition 0
+  both "what committed readers see" groups --group reader --topic gt --reset-offsets --to-latest --dry-run
 }
 
 fill "$ours" & fill "$peer"
