@@ -17,7 +17,10 @@
 //! Values begin with a version byte; one that cannot be read is reported as [`FactsError::Damaged`], and what it said
 //! is rebuilt where that is possible.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use ottla_host::Disk;
 
@@ -71,6 +74,8 @@ pub enum FactsError {
 #[derive(Clone, Debug)]
 pub struct Facts {
     kind: Arc<Kind>,
+    /// Held by who puts what depends on what is there.
+    one_by_one: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -100,7 +105,12 @@ impl Facts {
                 Kind::Sled(Box::new((tree, seal)))
             }
         };
-        Ok(Self { kind: Arc::new(kind) })
+        Ok(Self { kind: Arc::new(kind), one_by_one: Arc::default() })
+    }
+
+    /// For a change that depends on what is there: nobody else makes one meanwhile.
+    pub(crate) fn one_by_one(&self) -> MutexGuard<'_, ()> {
+        crate::files::lock(&self.one_by_one)
     }
 
     /// The value under `key`.

@@ -41,10 +41,17 @@ pub fn put(facts: &Facts, partition: PartitionId, checkpoint: Checkpoint) -> Res
     value::put(facts, &key::of_partition(KIND, partition), &stored)
 }
 
-/// Puts the checkpoint of `partition`, with the start that is known if that is later: a start never moves back.
+/// Puts the checkpoint of `partition`, with the recovery point and the start that are known where those are later: neither moves
+/// back. Several threads do this for one partition, each with what was so when it was asked; and compaction relies on what
+/// the facts knew once.
 pub fn advance(facts: &Facts, partition: PartitionId, checkpoint: Checkpoint) -> Result<(), FactsError> {
+    let _one_by_one = facts.one_by_one();
     let known = get(facts, partition).ok().flatten().unwrap_or_default();
-    put(facts, partition, Checkpoint { log_start: checkpoint.log_start.max(known.log_start), ..checkpoint })
+    let later = Checkpoint {
+        recovery_point: checkpoint.recovery_point.max(known.recovery_point),
+        log_start: checkpoint.log_start.max(known.log_start),
+    };
+    put(facts, partition, later)
 }
 
 /// Forgets the checkpoint of `partition`.
