@@ -189,17 +189,22 @@ fn a_flip_in_a_closed_segment_costs_one_group_its_offset() {
     each_flip(&dir, OFFSETS, &second, |dir, what| groups_go_on(dir, [AT, -1, AT + 2], what));
 }
 
-#[test]
-fn a_flip_in_the_last_batch_of_all_costs_one_group_its_offset() {
-    let (_around, dir) = data_dir();
-    let broker = Broker::start(&dir, SETTINGS);
+/// A broker at which each group has committed, and nothing else has come after that.
+fn everyone_commits(dir: &Path) -> Broker {
+    let broker = Broker::start(dir, SETTINGS);
     let mut client = broker.client();
     client.create("t", 1, &[]);
     find(&mut client);
     for (group, more) in GROUPS.into_iter().zip(0..) {
         commit(&mut client, group, AT + more);
     }
-    broker.stop();
+    broker
+}
+
+#[test]
+fn a_flip_in_the_last_batch_of_all_costs_one_group_its_offset() {
+    let (_around, dir) = data_dir();
+    everyone_commits(&dir).stop();
     let third = (AT + 2).to_be_bytes();
     each_flip(&dir, OFFSETS, &third, |dir, what| groups_go_on(dir, [AT, AT + 1, -1], what));
 }
@@ -207,14 +212,7 @@ fn a_flip_in_the_last_batch_of_all_costs_one_group_its_offset() {
 #[test]
 fn after_kill_9_a_flip_costs_what_the_journal_does_not_have_any_more() {
     let (_around, dir) = data_dir();
-    let broker = Broker::start(&dir, SETTINGS);
-    let mut client = broker.client();
-    client.create("t", 1, &[]);
-    find(&mut client);
-    for (group, more) in GROUPS.into_iter().zip(0..) {
-        commit(&mut client, group, AT + more);
-    }
-    broker.kill();
+    everyone_commits(&dir).kill();
     // All of it is in the journal.
     let second = (AT + 1).to_be_bytes();
     each_flip(&dir, OFFSETS, &second, |dir, what| groups_go_on(dir, [AT, AT + 1, AT + 2], what));
