@@ -104,6 +104,53 @@ fn members_move_one_by_one_and_a_killed_coordinator_changes_nothing() {
 }
 
 #[test]
+fn a_static_member_and_its_neighbour_go_on_in_their_epoch_after_every_kill() {
+    let (_around, dir) = data_dir();
+    let mut broker = Broker::start(&dir, &[]);
+    let mut client = found(&broker);
+    let topic = client.create("t", 4, &[]).topic_id;
+    let named = |beat: ConsumerGroupHeartbeatRequest| ConsumerGroupHeartbeatRequest {
+        instance_id: Some("i".into()),
+        ..beat
+    };
+    assert_eq!(given(&ask(&mut client, &named(joining("a")))), Some(vec![0, 1, 2, 3]));
+    assert_eq!(given(&ask(&mut client, &joining("b"))), Some(vec![]));
+    assert_eq!(given(&ask(&mut client, &named(beat("a", 1)))), Some(vec![0, 1]));
+    assert_eq!(ask(&mut client, &named(owning("a", 1, topic, &[0, 1]))).member_epoch, 2);
+    assert_eq!(given(&ask(&mut client, &beat("b", 2))), Some(vec![2, 3]));
+    let again = |before: Broker| {
+        before.kill();
+        let broker = Broker::start(&dir, &[]);
+        let client = broker.client();
+        (broker, client)
+    };
+
+    for _ in 0..3 {
+        (broker, client) = again(broker);
+        let a = ask(&mut client, &named(owning("a", 2, topic, &[0, 1])));
+        let b = ask(&mut client, &owning("b", 2, topic, &[2, 3]));
+        assert_eq!(
+            (given(&a), a.member_epoch, given(&b), b.member_epoch),
+            (None, 2, None, 2),
+            "no rebalance"
+        );
+    }
+
+    // It is away while the broker is killed once more, and another of its name comes back to what it had.
+    assert_eq!(ask(&mut client, &named(beat("a", -2))).member_epoch, -2);
+    (broker, client) = again(broker);
+    let back = ask(&mut client, &named(joining("c")));
+    assert_eq!((given(&back), back.member_epoch), (Some(vec![0, 1]), 2));
+    assert_eq!(given(&ask(&mut client, &beat("b", 2))), None);
+
+    // Taken out by its id alone, without its name, as an administrator does.
+    assert_eq!(ask(&mut client, &beat("c", -1)).member_epoch, -1);
+    (broker, client) = again(broker);
+    assert_eq!(given(&ask(&mut client, &beat("b", 2))), Some(vec![0, 1, 2, 3]));
+    broker.stop();
+}
+
+#[test]
 fn what_is_wrong_has_its_code_and_a_sentence() {
     let (_around, dir) = data_dir();
     let broker = Broker::start(&dir, &["group.consumer.max.size=1"]);

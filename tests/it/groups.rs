@@ -1,6 +1,7 @@
 //! Consumer groups over sockets: joined, committed, restarted, killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
@@ -258,6 +259,59 @@ fn committed_offsets_and_generations_survive_kill_9() {
 
     let broker = Broker::start(&dir, AT_ONCE);
     assert_eq!(committed(&mut broker.client()).0, 41);
+}
+
+/// Two members, one of them static, while the coordinator is killed at every stage of a rebalance: whoever was told of a
+/// generation belongs to it, so that nobody has to begin where it last committed.
+#[test]
+fn members_go_on_in_their_generation_whenever_the_coordinator_is_killed() {
+    let (_around, dir) = data_dir();
+    let mut broker = Broker::start(&dir, AT_ONCE);
+    let (mut a, mut b) = (found(&broker), found(&broker));
+    a.create("t", 1, &[]);
+    let first = alone(&mut a);
+    let waiting = b.send(9, &join_request("", Some("i")));
+    while heartbeat(&mut a, &first, 1) != 27 {}
+    assert_eq!(join(&mut a, &first, None).generation_id, 2);
+    let second = b.receive::<JoinGroupResponse>(9, waiting).member_id;
+
+    broker = killed(broker, &dir);
+    let (mut a, mut b) = (broker.client(), broker.client());
+    for (client, member) in [(&mut a, &first), (&mut b, &second)] {
+        assert_eq!(settled_heartbeat(client, member, 2), 27, "the rebalance is on");
+        assert_eq!(commit(client, member, 2, 5), 0, "what it has read counts");
+    }
+    let again = b.send(9, &join_request(&second, Some("i")));
+    let joined = join(&mut a, &first, None);
+    assert_eq!(b.receive::<JoinGroupResponse>(9, again).generation_id, 3);
+    let leader = if joined.leader == first { &mut a } else { &mut b };
+    assert_eq!(sync(leader, &joined.leader, 3, &[&first, &second]).error_code, 0);
+
+    for offset in 6..9 {
+        broker = killed(broker, &dir);
+        let (mut a, mut b) = (broker.client(), broker.client());
+        for (client, member) in [(&mut a, &first), (&mut b, &second)] {
+            assert_eq!(settled_heartbeat(client, member, 3), 0, "no rebalance");
+            assert_eq!(commit(client, member, 3, offset), 0);
+            assert_eq!(sync(client, member, 3, &[]).assignment, format!("for {member}"));
+        }
+    }
+}
+
+/// Killed and started again.
+fn killed(broker: Broker, dir: &Path) -> Broker {
+    broker.kill();
+    Broker::start(dir, AT_ONCE)
+}
+
+/// A heartbeat to a coordinator that has loaded the group.
+fn settled_heartbeat(client: &mut Client, member: &str, generation: i32) -> i16 {
+    loop {
+        let code = heartbeat(client, member, generation);
+        if code != LOADING {
+            return code;
+        }
+    }
 }
 
 #[test]

@@ -388,8 +388,8 @@ impl<R> Group<R> {
             Parked::Quiet => (),
             Parked::Classic(parked) if matches!(self.members, Members::Consumer(_)) => {
                 // The group has gone over to the other protocol meanwhile.
-                let with = Err(GroupError::RebalanceInProgress);
-                out.extend(parked.waiting().map(|to| Effect::Answer { to, with }));
+                let told = |to| Effect::Answer { to, with: Err(GroupError::RebalanceInProgress) };
+                out.extend(parked.waiting().into_iter().map(told));
             }
             Parked::Classic(parked) => {
                 let result = result.map(|_| ());

@@ -22,7 +22,9 @@ use bytes::Bytes;
 
 use crate::{
     group::{
-        Answer, Effect, GroupConfig, GroupError, Outcome, Summary, ask::CommitOffsets, offsets::ExpiryClock,
+        Answer, Effect, GroupConfig, GroupError, Outcome, Summary,
+        ask::{CommitOffsets, Joined},
+        offsets::ExpiryClock,
     },
     planted::{Bug, is},
     records::{GroupRecord, GroupValue, MemberValue, protocol::subscribed_topics},
@@ -117,14 +119,17 @@ pub(super) enum Parked<R> {
     Emptied,
     /// Somebody has left the generation.
     Departed,
+    /// A generation that has no assignments yet: its members are told of it.
+    Begun { told: Vec<(R, Joined)> },
 }
 
 impl<R> Parked<R> {
     /// Whoever waits for it.
-    pub(super) fn waiting(self) -> Option<R> {
+    pub(super) fn waiting(self) -> Vec<R> {
         match self {
-            Self::Replaced { to, .. } => Some(to),
-            Self::Assigned { .. } | Self::Emptied | Self::Departed => None,
+            Self::Replaced { to, .. } => vec![to],
+            Self::Begun { told } => told.into_iter().map(|(to, _)| to).collect(),
+            Self::Assigned { .. } | Self::Emptied | Self::Departed => Vec::new(),
         }
     }
 }
@@ -400,6 +405,11 @@ impl<R> Classic<R> {
                     self.joined_again(&member_id, leader_before).ok_or(GroupError::UnknownMember)
                 });
                 desk.answer(to, with.map(Answer::Joined));
+            }
+            Parked::Begun { told } => {
+                for (to, joined) in told {
+                    desk.answer(to, result.map_err(GroupError::of_metadata).map(|()| Answer::Joined(joined)));
+                }
             }
             Parked::Emptied | Parked::Departed => (),
         }

@@ -246,6 +246,24 @@ fn a_static_member_that_restarts_has_what_it_had() {
 }
 
 #[test]
+fn a_static_member_that_leaves_for_a_while_has_let_go_of_what_it_was_giving_up() {
+    let (mut world, image) = (World::with(config()), image(&[4]));
+    let named = |beat: ConsumerHeartbeat| ConsumerHeartbeat { instance_id: Some("i".into()), ..beat };
+    world.beats(named(joining("a", &["t1"], &image)));
+    world.beats(joining("b", &["t1"], &image));
+    assert_eq!(world.beats(named(beat("a", 1, &image))).assignment, Some(parts(&[0, 1])));
+    assert_eq!(world.beats(beat("b", 2, &image)).assignment, None, "a has not let go yet");
+
+    world.beats(named(beat("a", -2, &image)));
+
+    assert_eq!(world.beats(beat("b", 2, &image)).assignment, Some(parts(&[2, 3])));
+    world.group = world.rebuilt();
+    let a = world.beats(named(joining("a2", &["t1"], &image)));
+    assert_eq!((a.member_epoch, a.assignment), (2, Some(parts(&[0, 1]))), "what it kept is there for it");
+    assert_eq!(world.beats(owning("b", 2, &[2, 3], &image)).member_epoch, 2);
+}
+
+#[test]
 fn an_answer_that_was_lost_is_given_again() {
     let (mut world, image) = (World::with(config()), image(&[2]));
     world.beats(joining("a", &["t1"], &image));
@@ -331,7 +349,8 @@ fn an_empty_group_goes_over_to_the_other_protocol() {
     world.beats(beat("a", -1, &image));
     world.ask("alice", join("alice"));
     assert_eq!(world.joined("alice").generation, 1);
-    assert_eq!(world.rebuilt().summary(), None, "nothing of the other protocol is left in the log");
+    let left = world.rebuilt().summary().unwrap();
+    assert_eq!(left.kind, "classic", "nothing of the other protocol is left in the log");
 }
 
 #[test]

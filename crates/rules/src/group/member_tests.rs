@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     ask::Join,
-    tests::{World, heartbeat, join, join_as, plain_join, sync},
+    tests::{World, commit, heartbeat, join, join_as, plain_join, sync},
     *,
 };
 
@@ -63,4 +63,54 @@ fn a_static_member_that_comes_back_before_the_assignment_begins_anew() {
     world.ask("again", named("again", &["range"]));
 
     assert_eq!(world.joined("again").generation, 2);
+}
+
+#[test]
+fn what_members_are_told_of_a_generation_is_safe_before() {
+    let mut world = World::new();
+    world.slow = true;
+    world.ask("alice", join("alice"));
+    assert!(world.waits("alice"));
+    world.settle(Ok(()));
+    assert_eq!(world.joined("alice").generation, 1);
+
+    world.ask("bob", join("bob"));
+    world.ask("alice", join_as("alice", "nobody"));
+    assert_eq!(world.heard("alice"), Err(GroupError::UnknownMember), "a refusal waits for nothing");
+    world.pass(60_000);
+    world.settle(Err(WriteError::NotHere));
+    assert_eq!(world.heard("bob"), Err(GroupError::NotCoordinator));
+}
+
+#[test]
+fn a_generation_that_has_no_assignments_yet_is_known_to_a_new_coordinator() {
+    let mut world = World::new();
+    let ids = world.stable(&["alice", "bob"]);
+    world.ask("carol", join("carol"));
+    world.ask("alice", join_as("alice", &ids[0]));
+    world.ask("bob", join_as("bob", &ids[1]));
+    let carol = world.joined("carol").member_id;
+    assert_eq!((world.joined("alice").generation, world.joined("bob").generation), (3, 3));
+
+    // The leader has not said yet who gets what.
+    world.group = world.rebuilt();
+
+    world.ask("bob", heartbeat(&ids[1], 3));
+    assert_eq!(
+        world.heard("bob"),
+        Err(GroupError::RebalanceInProgress),
+        "and not that there was no such generation"
+    );
+    world.ask("bob", commit(&ids[1], 3, 0, 7));
+    assert_eq!(
+        world.heard("bob"),
+        Ok(Answer::Committed(vec![None])),
+        "what it kept over the rebalance is its own"
+    );
+    world.ask("alice", sync(&ids[0], 3, vec![]));
+    assert_eq!(world.heard("alice"), Err(GroupError::RebalanceInProgress));
+    for (name, id) in [("alice", &ids[0]), ("bob", &ids[1]), ("carol", &carol)] {
+        world.ask(name, join_as(name, id));
+    }
+    assert_eq!((world.joined("carol").generation, world.joined("alice").members.len()), (4, 3));
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Classic, Desk, Initial, Member, Parked, Phase};
 use crate::{
-    group::{Answer, GroupError, WriteError},
+    group::{Answer, GroupError, WriteError, ask::Joined},
     time::Now,
 };
 
@@ -109,17 +109,25 @@ impl<R> Classic<R> {
         }
         self.protocol = self.select_protocol();
         self.phase = Phase::Completing { deadline: desk.now.after(self.rebalance_ms()) };
+        let told = self.begin(desk.now);
+        desk.written.push((self.record_led_by(None, desk.group), Parked::Begun { told }));
+    }
+
+    /// Everybody is part of the generation; what those who wait are told of it. They are told once it is in the log: to a new
+    /// coordinator that knows only the one before, all of them would be of a generation that never was, and would lose what
+    /// they have read and not yet committed.
+    fn begin(&mut self, now: Now) -> Vec<(R, Joined)> {
+        let mut told = Vec::new();
         let ids: Vec<_> = self.members.keys().cloned().collect();
         for id in ids {
             let joined = self.joined(&id);
             let Some(member) = self.members.get_mut(&id) else { continue };
             member.is_new = false;
-            member.heard(desk.now);
+            member.heard(now);
             member.owes_sync = true;
-            if let (Some(to), Some(joined)) = (member.joining.take(), joined) {
-                desk.answer(to, Ok(Answer::Joined(joined)));
-            }
+            told.extend(member.joining.take().zip(joined));
         }
+        told
     }
 
     /// The leader stays if it has come, else one that has; false when nobody has.
