@@ -444,13 +444,6 @@ fn groups_are_listed_described_and_deleted() {
         answer.results.iter().map(|result| result.error_code).collect::<Vec<_>>()
     };
     assert_eq!(delete(&mut client), [68, 69, 69]);
-    let forget = |client: &mut Client| {
-        let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
-        let topic = OffsetDeleteRequestTopic { name: "t".into(), partitions };
-        let request = OffsetDeleteRequest { group_id: "g".into(), topics: vec![topic] };
-        let answer: OffsetDeleteResponse = client.ask(0, &request);
-        answer.topics[0].partitions[0].error_code
-    };
     assert_eq!(forget(&mut client), 86, "the group reads the topic");
     let leaver = MemberIdentity { member_id: member, ..Default::default() };
     let request = LeaveGroupRequest { group_id: "g".into(), members: vec![leaver], ..Default::default() };
@@ -485,10 +478,6 @@ fn offsets_that_are_kept_for_a_moment_go_and_do_not_come_back() {
     while committed(&mut client).0 != -1 {
         assert!(Instant::now() < deadline, "the offset stays");
     }
-    let names = |client: &mut Client| {
-        let answer: ListGroupsResponse = client.ask(5, &ListGroupsRequest::default());
-        answer.groups.into_iter().map(|group| group.group_id).collect::<Vec<_>>()
-    };
     assert_eq!(names(&mut client), ["kept"], "with its last offset the group goes");
     broker.kill();
 
@@ -497,6 +486,45 @@ fn offsets_that_are_kept_for_a_moment_go_and_do_not_come_back() {
     assert_eq!(committed_of(&mut client, "kept").0, 5);
     assert_eq!(committed(&mut client).0, -1);
     assert_eq!(names(&mut client), ["kept"]);
+}
+
+/// Deletes what group `g` has committed for partition 0 of `t`.
+fn forget(client: &mut Client) -> i16 {
+    let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
+    let topic = OffsetDeleteRequestTopic { name: "t".into(), partitions };
+    let request = OffsetDeleteRequest { group_id: "g".into(), topics: vec![topic] };
+    let answer: OffsetDeleteResponse = client.ask(0, &request);
+    answer.topics.first().map_or(answer.error_code, |topic| topic.partitions[0].error_code)
+}
+
+fn names(client: &mut Client) -> Vec<String> {
+    let answer: ListGroupsResponse = client.ask(5, &ListGroupsRequest::default());
+    answer.groups.into_iter().map(|group| group.group_id).collect()
+}
+
+#[test]
+fn a_group_outlives_its_last_offset_until_the_next_look_for_old_ones() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, AT_ONCE);
+    let mut client = found(&broker);
+    client.create("t", 1, &[]);
+    assert_eq!(commit(&mut client, "", -1, 9), 0);
+    assert_eq!(forget(&mut client), 0);
+    assert_eq!((committed(&mut client).0, names(&mut client)), (-1, vec!["g".to_owned()]));
+    broker.kill();
+
+    let broker = Broker::start(&dir, AT_ONCE);
+    let mut client = broker.client();
+    assert_eq!((committed(&mut client).0, names(&mut client)), (-1, vec!["g".to_owned()]));
+    broker.kill();
+
+    let broker = Broker::start(&dir, &["offsets.retention.check.interval.ms=20"]);
+    let mut client = broker.client();
+    let deadline = Instant::now() + PATIENCE;
+    while !names(&mut client).is_empty() {
+        assert!(Instant::now() < deadline, "the group stays");
+    }
+    assert_eq!(forget(&mut client), 69, "there is no such group");
 }
 
 #[test]

@@ -200,6 +200,9 @@ pub struct Group<R> {
     offsets: Offsets,
     /// Offsets of transactions that have not ended.
     pending: Pending,
+    /// Something was committed, and the group has not ended since. Without offsets it stays until the next look for old
+    /// ones, as in Kafka.
+    was_used: bool,
     members: Members<R>,
     /// Written and not yet known to be safe, in the order of tickets.
     parked: VecDeque<(u64, Parked<R>)>,
@@ -250,6 +253,7 @@ impl<R> Group<R> {
             image: Arc::default(),
             offsets: Offsets::default(),
             pending: Pending::default(),
+            was_used: false,
             members: Members::new(),
             parked: VecDeque::new(),
             next_ticket: 0,
@@ -269,7 +273,14 @@ impl<R> Group<R> {
             GroupRecord::Offset { topic, partition, value: None, .. } => {
                 self.forget(&[(topic, partition)]);
             }
-            record => self.members.replay(record),
+            record => {
+                let is_end = matches!(
+                    record,
+                    GroupRecord::Group { value: None, .. } | GroupRecord::ConsumerGroup { epoch: None, .. }
+                );
+                self.was_used = if is_end { !self.has_no_offsets() } else { self.was_used };
+                self.members.replay(record);
+            }
         }
     }
 
@@ -372,6 +383,7 @@ impl<R> Group<R> {
                 if result.is_ok() {
                     self.forget(&doomed);
                     self.members.forget();
+                    self.was_used = !self.has_no_offsets();
                 }
                 let with = result.map_err(GroupError::of_metadata).map(|_| Answer::Deleted);
                 out.extend(to.map(|to| Effect::Answer { to, with }));
@@ -443,10 +455,11 @@ impl<R> Group<R> {
         (!self.is_blank()).then(|| self.members.summary())
     }
 
-    /// Whether nothing would be lost by forgetting it: no members, no offsets, nothing on its way.
+    /// Whether nothing would be lost by forgetting it: no members, nothing on its way, and no offsets, not even some that were
+    /// forgotten since the last look for old ones.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.has_no_offsets() && self.parked.is_empty() && self.members.is_blank()
+        !self.was_used && self.parked.is_empty() && self.members.is_blank()
     }
 
     fn delete(&mut self, to: R, out: &mut Vec<Effect<R>>) {

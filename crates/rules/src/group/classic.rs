@@ -327,9 +327,9 @@ impl<R> Classic<R> {
     }
 
     /// Whether offsets may be forgotten: which topics may not.
-    pub(super) fn check_delete_offsets(&self, has_none: bool) -> Result<Vec<String>, GroupError> {
+    pub(super) fn check_delete_offsets(&self, is_blank: bool) -> Result<Vec<String>, GroupError> {
         match self.phase {
-            Phase::Empty if has_none && self.is_blank() => Err(GroupError::NotFound),
+            Phase::Empty if is_blank => Err(GroupError::NotFound),
             Phase::Empty => Ok(Vec::new()),
             _ if self.protocol_type.as_deref() != Some(CONSUMER) => Err(GroupError::NonEmpty),
             // Before there is a generation every member's subscription counts.

@@ -88,6 +88,7 @@ impl<R> Group<R> {
         value: OffsetValue,
         at: Offset,
     ) {
+        self.was_used = true;
         match producer {
             None => self.offsets.put(topic, partition, value, at),
             Some(_) if is(Bug::PendingOffsetsCount) => self.offsets.put(topic, partition, value, at),
@@ -96,7 +97,7 @@ impl<R> Group<R> {
     }
 
     pub(super) fn delete_offsets(&mut self, topics: Vec<(String, i32)>, to: R, out: &mut Vec<Effect<R>>) {
-        let subscribed = match self.members.check_delete_offsets(self.has_no_offsets()) {
+        let subscribed = match self.members.check_delete_offsets(self.is_blank()) {
             Ok(subscribed) => subscribed,
             Err(error) => return out.push(Effect::Answer { to, with: Err(error) }),
         };

@@ -109,10 +109,10 @@ impl<R> Members<R> {
         }
     }
 
-    /// Whether offsets may be forgotten: which topics may not.
-    pub(super) fn check_delete_offsets(&self, has_none: bool) -> Result<Vec<String>, GroupError> {
+    /// Whether offsets of the group, which may be `is_blank` altogether, may be forgotten: which topics may not.
+    pub(super) fn check_delete_offsets(&self, is_blank: bool) -> Result<Vec<String>, GroupError> {
         match self {
-            Self::Classic(classic) => classic.check_delete_offsets(has_none),
+            Self::Classic(classic) => classic.check_delete_offsets(is_blank),
             Self::Consumer(consumer) => consumer.subscribed_names().ok_or(GroupError::NotAvailable),
         }
     }

@@ -164,7 +164,27 @@ fn a_deleted_topic_takes_its_offsets_with_it() {
     let mut world = World::new();
     world.ask("tool", commit("", -1, 0, 5));
     world.step(|group, _, out| group.forget_topics(&Image::new("cluster"), out));
-    assert!(world.rebuilt().is_blank());
+    assert_eq!((committed(&world.group, 0), committed(&world.rebuilt(), 0)), (None, None));
+    world.step(|group, now, out| group.expire(now, out));
+    assert!(world.group.is_blank() && world.rebuilt().is_blank());
+}
+
+#[test]
+fn a_group_outlives_its_last_offset_until_the_next_look_for_old_ones() {
+    let mut world = World::new();
+    let forget = || Ask::DeleteOffsets { topics: vec![("t".to_owned(), 0)] };
+    world.ask("tool", commit("", -1, 0, 5));
+    for _ in 0..2 {
+        world.ask("admin", forget());
+        assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(vec![None])), "gone, or gone already");
+        assert_eq!((committed(&world.group, 0), world.state()), (None, "Empty"));
+    }
+    world.group = world.rebuilt();
+    assert_eq!(world.state(), "Empty", "to a new coordinator too");
+    world.step(|group, now, out| group.expire(now, out));
+    assert!(world.group.is_blank() && world.rebuilt().is_blank());
+    world.ask("admin", forget());
+    assert_eq!(world.heard("admin"), Err(GroupError::NotFound));
 }
 
 #[test]
