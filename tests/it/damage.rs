@@ -1,12 +1,15 @@
-//! Damage in the logs that the coordinators keep: what cannot be read is lost, with a word about it, and nothing else is.
+//! Damage in the logs that the coordinators keep, and in closed segments of users: what cannot be read is lost, with a word about
+//! it, and nothing else is.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use ottla_rules::batch::Walk;
 use ottla_rules::batch::build::BatchBuilder;
+use ottla_rules::batch::{Walk, check_stored};
+use ottla_wire::fetch::Records;
 use ottla_wire::frame;
 use ottla_wire::header::RequestHeader;
 use ottla_wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -27,6 +30,7 @@ const SETTINGS: &[&str] = &["offsets.topic.num.partitions=1", "transaction.state
 const GROUPS: [&str; 3] = ["first", "second", "third"];
 const OFFSETS: &str = "__consumer_offsets";
 const TRANSACTIONS: &str = "__transaction_state";
+const CORRUPT_MESSAGE: i16 = 2;
 /// Bytes that stand nowhere else in a log.
 const AT: i64 = 0x11_2233_4455;
 const LOST: &str = "a batch of a coordinator's records cannot be read, its keys are lost";
@@ -292,6 +296,58 @@ fn a_damaged_segment_is_compacted_and_so_is_what_comes_after_it() {
     let broker = Broker::start(&dir, SETTINGS);
     assert_eq!(committed(&mut broker.client()), [AT, -1, AT + 3]);
     assert!(!broker.log().contains(LOST), "{}", broker.log());
+}
+
+/// Whether the batch at an offset is there as it was written, with this value.
+fn holds(client: &mut Client, offset: i64, value: &str) -> bool {
+    let data = client.fetch("u", 0, offset);
+    if data.error_code == CORRUPT_MESSAGE {
+        return false;
+    }
+    assert_eq!(data.error_code, 0);
+    let Some(Records::Bytes(bytes)) = &data.records else { panic!("nothing at {offset}") };
+    let (start, header) = Walk::over(bytes).next().unwrap().unwrap();
+    let first = &bytes[start..start + header.size()];
+    check_stored(first).is_ok() && first.windows(value.len()).any(|window| window == value.as_bytes())
+}
+
+/// Two batches in a segment; a flip in the last one of a closed segment, where a start looks, costs that batch and not the
+/// partition.
+#[test]
+fn a_flip_at_the_end_of_a_closed_segment_of_a_user_costs_one_batch() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    client.create("u", 1, &[("internal.segment.bytes", "170")]);
+    let written: Vec<String> = (0..7).map(|n| format!("value-{n}")).collect();
+    // A start looks for the newest record of each segment.
+    let later = |value: &str, by: i64| BatchBuilder::new().value(value, TIME + by).build();
+    for (value, by) in written[..6].iter().zip(0..) {
+        assert_eq!(client.produce("u", 0, later(value, by)).error_code, 0);
+    }
+    broker.stop();
+    let broker = Broker::start(&dir, SETTINGS);
+    assert_eq!(broker.client().produce("u", 0, later(&written[6], 6)).error_code, 0);
+    broker.kill();
+
+    let told = Cell::new(0);
+    each_flip(&dir, "u", b"value-3", |dir, what| {
+        let broker = Broker::start(dir, SETTINGS);
+        let mut client = broker.client();
+        client.wait_for_leader("u", 0);
+        for (value, offset) in written.iter().zip(0..) {
+            let is_there = holds(&mut client, offset, value);
+            assert_eq!(is_there, value != "value-3", "{value}, {what}: {}", broker.log());
+        }
+        assert_eq!(client.produce("u", 0, later("more", 7)).error_code, 0, "{what}");
+        told.set(told.get() + usize::from(broker.log().contains("a closed segment is damaged")));
+        broker.kill();
+        let broker = Broker::start(dir, SETTINGS);
+        let mut client = broker.client();
+        client.wait_for_leader("u", 0);
+        assert!(holds(&mut client, 7, "more"), "{what}: {}", broker.log());
+    });
+    assert!(told.get() > 0, "no start has looked there");
 }
 
 /// Three groups, each with a segment of its own where `apart`, and one behind them.

@@ -78,11 +78,10 @@ fn show(log: &Log) -> (Vec<i64>, Vec<(i64, i64)>) {
 }
 
 /// Flips a bit of one of ten batches that are all synced, starts, reads, goes on, and starts again.
-fn costs_one_batch(all: &[Stamped], which: usize, bit: usize, segment_bytes: u64) {
-    let config = passing(segment_bytes);
+fn costs_one_batch(all: &[Stamped], which: usize, bit: usize, config: LogConfig) {
     let (dir, facts) = written(all, all.len(), &config);
     let size = all[0].bytes.len();
-    let per_segment = (segment_bytes as usize / size).min(all.len());
+    let per_segment = (config.segment_bytes as usize / size).min(all.len());
     let (segment, at) = (which / per_segment * per_segment, which % per_segment);
     flip(dir.path(), 2 * segment as i64, at * size * 8 + bit);
 
@@ -109,8 +108,19 @@ fn a_flipped_bit_in_a_synced_log_costs_the_batch_that_it_is_in() {
         for which in [0, 5, 9] {
             // Offset and length bit by bit, and some of all others. The epoch (bytes 12 to 15) is no one's to check.
             let flipped = (0..12 * 8).step_by(step).chain((16 * 8..bits).step_by(23));
-            flipped.for_each(|bit| costs_one_batch(&all, which, bit, segment_bytes));
+            flipped.for_each(|bit| costs_one_batch(&all, which, bit, passing(segment_bytes)));
         }
+    }
+}
+
+#[test]
+fn in_a_closed_segment_that_is_so_of_all_logs() {
+    let all = batches(0, 10, 40);
+    let size = all[0].bytes.len();
+    let config = LogConfig { passes_damage: false, ..passing(4 * size as u64) };
+    for which in [4, 7] {
+        let flipped = (0..12 * 8).step_by(3).chain((16 * 8..size * 8).step_by(23));
+        flipped.for_each(|bit| costs_one_batch(&all, which, bit, config.clone()));
     }
 }
 
@@ -147,7 +157,7 @@ fn two_damaged_batches_side_by_side_are_lost_together() {
 }
 
 #[test]
-fn a_log_of_users_stays_offline() {
+fn a_log_of_users_stays_offline_where_its_last_segment_is_damaged() {
     let all = batches(0, 10, 40);
     let config = LogConfig { passes_damage: false, ..passing(1 << 20) };
     let (dir, facts) = written(&all, 10, &config);

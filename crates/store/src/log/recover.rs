@@ -7,7 +7,7 @@
 //!   journal: what was acknowledged and did not reach the files
 //! ```
 //!
-//! What was synced is never cut: a bad batch below the recovery point is an error that names file and position.
+//! What was synced is never cut: below the recovery point a bad batch is an error, and in a closed segment passed over.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -234,12 +234,8 @@ impl Recovery {
             }
             let fits = *base == expected || (*base > expected && *base < self.log.recovery_point);
             if !fits {
-                self.cut_or_refuse(
-                    &files,
-                    0,
-                    expected,
-                    format!("it begins at {base}, the log before it ends at {expected}"),
-                )?;
+                let why = format!("it begins at {base}, the log before it ends at {expected}");
+                self.cut_or_refuse(&files, 0, expected, why)?;
                 self.remove(&files)?;
                 continue;
             }
@@ -272,7 +268,8 @@ impl Recovery {
         let mut active = resume(Segment::new(files.clone()), trusted, len);
         let from = active.segment.size;
         self.is_damaged = false;
-        let ReadUp { end, at, why } = match self.log.config.passes_damage {
+        let passes = self.log.config.passes_damage || bound.is_some_and(|next| next <= trusted);
+        let ReadUp { end, at, why } = match passes {
             true => self.read_damaged_segment(&mut active, len, bound)?,
             false => self.read_sound_segment(&mut active, len)?,
         };

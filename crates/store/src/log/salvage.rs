@@ -1,5 +1,6 @@
 //! Logs that go on behind damage: those of coordinators, where one record that is lost costs one group its offset, and a
-//! partition that stays offline costs all of its groups everything.
+//! partition that stays offline costs all of its groups everything. And closed segments of all logs, which a start does not
+//! read unless their ends look astray: whether it does must not decide whether the partition is there.
 //!
 //! ```text
 //!   below the recovery point   bytes that do not read back stay where they are, and the next batch that is whole and in its place
@@ -137,7 +138,10 @@ impl Recovery {
                     self.count_in(active, &found.header, marker)?;
                     continue;
                 }
-                Link::Damage(damage) => (damage.end, damage.upto),
+                Link::Damage(damage) => {
+                    self.say_lost(&damage, &files, end);
+                    (damage.end, damage.upto)
+                }
             };
             if end >= synced {
                 let why = format!("no whole batch that goes on at offset {end} is there");
@@ -150,6 +154,17 @@ impl Recovery {
             }
             active.pass_over(behind - at);
             end = upto;
+        }
+    }
+
+    /// Who reads a coordinator's log says what is lost of it, and to whom. Of others this is the only word, until somebody reads.
+    fn say_lost(&self, damage: &Damage, files: &SegmentFiles, before: Offset) {
+        if !self.log.config.passes_damage {
+            let Lost { file, at, from, upto } = damage.lost(files, before);
+            log::error!(
+                file:% = file.display(), at = at, from:% = from, upto:% = upto;
+                "a closed segment is damaged, who reads there is told CORRUPT_MESSAGE"
+            );
         }
     }
 
