@@ -77,6 +77,8 @@ pub(crate) struct Call {
     pub(crate) server: Arc<Server>,
     /// Who asks.
     pub(crate) caller: Caller,
+    /// Where it asks from, as Kafka writes it: `/127.0.0.1`.
+    pub(crate) client_host: Arc<str>,
     /// The address by which the client reached us.
     pub(crate) reached: SocketAddr,
 }

@@ -126,7 +126,8 @@ impl Door {
         };
         let caller =
             Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
-        let call = Call { server: Arc::clone(&self.server), caller, reached: socket.local_addr() };
+        let (server, reached) = (Arc::clone(&self.server), socket.local_addr());
+        let call = Call { server, caller, client_host: format!("/{}", peer.ip()).into(), reached };
         let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits().connection_bytes_max);
         let tally = Counter { tallies: Arc::clone(&self.hall.tallies), shard };
         tally.connected();

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 
+use ottla_rules::cluster::Image;
 use ottla_rules::cluster::features::GROUP_VERSION;
 use ottla_rules::group::ask::{Beat, ConsumerHeartbeat};
 use ottla_rules::group::{Answer, Ask, GroupError};
@@ -28,9 +29,13 @@ pub(crate) fn consumer_group_heartbeat(
     client_id: Option<String>,
     asked: ConsumerGroupHeartbeatRequest,
 ) -> impl Future<Output = ConsumerGroupHeartbeatResponse> + use<> {
-    let answer = allowed(call, &asked).map(|()| {
+    let image = call.server.image();
+    let answer = allowed(call, &image, &asked).map(|()| {
+        // The kernel is asked for randomness where it is used: for a member that has no id yet.
         let mut chance = [0; 16];
-        call.server.host.chance.fill(&mut chance);
+        if asked.member_id.is_empty() {
+            call.server.host.chance.fill(&mut chance);
+        }
         let owned = asked.topic_partitions.map(|topics| {
             let topics = topics.into_iter();
             topics.map(|it| TopicPartitions { topic_id: it.topic_id, partitions: it.partitions }).collect()
@@ -47,8 +52,8 @@ pub(crate) fn consumer_group_heartbeat(
             server_assignor: asked.server_assignor,
             owned,
             client_id: client_id.unwrap_or_default(),
-            client_host: format!("/{}", call.caller.host),
-            image: call.server.image(),
+            client_host: call.client_host.to_string(),
+            image,
             chance,
         };
         call.server.ask_group(&asked.group_id, Ask::ConsumerHeartbeat(beat))
@@ -66,8 +71,8 @@ pub(crate) fn consumer_group_heartbeat(
     }
 }
 
-fn allowed(call: &Call, asked: &ConsumerGroupHeartbeatRequest) -> Result<(), (Code, String)> {
-    if call.server.image().feature_level(GROUP_VERSION) == 0 {
+fn allowed(call: &Call, image: &Image, asked: &ConsumerGroupHeartbeatRequest) -> Result<(), (Code, String)> {
+    if image.feature_level(GROUP_VERSION) == 0 {
         return Err((Code::UnsupportedVersion, Code::UnsupportedVersion.message().to_owned()));
     }
     if !call.may(Operation::Read, ResourceKind::Group, &asked.group_id) {

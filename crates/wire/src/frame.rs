@@ -12,6 +12,9 @@ use crate::{
 /// How many bytes the length itself takes.
 pub const LENGTH_BYTES: usize = 4;
 
+/// Most answers fit into so much: their buffer never has to grow.
+const SMALL_BYTES: usize = 128;
+
 /// A length that no frame may have. The connection is closed, as Kafka's `NetworkReceive` does: nothing behind the
 /// length can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +85,7 @@ pub fn response<M: Message>(version: i16, correlation_id: i32, body: &M) -> Byte
 
 /// A frame with what `write` writes.
 fn closed(write: impl FnOnce(&mut Writer)) -> Bytes {
-    let mut writer = Writer::new();
+    let mut writer = Writer::with_capacity(SMALL_BYTES);
     writer.i32(0);
     write(&mut writer);
     let (mut frame, gaps) = writer.into_parts();

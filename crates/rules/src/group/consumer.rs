@@ -68,6 +68,7 @@ pub struct ConsumerMemberDescription {
 
 /// Who is in the group and who owns what.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone, Debug, PartialEq))]
 pub(super) struct Consumer {
     epoch: i32,
     assignment_epoch: i32,
@@ -238,6 +239,11 @@ impl Consumer {
     /// A member has other deadlines.
     fn note_deadlines(&mut self, id: &str) {
         let next = self.members.get(id).and_then(Member::next_deadline);
+        self.note_deadline(next);
+    }
+
+    /// The same, where its next one is known.
+    fn note_deadline(&mut self, next: Option<Deadline>) {
         self.wakes = self.wakes.into_iter().chain(next).min();
     }
 

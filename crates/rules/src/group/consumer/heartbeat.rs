@@ -9,7 +9,7 @@ use crate::{
         ask::{Beat, ConsumerHeartbeat, Leaver},
     },
     planted::{Bug, is},
-    records::{ConsumerMemberValue, GroupRecord, TopicPartitions},
+    records::{ConsumerMemberValue, GroupRecord, MemberState, TopicPartitions},
 };
 
 /// The epoch with which a member joins.
@@ -61,6 +61,49 @@ pub(in crate::group) fn check(beat: &ConsumerHeartbeat, config: &GroupConfig) ->
 
 impl Consumer {
     pub(in crate::group) fn heartbeat(&mut self, beat: ConsumerHeartbeat, desk: &mut Desk<'_>) -> Outcome {
+        match self.at_rest(&beat, desk) {
+            true => Ok(beat_of(beat.member_id, beat.member_epoch, None, desk.config)),
+            false => self.hear(beat, desk),
+        }
+    }
+
+    /// Nearly every heartbeat says nothing, to a group that has nothing to say: the session begins anew, with one look at the
+    /// member and no copy of what it is. Whether it was such a one; all others are left to [`Consumer::hear`], which would
+    /// come to the same.
+    pub(in crate::group) fn at_rest(&mut self, beat: &ConsumerHeartbeat, desk: &Desk<'_>) -> bool {
+        let ConsumerHeartbeat {
+            rack_id: None,
+            rebalance_timeout_ms: None,
+            topic_names: None,
+            topic_regex: None,
+            server_assignor: None,
+            owned: None,
+            ..
+        } = beat
+        else {
+            return false;
+        };
+        if self.epoch > self.assignment_epoch || !self.subscribed.is_of(desk.image) {
+            return false;
+        }
+        let Some(member) = self.members.get_mut(&beat.member_id) else { return false };
+        let is_settled = member.state == MemberState::Stable && member.epoch == self.assignment_epoch;
+        let said = &member.described;
+        let is_known = said.classic.is_none()
+            && (beat.instance_id.is_none() || beat.instance_id == said.instance_id)
+            && (&beat.client_id, &beat.client_host) == (&said.client_id, &said.client_host);
+        // Who joins, or leaves, is in none of these epochs.
+        if !is_settled || !is_known || beat.member_epoch != member.epoch || beat.member_epoch <= JOINING {
+            return false;
+        }
+        member.heard(desk.config, desk.now);
+        let next = member.next_deadline();
+        self.note_deadline(next);
+        true
+    }
+
+    /// A heartbeat that may change something.
+    pub(in crate::group) fn hear(&mut self, beat: ConsumerHeartbeat, desk: &mut Desk<'_>) -> Outcome {
         if beat.member_epoch < JOINING {
             return self.leave(&beat, desk);
         }
@@ -75,8 +118,8 @@ impl Consumer {
         (member.join_by, member.sync_by) = (None, None);
         member.heard(desk.config, desk.now);
         let assignment = (is_full || member.assigned != before).then(|| by_topic(&member.assigned));
-        let epoch = member.epoch;
-        self.note_deadlines(&id);
+        let (epoch, next) = (member.epoch, member.next_deadline());
+        self.note_deadline(next);
         Ok(beat_of(id, epoch, assignment, desk.config))
     }
 

@@ -26,6 +26,11 @@ impl Subscribed {
         self.version > 0
     }
 
+    /// Whether there is nothing in this image that was not looked into.
+    pub(super) fn is_of(&self, image: &Image) -> bool {
+        self.version == image.version()
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.topics.keys().cloned().collect()
     }
@@ -45,10 +50,10 @@ pub(super) fn check(pattern: &str) -> Result<(), GroupError> {
 impl Consumer {
     /// Looks the subscriptions up; whether the topics, or their partitions, are others than before.
     pub(super) fn look_up(&mut self, image: &Image, changed: bool) -> bool {
-        if !changed && self.subscribed.version == image.version() {
+        if !changed && self.subscribed.is_of(image) {
             return false;
         }
-        let is_news = self.subscribed.version != image.version();
+        let is_news = !self.subscribed.is_of(image);
         let mut patterns = BTreeMap::new();
         let mut topics = BTreeMap::new();
         let mut add = |name: &str| {
