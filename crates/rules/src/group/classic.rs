@@ -63,6 +63,8 @@ pub(super) struct Classic<R> {
     pending: BTreeMap<String, Deadline>,
     /// A member has left since the others last heard of it.
     somebody_left: bool,
+    /// No deadline is earlier. A heartbeat only moves one further away: nobody looks at all members for that.
+    wakes: Option<Deadline>,
 }
 
 struct Member<R> {
@@ -210,6 +212,7 @@ impl<R> Classic<R> {
             instances: BTreeMap::new(),
             pending: BTreeMap::new(),
             somebody_left: false,
+            wakes: None,
         }
     }
 
@@ -363,9 +366,7 @@ impl<R> Classic<R> {
             Phase::Completing { .. } => return Err(GroupError::RebalanceInProgress),
             Phase::Empty | Phase::Preparing { .. } | Phase::Stable { .. } => (),
         }
-        if let Some(member) = self.members.get_mut(member_id) {
-            member.heard(now);
-        }
+        self.heard(member_id, now);
         Ok(())
     }
 
@@ -382,7 +383,29 @@ impl<R> Classic<R> {
         }
     }
 
+    /// A member lives: its session begins anew.
+    fn heard(&mut self, member_id: &str, now: Now) {
+        let Some(member) = self.members.get_mut(member_id) else { return };
+        member.heard(now);
+        self.wakes = self.wakes.into_iter().chain(member.session).min();
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        self.wakes
+    }
+
+    /// Looks at everything for the next deadline.
+    pub(super) fn find_deadline(&mut self) {
+        self.wakes = self.earliest();
+    }
+
+    /// Whether it wakes up in time for everything.
+    #[cfg(test)]
+    pub(super) fn wakes_in_time(&self) -> bool {
+        self.earliest().is_none_or(|deadline| self.wakes.is_some_and(|wakes| wakes <= deadline))
+    }
+
+    fn earliest(&self) -> Option<Deadline> {
         let phase = match self.phase {
             Phase::Empty => None,
             Phase::Preparing { deadline, .. } | Phase::Completing { deadline } => Some(deadline),

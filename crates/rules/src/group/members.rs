@@ -152,10 +152,10 @@ impl<R> Group<R> {
         match ask {
             Ask::Join(join) => self.in_classic(now, out, |classic, desk| classic.join(join, to, desk)),
             Ask::Sync(sync) => self.in_classic(now, out, |classic, desk| classic.sync(sync, to, desk)),
-            Ask::Heartbeat(beat) => self.in_classic(now, out, |classic, desk| {
-                let with = classic.heartbeat(&beat, now);
-                desk.answer(to, with);
-            }),
+            Ask::Heartbeat(beat) => {
+                let Members::Classic(classic) = &mut self.members else { return };
+                out.push(Effect::Answer { to, with: classic.heartbeat(&beat, now) });
+            }
             Ask::Leave(members) => self.in_classic(now, out, |classic, desk| {
                 let left = members.iter().map(|member| classic.leave(member, desk)).collect();
                 classic.after_departures(desk);
@@ -283,6 +283,7 @@ impl<R> Group<R> {
         let mut desk =
             classic::Desk { group: &self.id, config: &self.config, now, out, written: &mut written };
         step(classic, &mut desk);
+        classic.find_deadline();
         for (record, parked) in written {
             self.write(vec![record], Parked::Classic(parked), out);
         }

@@ -61,6 +61,9 @@ impl World {
     ) {
         let mut out = vec![];
         step(&mut self.group, self.now, &mut out);
+        if let Members::Classic(classic) = &self.group.members {
+            assert!(classic.wakes_in_time());
+        }
         for effect in out {
             match effect {
                 Effect::Write { ticket, records, transaction } => {

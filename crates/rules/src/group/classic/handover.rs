@@ -74,6 +74,7 @@ impl<R> Classic<R> {
         classic.since_ms = now.wall_ms;
         classic.phase = Phase::Stable { deadline: None };
         classic.leader = classic.members.keys().next().filter(|_| !rebalances).cloned();
+        classic.find_deadline();
         Some(classic)
     }
 
@@ -107,5 +108,6 @@ impl<R> Classic<R> {
         if !self.members.is_empty() && self.leader.is_none() {
             self.phase = Phase::Preparing { initial: None, deadline: now.after(self.rebalance_ms()) };
         }
+        self.find_deadline();
     }
 }

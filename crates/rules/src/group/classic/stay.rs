@@ -60,10 +60,7 @@ impl<R> Classic<R> {
         if beat.generation != self.generation && !is(Bug::ZombieKept) {
             return Err(GroupError::IllegalGeneration);
         }
-        let Some(member) = self.members.get_mut(&beat.member_id) else {
-            return Err(GroupError::UnknownMember);
-        };
-        member.heard(now);
+        self.heard(&beat.member_id, now);
         match self.phase {
             Phase::Empty => Err(GroupError::UnknownMember),
             Phase::Preparing { .. } => Err(GroupError::RebalanceInProgress),
