@@ -149,6 +149,8 @@ pub(crate) struct OffsetsCharge {
 pub struct OffsetsActor {
     charge: OffsetsCharge,
     config: Arc<GroupConfig>,
+    /// How long an append may take.
+    patience_ms: u64,
     serving: bool,
     groups: BTreeMap<Arc<str>, Seat>,
     names: BTreeMap<u64, Arc<str>>,
@@ -197,6 +199,7 @@ impl OffsetsActor {
         let expiry = charge.shared.now().after(expire_every_ms(&charge.shared));
         Self {
             serving: charge.is_new,
+            patience_ms: setting(&charge.shared, "offsets.commit.timeout.ms"),
             charge,
             config: Arc::new(GroupConfig::of(&settings)),
             groups: BTreeMap::new(),
@@ -298,7 +301,7 @@ impl OffsetsActor {
         }
         let me = ctx.address();
         let reply = Reply::told(move |result| me.do_send(BatchWritten(result)));
-        let patience_ms = commit_patience_ms(&self.charge.shared);
+        let patience_ms = self.patience_ms;
         let append = Append { batch: batch.parsed(), acks: Acks::All, patience_ms, transaction: None, reply };
         self.writing = Some(writers);
         self.charge.shared.directory.tell(self.charge.partition, append);
@@ -315,10 +318,6 @@ impl OffsetsActor {
 
 fn expire_every_ms(shared: &Shared) -> u64 {
     setting(shared, "offsets.retention.check.interval.ms").max(1)
-}
-
-fn commit_patience_ms(shared: &Shared) -> u64 {
-    setting(shared, "offsets.commit.timeout.ms")
 }
 
 /// A setting in milliseconds.

@@ -191,7 +191,7 @@ impl Connection {
                 return self.rest(moved_at_all, cx);
             }
         }
-        self.idle.last_moved_ms = self.call.server.host.clock.now().mono_ms;
+        self.idle.last_moved_ms = self.call.server.host.clock.mono_ms();
         // Also of those whose requests are still in their sockets: who yields is polled again after the shard has looked for
         // them. A wake-up of our own would keep it from looking as long as there is work.
         let _ = pin!(tokio::task::yield_now()).poll(cx);
@@ -358,7 +358,7 @@ impl Connection {
         }
         let clock = &self.call.server.host.clock;
         if moved_at_all {
-            self.idle.last_moved_ms = clock.now().mono_ms;
+            self.idle.last_moved_ms = clock.mono_ms();
         }
         if !self.line.is_empty() {
             return self.watch_for_end(cx).map(Err);
@@ -373,7 +373,7 @@ impl Connection {
                 return Poll::Pending;
             }
             self.idle.alarm = None;
-            if clock.now().mono_ms >= due_ms {
+            if clock.mono_ms() >= due_ms {
                 return Poll::Ready(Err(Ending::Idle));
             }
         }
@@ -386,7 +386,7 @@ impl Connection {
             return false;
         }
         let clock = &self.call.server.host.clock;
-        let in_ms = |ms: u64| Box::pin(clock.sleep_until(clock.now().mono_ms + ms));
+        let in_ms = |ms: u64| Box::pin(clock.sleep_until(clock.mono_ms() + ms));
         while self.arriving.get_or_insert_with(|| in_ms(REQUEST_ARRIVES_MS_MAX)).as_mut().poll(cx).is_ready()
         {
             if self.share.is_short() {

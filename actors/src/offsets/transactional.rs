@@ -10,7 +10,7 @@ use ottla_rules::{
     partition::{Acks, AppendError, Appended, Mark},
 };
 
-use super::{OffsetsActor, Seat, Staged, Writer, commit_patience_ms, write_error};
+use super::{OffsetsActor, Seat, Staged, Writer, write_error};
 use crate::{
     group::TransactionEnded,
     partition::{Append, WriteMarker},
@@ -83,7 +83,7 @@ impl OffsetsActor {
         self.in_transactions.sent(&writer, producer);
         let me = ctx.address();
         let reply = Reply::told(move |result| me.do_send(InTransactionWritten { writer, producer, result }));
-        let patience_ms = commit_patience_ms(&self.charge.shared);
+        let patience_ms = self.patience_ms;
         let append = Append { batch, acks: Acks::All, patience_ms, transaction: Some(joining), reply };
         self.charge.shared.directory.tell(self.charge.partition, append);
     }

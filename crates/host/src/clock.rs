@@ -51,13 +51,23 @@ impl Clock {
         }
     }
 
+    /// [`Instant::mono_ms`] alone, at half the cost.
+    #[must_use]
+    pub fn mono_ms(&self) -> u64 {
+        match &self.0 {
+            Kind::Machine { origin } => whole_ms(origin.elapsed()),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(clock) => clock.now().mono_ms,
+        }
+    }
+
     /// Done once [`Instant::mono_ms`] has reached `mono_ms`; at once when it has already. Never early, rarely more than
     /// a millisecond late.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time enabled, as `tokio::time::sleep` does.
     pub fn sleep_until(&self, mono_ms: u64) -> tokio::time::Sleep {
-        tokio::time::sleep(Duration::from_millis(mono_ms.saturating_sub(self.now().mono_ms)))
+        tokio::time::sleep(Duration::from_millis(mono_ms.saturating_sub(self.mono_ms())))
     }
 }
 

@@ -227,7 +227,10 @@ impl<'a> Reader<'a> {
     /// [`DecodeError`] when the length is impossible.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<String>, DecodeError> {
         let Some(length) = self.length(flexible, false)? else { return Ok(None) };
-        Ok(Some(String::from_utf8_lossy(self.take(length)?).into_owned()))
+        let bytes = self.take(length)?;
+        // Looked at many bytes at a time; the other way is for what is no text.
+        let text = str::from_utf8(bytes).map(str::to_owned);
+        Ok(Some(text.unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned())))
     }
 
     /// (COMPACT_)NULLABLE_BYTES and RECORDS, uncopied where the reader was made from [`Bytes`].
