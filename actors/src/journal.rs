@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io, mem,
     sync::Arc,
+    time::Duration,
 };
 
 use actix::{Actor, AsyncContext, Context, Handler};
@@ -20,7 +21,8 @@ use ottla_rules::{
     batch::Stamped,
     ids::{LeaderEpoch, Offset, PartitionId},
     planted,
-    turns::Turns,
+    time::Deadline,
+    turns::{Turn, Turns},
 };
 use ottla_store::journal::{
     Job, JobDone, Journal, JournalError, Need,
@@ -83,6 +85,10 @@ pub struct JournalActor {
     turns: Turns,
     /// Whom to tell when the sync under way is over.
     in_flight: Option<Vec<(PartitionId, PartitionAddr, Offset)>>,
+    /// A message is under way that will have what waits written.
+    is_called: bool,
+    /// Large batches rest, and who wakes them up is under way.
+    rests_until: Option<Deadline>,
     /// Nothing fits until something is settled or a file is made.
     is_stuck: bool,
     /// What partitions were asked to settle and have not. One that was not there, or was being recovered, did not hear it:
@@ -113,6 +119,8 @@ impl JournalActor {
             waiting,
             turns: Turns::default(),
             in_flight,
+            is_called: false,
+            rests_until: None,
             is_stuck: false,
             asked,
             at_start,
@@ -125,7 +133,10 @@ impl JournalActor {
             return;
         }
         let sizes = self.waiting.iter().map(|one| (one.entry.partition, one.entry.len()));
-        let turns = self.turns.take(sizes, self.shared.now());
+        let turns = match self.turns.take(sizes, self.shared.now()) {
+            Turn::Go(turns) => turns,
+            Turn::Rest(until) => return self.rest(until, ctx),
+        };
         let burst: Vec<_> = turns.iter().map(|at| self.waiting[*at].entry.clone()).collect();
         let mut needs = Vec::new();
         let staged = match self.journal.append(&burst, &mut needs) {
@@ -145,6 +156,15 @@ impl JournalActor {
         if self.is_stuck {
             self.go_around();
         }
+    }
+
+    /// Large batches have their turn then; a small one that comes before is not kept.
+    fn rest(&mut self, until: Deadline, ctx: &mut Context<Self>) {
+        if self.rests_until.replace(until) == Some(until) {
+            return;
+        }
+        let rest = Duration::from_millis(until.0.saturating_sub(self.shared.now().mono_ms));
+        ctx.run_later(rest, |journal, ctx| journal.commit(ctx));
     }
 
     /// Those at these places have been written and wait no more: who is to be told of them.
@@ -218,7 +238,7 @@ impl Handler<Harden> for JournalActor {
         if self.shared.is_lost() {
             return to.do_send(PersistFailed);
         }
-        if self.waiting.is_empty() && self.in_flight.is_none() {
+        if self.in_flight.is_none() && !mem::replace(&mut self.is_called, true) {
             // Runs once the mailbox is drained: one write and one sync for the burst.
             ctx.notify(Commit);
         }
@@ -239,6 +259,7 @@ impl Handler<Commit> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, Commit: Commit, ctx: &mut Context<Self>) {
+        self.is_called = false;
         self.commit(ctx);
     }
 }
@@ -255,6 +276,7 @@ impl Handler<SyncDone> for JournalActor {
             return self.lose(&JournalError::Lost);
         }
         self.journal.synced();
+        self.turns.synced(self.shared.now());
         self.done.syncs += 1;
         self.done.batches += self.in_flight.as_ref().map_or(0, Vec::len) as u64;
         // One message a partition: a later end covers the earlier ones, which come in order.

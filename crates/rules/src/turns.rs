@@ -2,8 +2,9 @@
 //!
 //! One sync serves everyone who waits, and takes as long as its bytes take to reach the disk. While all who wait bring much,
 //! the largest sync is the cheapest. Where somebody brings little as well, what the others bring is divided: a small
-//! batch waits for a share of it, and not for all that a saturating connection may have under way. And it waits for one share
-//! only: one that came during the sync of large ones goes with the next sync, without them.
+//! batch waits for a share of it, and not for all that a saturating connection may have under way. And after a sync with large
+//! ones they rest for as long as it took, so that the disk and the cores are not theirs alone: who brings little finds the
+//! journal free half of the time at least.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +22,26 @@ const LARGE_BYTES_MAX: u64 = 512 * 1024;
 /// There are small ones while one waits, and for so long after the last one came: who sends one by one is about to send another.
 const SMALL_STAYS_MS: u64 = 50;
 
+/// Large ones rest no longer than this, however long their sync took: a disk that stood still is no reason to stand still again.
+const REST_MS_MAX: u64 = 20;
+
 /// The turns at one journal.
 #[derive(Debug, Default)]
 pub struct Turns {
     small_until: Option<Deadline>,
-    /// Large ones went with the last sync: small ones go first now.
-    large_went: bool,
+    /// When the sync began that is under way, where it has large ones and small ones are about.
+    large_since: Option<u64>,
+    /// Large ones have no turn until then, while there are small ones.
+    rest_until: Option<Deadline>,
+}
+
+/// What the journal does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Those at these places, which are never none, go with one sync.
+    Go(Vec<usize>),
+    /// Nobody has a turn before this moment, unless a small one comes.
+    Rest(Deadline),
 }
 
 impl Turns {
@@ -38,27 +53,30 @@ impl Turns {
     }
 
     /// Those whose turn it is, by their place among all who wait, whose partition and size are told in the order in which they
-    /// came. Batches of one partition keep their order. Somebody has a turn whenever somebody waits; large ones have one at every
-    /// other sync at least.
-    pub fn take(
-        &mut self,
-        waiting: impl Iterator<Item = (PartitionId, u64)> + Clone,
-        now: Now,
-    ) -> Vec<usize> {
+    /// came; somebody must wait. Batches of one partition keep their order.
+    pub fn take(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Turn {
         let one_came = self.small_until.is_some_and(|until| !until.is_due(now));
-        let one_waits = waiting.clone().any(|(_, bytes)| bytes <= SMALL_BYTES_MAX);
-        let large_bytes_max = match (one_waits, one_came, self.large_went) {
-            (false, false, _) => u64::MAX,
-            (true, _, true) => 0,
-            (true, ..) | (false, true, _) => LARGE_BYTES_MAX,
+        let one_is_about = one_came || waiting.clone().any(|(_, bytes)| bytes <= SMALL_BYTES_MAX);
+        let rest = self.rest_until.filter(|until| one_is_about && !until.is_due(now));
+        let large_bytes_max = match (one_is_about, rest) {
+            (false, _) => u64::MAX,
+            (true, None) => LARGE_BYTES_MAX,
+            (true, Some(_)) => 0,
         };
-        let (mut turns, mut large_bytes) = share(waiting.clone(), large_bytes_max);
-        if turns.is_empty() {
-            // The small ones are behind large ones of their own partition.
-            (turns, large_bytes) = share(waiting, LARGE_BYTES_MAX);
+        let (places, large_bytes) = share(waiting, large_bytes_max);
+        self.large_since = (one_is_about && large_bytes > 0).then_some(now.mono_ms);
+        match rest {
+            Some(until) if places.is_empty() => Turn::Rest(until),
+            _ => Turn::Go(places),
         }
-        self.large_went = large_bytes > 0;
-        turns
+    }
+
+    /// The sync of those who went last is over.
+    pub fn synced(&mut self, now: Now) {
+        if let Some(since) = self.large_since.take() {
+            let took_ms = now.mono_ms.saturating_sub(since);
+            self.rest_until = Some(now.after(took_ms.clamp(1, REST_MS_MAX)));
+        }
     }
 }
 
@@ -99,15 +117,18 @@ mod tests {
         PartitionId { topic: TopicId([1; 16]), index }
     }
 
-    /// Whose turn it is at a journal where these have come, the last of them just now.
-    fn turns(waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
-        let mut turns = Turns::default();
-        turned(&mut turns, waiting, later_ms)
+    fn sizes(waiting: &[(i32, u64)]) -> impl Iterator<Item = (PartitionId, u64)> + Clone {
+        waiting.iter().map(|(index, bytes)| (partition(*index), *bytes))
     }
 
-    fn turned(turns: &mut Turns, waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
+    /// Whose turn it is at a journal where these have come, the last of them so many ms ago.
+    fn turns(waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
+        let mut turns = Turns::default();
         waiting.iter().for_each(|(_, bytes)| turns.came(*bytes, at(1000)));
-        turns.take(waiting.iter().map(|(index, bytes)| (partition(*index), *bytes)), at(1000 + later_ms))
+        match turns.take(sizes(waiting), at(1000 + later_ms)) {
+            Turn::Go(places) => places,
+            Turn::Rest(until) => panic!("they rest until {until:?}"),
+        }
     }
 
     #[test]
@@ -135,9 +156,9 @@ mod tests {
     fn small_ones_are_remembered_for_a_while() {
         let mut turns = Turns::default();
         turns.came(SMALL, at(1000));
-        let huge = [(partition(0), HUGE), (partition(1), HUGE)];
-        assert_eq!(turns.take(huge.into_iter(), at(1000 + SMALL_STAYS_MS - 1)), [0]);
-        assert_eq!(turns.take(huge.into_iter(), at(1000 + SMALL_STAYS_MS)), [0, 1]);
+        let huge = [(0, HUGE), (1, HUGE)];
+        assert_eq!(turns.take(sizes(&huge), at(1000 + SMALL_STAYS_MS - 1)), Turn::Go(vec![0]));
+        assert_eq!(turns.take(sizes(&huge), at(1000 + SMALL_STAYS_MS)), Turn::Go(vec![0, 1]));
     }
 
     #[test]
@@ -145,20 +166,50 @@ mod tests {
         assert_eq!(turns(&[(0, HUGE), (1, HUGE), (2, SMALL)], 10 * SMALL_STAYS_MS), [0, 2]);
     }
 
-    #[test]
-    fn what_came_during_the_sync_of_large_ones_goes_next_and_alone_and_then_they_go_again() {
+    /// Turns at a journal whose sync of a large batch took from 1,000 to 1,004, while a small one came.
+    fn after_a_large_one() -> Turns {
         let mut turns = Turns::default();
-        let waiting = [(0, HUGE), (1, SMALL), (0, HUGE), (2, SMALL)];
-        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1, 3]);
-        assert_eq!(turned(&mut turns, &waiting, 0), [1, 3]);
-        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1, 3]);
+        turns.came(SMALL, at(1000));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1000)), Turn::Go(vec![0]));
+        turns.synced(at(1004));
+        turns
     }
 
     #[test]
-    fn small_ones_behind_large_ones_of_their_partition_are_not_in_the_way_of_anybody() {
+    fn large_ones_rest_for_as_long_as_their_sync_took_and_small_ones_do_not() {
+        let mut turns = after_a_large_one();
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1004)), Turn::Go(vec![1]));
+        turns.synced(at(1005));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1005)), Turn::Rest(Deadline(1008)));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1008)), Turn::Go(vec![0, 1]));
+    }
+
+    #[test]
+    fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it() {
+        let mut turns = after_a_large_one();
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1008)));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1008)), Turn::Go(vec![0, 1]));
+    }
+
+    #[test]
+    fn nobody_rests_where_no_small_one_has_come_for_a_while() {
+        let mut turns = after_a_large_one();
+        turns.synced(at(1004));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1000 + SMALL_STAYS_MS)), Turn::Go(vec![0]));
+    }
+
+    #[test]
+    fn a_disk_that_stood_still_is_not_waited_for_once_more() {
         let mut turns = Turns::default();
-        let waiting = [(0, HUGE), (0, SMALL)];
-        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1]);
-        assert_eq!(turned(&mut turns, &waiting, 0), [0, 1]);
+        let both = [(0, HUGE), (0, HUGE), (1, SMALL)];
+        turns.take(sizes(&both), at(1000));
+        turns.synced(at(9000));
+        let huge_behind_a_small_one = [(1, SMALL), (0, HUGE)];
+        assert_eq!(
+            turns.take(sizes(&huge_behind_a_small_one), at(9000 + REST_MS_MAX - 1)),
+            Turn::Go(vec![0])
+        );
+        turns.synced(at(9000 + REST_MS_MAX - 1));
+        assert_eq!(turns.take(sizes(&huge_behind_a_small_one), at(9000 + REST_MS_MAX)), Turn::Go(vec![0, 1]));
     }
 }
