@@ -33,6 +33,7 @@ mod credit;
 mod guests;
 mod intake;
 mod line;
+mod look;
 mod outbox;
 mod tally;
 

@@ -164,7 +164,10 @@ impl JournalActor {
             return;
         }
         let rest = Duration::from_millis(until.0.saturating_sub(self.shared.now().mono_ms));
-        ctx.run_later(rest, |journal, ctx| journal.commit(ctx));
+        ctx.run_later(rest, |journal, ctx| {
+            journal.rests_until = None;
+            journal.commit(ctx);
+        });
     }
 
     /// Those at these places have been written and wait no more: who is to be told of them.

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ottla_host::Socket;
@@ -16,6 +16,7 @@ use super::credit::Share;
 use super::guests::Guest;
 use super::intake::Intake;
 use super::line::Line;
+use super::look::Look;
 use super::outbox::Outbox;
 use super::tally::Counter;
 use crate::api::produce::{AppendReply, Appends};
@@ -84,8 +85,10 @@ pub(crate) struct Connection {
     tally: Counter,
     appends: Appends,
     arrived: Vec<(u64, AppendReply)>,
-    /// What was done since the others of the shard had their turn.
+    /// What was done since the shard looked at its sockets at our request.
     since: Since,
+    /// Much was done: nothing more is before the shard has looked.
+    look: Look,
     /// The shard to which it moves once everything that has begun is answered; nothing begins until then.
     bound_for: Option<usize>,
     ended: bool,
@@ -147,6 +150,7 @@ impl Connection {
             appends,
             arrived: Vec::new(),
             since: Since::default(),
+            look: Look::default(),
             bound_for: None,
             ended: false,
             is_blind: false,
@@ -175,8 +179,10 @@ impl Connection {
 
     /// Ready with the shard to move to, or with the end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Ending>> {
+        if self.look.poll_over(cx).is_pending() {
+            return Poll::Pending;
+        }
         let mut moved_at_all = false;
-        self.since = Since::default();
         for _ in 0..ROUNDS_MAX {
             let round = match self.round(cx) {
                 Ok(round) => round,
@@ -192,9 +198,10 @@ impl Connection {
             }
         }
         self.idle.last_moved_ms = self.call.server.host.clock.mono_ms();
-        // Also of those whose requests are still in their sockets: who yields is polled again after the shard has looked for
-        // them. A wake-up of our own would keep it from looking as long as there is work.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        // Somebody else's turn is also that of those whose requests are still in their sockets. A wake-up of our own, or by
+        // an answer, would keep the shard from looking as long as there is work.
+        self.since = Since::default();
+        self.look.ask(cx);
         Poll::Pending
     }
 
