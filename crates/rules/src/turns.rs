@@ -3,8 +3,8 @@
 //! One sync serves everyone who waits, and takes as long as its bytes take to reach the disk. While all who wait bring much,
 //! the largest sync is the cheapest. Where somebody brings little as well, what the others bring is divided: a small
 //! batch waits for a share of it, and not for all that a saturating connection may have under way. And after a sync with large
-//! ones they rest for as long as it took, so that the disk and the cores are not theirs alone: who brings little finds the
-//! journal free half of the time at least.
+//! ones they rest, for as long as it took and longer the more they had, so that the disk and the cores are not theirs alone:
+//! who brings little finds the journal free half of the time at least.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +22,10 @@ const LARGE_BYTES_MAX: u64 = 512 * 1024;
 /// There are small ones while one waits, and for so long after the last one came: who sends one by one is about to send another.
 const SMALL_STAYS_MS: u64 = 50;
 
+/// For each so many bytes of large ones in a sync they rest as long as it took. What a large batch costs others is not its sync
+/// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
+const REST_BYTES: u64 = 256 * 1024;
+
 /// Large ones rest no longer than this, however long their sync took: a disk that stood still is no reason to stand still again.
 const REST_MS_MAX: u64 = 20;
 
@@ -29,8 +33,8 @@ const REST_MS_MAX: u64 = 20;
 #[derive(Debug, Default)]
 pub struct Turns {
     small_until: Option<Deadline>,
-    /// When the sync began that is under way, where it has large ones and small ones are about.
-    large_since: Option<u64>,
+    /// When the sync began that is under way, and how many bytes of large ones it has, where small ones are about.
+    large_since: Option<(u64, u64)>,
     /// Large ones have no turn until then, while there are small ones.
     rest_until: Option<Deadline>,
 }
@@ -64,7 +68,7 @@ impl Turns {
             (true, Some(_)) => 0,
         };
         let (places, large_bytes) = share(waiting, large_bytes_max);
-        self.large_since = (one_is_about && large_bytes > 0).then_some(now.mono_ms);
+        self.large_since = (one_is_about && large_bytes > 0).then_some((now.mono_ms, large_bytes));
         match rest {
             Some(until) if places.is_empty() => Turn::Rest(until),
             _ => Turn::Go(places),
@@ -73,9 +77,10 @@ impl Turns {
 
     /// The sync of those who went last is over.
     pub fn synced(&mut self, now: Now) {
-        if let Some(since) = self.large_since.take() {
-            let took_ms = now.mono_ms.saturating_sub(since);
-            self.rest_until = Some(now.after(took_ms.clamp(1, REST_MS_MAX)));
+        if let Some((since, bytes)) = self.large_since.take() {
+            let took_ms = now.mono_ms.saturating_sub(since).max(1);
+            let rest_ms = took_ms.saturating_mul(bytes.div_ceil(REST_BYTES));
+            self.rest_until = Some(now.after(rest_ms.min(REST_MS_MAX)));
         }
     }
 }
@@ -167,17 +172,25 @@ mod tests {
     }
 
     /// Turns at a journal whose sync of a large batch took from 1,000 to 1,004, while a small one came.
-    fn after_a_large_one() -> Turns {
+    fn after_one_of(bytes: u64) -> Turns {
         let mut turns = Turns::default();
         turns.came(SMALL, at(1000));
-        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1000)), Turn::Go(vec![0]));
+        assert_eq!(turns.take(sizes(&[(0, bytes)]), at(1000)), Turn::Go(vec![0]));
         turns.synced(at(1004));
         turns
     }
 
     #[test]
+    fn the_more_they_had_the_longer_they_rest() {
+        let rest = |bytes| after_one_of(bytes).take(sizes(&[(0, bytes)]), at(1004));
+        assert_eq!(rest(LARGE), Turn::Rest(Deadline(1004 + 4)));
+        assert_eq!(rest(2 * LARGE), Turn::Rest(Deadline(1004 + 8)));
+        assert_eq!(rest(HUGE), Turn::Rest(Deadline(1004 + 16)));
+    }
+
+    #[test]
     fn large_ones_rest_for_as_long_as_their_sync_took_and_small_ones_do_not() {
-        let mut turns = after_a_large_one();
+        let mut turns = after_one_of(LARGE);
         assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1004)), Turn::Go(vec![1]));
         turns.synced(at(1005));
         assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1005)), Turn::Rest(Deadline(1008)));
@@ -186,14 +199,14 @@ mod tests {
 
     #[test]
     fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it() {
-        let mut turns = after_a_large_one();
+        let mut turns = after_one_of(LARGE);
         assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1008)));
         assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1008)), Turn::Go(vec![0, 1]));
     }
 
     #[test]
     fn nobody_rests_where_no_small_one_has_come_for_a_while() {
-        let mut turns = after_a_large_one();
+        let mut turns = after_one_of(LARGE);
         turns.synced(at(1004));
         assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1000 + SMALL_STAYS_MS)), Turn::Go(vec![0]));
     }
