@@ -63,6 +63,8 @@ pub(super) struct Classic<R> {
     pending: BTreeMap<String, Deadline>,
     /// A member has left since the others last heard of it.
     somebody_left: bool,
+    /// The generation that waits for its assignments is in the log: its members may be told of it.
+    is_in_log: bool,
     /// No deadline is earlier. A heartbeat only moves one further away: nobody looks at all members for that.
     wakes: Option<Deadline>,
 }
@@ -122,7 +124,7 @@ pub(super) enum Parked<R> {
     /// Somebody has left the generation.
     Departed,
     /// A generation that has no assignments yet: its members are told of it.
-    Begun { told: Vec<(R, Joined)> },
+    Begun { generation: i32, told: Vec<(R, Joined)> },
 }
 
 impl<R> Parked<R> {
@@ -130,7 +132,7 @@ impl<R> Parked<R> {
     pub(super) fn waiting(self) -> Vec<R> {
         match self {
             Self::Replaced { to, .. } => vec![to],
-            Self::Begun { told } => told.into_iter().map(|(to, _)| to).collect(),
+            Self::Begun { told, .. } => told.into_iter().map(|(to, _)| to).collect(),
             Self::Assigned { .. } | Self::Emptied | Self::Departed => Vec::new(),
         }
     }
@@ -212,6 +214,7 @@ impl<R> Classic<R> {
             instances: BTreeMap::new(),
             pending: BTreeMap::new(),
             somebody_left: false,
+            is_in_log: false,
             wakes: None,
         }
     }
@@ -429,11 +432,7 @@ impl<R> Classic<R> {
                 });
                 desk.answer(to, with.map(Answer::Joined));
             }
-            Parked::Begun { told } => {
-                for (to, joined) in told {
-                    desk.answer(to, result.map_err(GroupError::of_metadata).map(|()| Answer::Joined(joined)));
-                }
-            }
+            Parked::Begun { generation, told } => self.begun(generation, told, result, desk),
             Parked::Emptied | Parked::Departed => (),
         }
     }

@@ -114,3 +114,35 @@ fn a_generation_that_has_no_assignments_yet_is_known_to_a_new_coordinator() {
     }
     assert_eq!((world.joined("carol").generation, world.joined("alice").members.len()), (4, 3));
 }
+
+#[test]
+fn a_member_that_asks_once_more_is_not_told_of_a_generation_before_it_is_safe() {
+    let mut world = World::new();
+    let ids = world.stable(&["alice"]);
+    world.slow = true;
+    world.ask("alice", join_as("alice", &ids[0]));
+    world.ask("alice again", join_as("alice", &ids[0]));
+    assert!(world.waits("alice again"));
+
+    world.settle(Ok(()));
+
+    assert_eq!((world.joined("alice").generation, world.joined("alice again").generation), (2, 2));
+    world.ask("alice", join_as("alice", &ids[0]));
+    assert_eq!(world.joined("alice").generation, 2, "from then on it is told at once");
+}
+
+#[test]
+fn a_generation_that_could_not_be_written_is_nobodys() {
+    let mut world = World::new();
+    let ids = world.stable(&["alice"]);
+    world.slow = true;
+    world.ask("alice", join_as("alice", &ids[0]));
+    world.settle(Err(WriteError::NotAvailable));
+    assert!(world.heard("alice").is_err());
+
+    world.ask("alice", join_as("alice", &ids[0]));
+    assert!(world.waits("alice"), "it begins anew, and is written");
+    world.settle(Ok(()));
+
+    assert_eq!(world.joined("alice").generation, 3);
+}

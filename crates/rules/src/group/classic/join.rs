@@ -113,10 +113,12 @@ impl<R> Classic<R> {
         match self.phase {
             Phase::Preparing { .. } => self.rejoin(&id, join, to, desk),
             // It may not have got its answer: it gets it again.
-            Phase::Completing { .. } if same => {
-                let with = self.joined(&id).map(Answer::Joined).ok_or(GroupError::UnknownMember);
-                desk.answer(to, with);
-            }
+            Phase::Completing { .. } if same => match self.joined(&id) {
+                None => desk.answer(to, Err(GroupError::UnknownMember)),
+                Some(joined) if self.is_in_log => desk.answer(to, Ok(Answer::Joined(joined))),
+                // Nobody has been told yet, so that the assignments stand behind this record as well.
+                Some(joined) => self.write_begun(vec![(to, joined)], desk),
+            },
             Phase::Completing { .. } => self.rejoin(&id, join, to, desk),
             // A leader comes again because something about the topics has changed.
             Phase::Stable { .. } if is_leader || !same => self.rejoin(&id, join, to, desk),

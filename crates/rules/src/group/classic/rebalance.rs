@@ -109,8 +109,9 @@ impl<R> Classic<R> {
         }
         self.protocol = self.select_protocol();
         self.phase = Phase::Completing { deadline: desk.now.after(self.rebalance_ms()) };
+        self.is_in_log = false;
         let told = self.begin(desk.now);
-        desk.written.push((self.record_led_by(None, desk.group), Parked::Begun { told }));
+        self.write_begun(told, desk);
     }
 
     /// Everybody is part of the generation; what those who wait are told of it. They are told once it is in the log: to a new
@@ -128,6 +129,31 @@ impl<R> Classic<R> {
             told.extend(member.joining.take().zip(joined));
         }
         told
+    }
+
+    /// These are told of the generation once it is in the log.
+    pub(super) fn write_begun(&self, told: Vec<(R, Joined)>, desk: &mut Desk<'_, R>) {
+        let generation = self.generation;
+        desk.written.push((self.record_led_by(None, desk.group), Parked::Begun { generation, told }));
+    }
+
+    /// Whether the generation is in the log is known. One that is not is nobody's: its members come together once more.
+    pub(super) fn begun(
+        &mut self,
+        generation: i32,
+        told: Vec<(R, Joined)>,
+        result: Result<(), WriteError>,
+        desk: &mut Desk<'_, R>,
+    ) {
+        for (to, joined) in told {
+            desk.answer(to, result.map_err(GroupError::of_metadata).map(|()| Answer::Joined(joined)));
+        }
+        let is_on = generation == self.generation && matches!(self.phase, Phase::Completing { .. });
+        match result {
+            Ok(()) if is_on => self.is_in_log = true,
+            Err(_) if is_on && !self.is_in_log => self.prepare(desk),
+            Ok(()) | Err(_) => (),
+        }
     }
 
     /// The leader stays if it has come, else one that has; false when nobody has.
