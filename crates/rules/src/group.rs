@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   ask --> checks, members, timers --> Write records --(in the log, safe)--> written --> the answer
-//!                                   \-> Answer at once (refusals, heartbeats, reads)
+//!                                   \-> Answer at once (refusals, reads, heartbeats while nothing is on its way)
 //! ```
 //!
 //! A [`Group`] holds what the group committed ([`offsets::Offsets`]) and who is in it ([`classic`], [`consumer`]). What is to outlive
@@ -207,6 +207,10 @@ pub struct Group<R> {
     /// Written and not yet known to be safe, in the order of tickets.
     parked: VecDeque<(u64, Parked<R>)>,
     next_ticket: u64,
+    /// Of what is parked, what was said last about members.
+    last_said: Option<u64>,
+    /// Answers that need no record, and the ticket behind which they are given: they may tell of what it says.
+    behind: Vec<(u64, R, Outcome)>,
 }
 
 /// What follows when records are safe, or are not.
@@ -257,6 +261,8 @@ impl<R> Group<R> {
             members: Members::new(),
             parked: VecDeque::new(),
             next_ticket: 0,
+            last_said: None,
+            behind: Vec::new(),
         }
     }
 
@@ -408,6 +414,14 @@ impl<R> Group<R> {
                 self.in_classic(now, out, |classic, desk| classic.written(parked, result, desk));
             }
         }
+        self.answer_behind(ticket, result.map(|_| ()), out);
+    }
+
+    fn answer_behind(&mut self, ticket: u64, result: Result<(), WriteError>, out: &mut Vec<Effect<R>>) {
+        self.last_said = self.last_said.filter(|said| *said != ticket);
+        for (_, to, with) in self.behind.extract_if(.., |(after, ..)| *after == ticket) {
+            out.push(Effect::Answer { to, with: result.map_err(GroupError::of_metadata).and(with) });
+        }
     }
 
     /// What is overdue happens.
@@ -517,6 +531,9 @@ impl<R> Group<R> {
     ) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        if matches!(parked, Parked::Said { .. } | Parked::Quiet) {
+            self.last_said = Some(ticket);
+        }
         self.parked.push_back((ticket, parked));
         out.push(Effect::Write { ticket, records, transaction });
     }

@@ -424,3 +424,26 @@ fn the_racks_of_members_change_nothing() {
     let moved = ConsumerHeartbeat { rack_id: Some("r2".to_owned()), ..owning("a", 1, &[0, 1], &topics) };
     assert_eq!(world.beats(moved).member_epoch, 2, "no new epoch for another rack");
 }
+
+#[test]
+fn a_heartbeat_that_writes_nothing_is_answered_behind_what_was_said_before() {
+    let (mut world, image) = (World::with(config()), image(&[2]));
+    world.beats(joining("a", &["t1"], &image));
+    world.slow = true;
+    world.ask("b", Ask::ConsumerHeartbeat(joining("b", &["t1"], &image)));
+    world.ask("a", Ask::ConsumerHeartbeat(beat("a", 1, &image)));
+    world.ask("a again", Ask::ConsumerHeartbeat(beat("a", 1, &image)));
+    world.ask("x", Ask::ConsumerHeartbeat(beat("x", 1, &image)));
+    assert_eq!(world.heard("x"), Err(GroupError::UnknownMember), "a refusal waits for nothing");
+    assert!(world.waits("a again"));
+
+    world.settle_one(0, Ok(()));
+    assert!(world.waits("a again"), "what it is told is in what was said last");
+    world.settle_one(0, Ok(()));
+    assert!(matches!(world.heard("a again"), Ok(Answer::Beat(_))));
+
+    world.ask("a", Ask::ConsumerHeartbeat(owning("a", 1, &[0], &image)));
+    world.ask("a again", Ask::ConsumerHeartbeat(beat("a", 2, &image)));
+    world.settle(Err(WriteError::NotHere));
+    assert_eq!(world.heard("a again"), Err(GroupError::NotCoordinator));
+}

@@ -218,12 +218,15 @@ impl<R> Group<R> {
         self.say(records, to, with, now, out);
     }
 
-    /// Answers once what was said is safe; at once when nothing was.
+    /// Answers once what was said about members, now or before, is safe. A refusal waits for nothing, as in Kafka.
     fn say(&mut self, records: Vec<GroupRecord>, to: R, with: Outcome, now: Now, out: &mut Vec<Effect<R>>) {
-        if records.is_empty() {
-            return out.push(Effect::Answer { to, with });
+        if !records.is_empty() {
+            return self.conclude(records, Parked::Said { to, with }, now, out);
         }
-        self.conclude(records, Parked::Said { to, with }, now, out);
+        match self.last_said {
+            Some(ticket) if with.is_ok() => self.behind.push((ticket, to, with)),
+            Some(_) | None => out.push(Effect::Answer { to, with }),
+        }
     }
 
     pub(super) fn describe_consumer(&self) -> Outcome {
