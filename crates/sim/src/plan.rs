@@ -242,17 +242,21 @@ fn topic(luck: &Chance, page_cache: bool) -> Vec<(String, String)> {
     settings
 }
 
-/// Record sizes of which one makes exactly twice the journal entry of the other (32,280 and 16,140 bytes): where a lap ends
+/// Record sizes of which one makes exactly twice the journal entry of the other (64,560 and 32,280 bytes): where a lap ends
 /// because a large one found no room, an entry of an earlier lap begins.
-const LARGE: [usize; 2] = [16_000, 32_140];
+const LARGE: [usize; 2] = [32_140, 64_420];
+
+/// The same with entries of 32,280 and 16,140 bytes, of which the larger rest at the journal while the smaller are about.
+const LARGE_BESIDE_SMALL: [usize; 2] = [16_000, 32_140];
 
 fn lanes(luck: &Chance, topic: usize, partitions: usize, large: bool) -> Vec<LanePlan> {
+    let sizes = if large && luck.below(3) == 0 { LARGE_BESIDE_SMALL } else { LARGE };
     let lane = |_| {
         let partition = topic * partitions + count(luck, 0, partitions - 1);
         let window = count(luck, 1, 5);
         let rest_ms_max = luck.below(30);
         if large {
-            let record_bytes = LARGE[count(luck, 0, 1)];
+            let record_bytes = sizes[count(luck, 0, 1)];
             return LanePlan {
                 partition,
                 window,
