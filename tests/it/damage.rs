@@ -3,12 +3,17 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use ottla_host::{Chance, Disk};
 use ottla_rules::batch::build::BatchBuilder;
 use ottla_rules::batch::{Walk, check_stored};
+use ottla_rules::ids::PartitionId;
+use ottla_store::facts::checkpoint;
+use ottla_store::{FactsKind, Store};
 use ottla_wire::fetch::Records;
 use ottla_wire::frame;
 use ottla_wire::header::RequestHeader;
@@ -135,15 +140,21 @@ fn flip_header(dir: &Path, topic: &str, wanted: &[u8], byte: usize, bit: u8) {
 }
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+    try_copy(from, to).unwrap();
+}
+
+fn try_copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
         let there = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &there);
+            try_copy(&entry.path(), &there)?;
         } else {
-            fs::copy(entry.path(), there).unwrap();
+            fs::copy(entry.path(), there)?;
         }
     }
+    Ok(())
 }
 
 /// Flips one bit after another in the header of the batch that has these bytes, each in a copy of the directory; what then.
@@ -348,6 +359,63 @@ fn a_flip_at_the_end_of_a_closed_segment_of_a_user_costs_one_batch() {
         assert!(holds(&mut client, 7, "more"), "{what}: {}", broker.log());
     });
     assert!(told.get() > 0, "no start has looked there");
+}
+
+/// Up to where the partition's facts say that it is synced, in a broker that runs. None while nobody can say.
+fn synced(dir: &Path) -> Option<i64> {
+    let place = fs::read_to_string(dir.join("u-0/partition.metadata")).ok()?;
+    let topic = place.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim().parse().ok()?;
+    let (_around, taken) = data_dir();
+    try_copy(&dir.join(".ottla"), &taken.join(".ottla")).ok()?;
+    let store = Store::open(Disk::machine(), taken, FactsKind::Sled, Chance::machine()).ok()?;
+    let at = checkpoint::get(store.facts(), PartitionId { topic, index: 0 }).ok()??;
+    Some(at.recovery_point.0)
+}
+
+/// The records of a user, of which everything is synced and the journal still has everything.
+fn written_and_killed(dir: &Path) -> Vec<String> {
+    let often = [SETTINGS, &["log.flush.offset.checkpoint.interval.ms=20"]].concat();
+    let broker = Broker::start(dir, &often);
+    let mut client = broker.client();
+    client.create("u", 1, &[("internal.segment.bytes", "170")]);
+    let written: Vec<String> = (0..7).map(|n| format!("value-{n}")).collect();
+    for (value, by) in written.iter().zip(0..) {
+        let batch = BatchBuilder::new().value(value, TIME + by).build();
+        assert_eq!(client.produce("u", 0, batch).error_code, 0);
+    }
+    let begun = Instant::now();
+    while synced(dir) != Some(7) {
+        assert!(begun.elapsed() < PATIENCE, "{:?}: {}", synced(dir), broker.log());
+    }
+    broker.kill();
+    written
+}
+
+/// All records are there, and the log says that some were put back.
+fn is_mended(dir: &Path, written: &[String], said: &str, what: &str) {
+    let broker = Broker::start(dir, SETTINGS);
+    let mut client = broker.client();
+    client.wait_for_leader("u", 0);
+    for (value, offset) in written.iter().zip(0..) {
+        assert!(holds(&mut client, offset, value), "{value}, {what}: {}", broker.log());
+    }
+    assert!(broker.log().contains(said), "{what}: {}", broker.log());
+}
+
+#[test]
+fn what_the_journal_still_has_of_a_user_is_put_back() {
+    let (_around, dir) = data_dir();
+    let written = written_and_killed(&dir);
+    for value in ["value-2", "value-3", "value-6"] {
+        let said = "a damaged batch is put back, the journal has it";
+        each_flip(&dir, "u", value.as_bytes(), |dir, what| is_mended(dir, &written, said, what));
+    }
+    for value in ["value-0", "value-2", "value-6"] {
+        let (_around, spoiled) = data_dir();
+        copy(&dir, &spoiled);
+        fs::remove_file(segment(&spoiled, "u", value.as_bytes()).0).unwrap();
+        is_mended(&spoiled, &written, "records that no segment has are put back", value);
+    }
 }
 
 /// Three groups, each with a segment of its own where `apart`, and one behind them.

@@ -37,6 +37,7 @@ pub mod config;
 pub mod delete;
 pub(crate) mod index;
 pub mod lookup;
+pub(crate) mod mend;
 pub mod read;
 pub mod recover;
 pub mod replay;

@@ -4,51 +4,15 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{NOTHING, batches, config, open, place, sync};
-use ottla_rules::{
-    batch::Stamped,
-    ids::{LeaderEpoch, Offset},
-};
+use common::{NOTHING, batches, config, flip, journal_of, open, place, sync, written};
+use ottla_rules::{batch::Stamped, ids::Offset};
 use ottla_store::{
-    Log, LogConfig, LogError, Lost, MemoryFacts, Piece, Recovered,
-    journal::entry::{EntryKind, JournalEntry},
+    Log, LogConfig, LogError, Lost, MemoryFacts, Piece, Recovered, journal::entry::JournalEntry,
 };
-use tempfile::TempDir;
 
 /// All batches in one segment, or a few in each.
 fn passing(segment_bytes: u64) -> LogConfig {
     LogConfig { passes_damage: true, segment_bytes, ..config() }
-}
-
-/// A directory with a log of these batches, of which the first so many are known to be synced.
-fn written(all: &[Stamped], n_synced: usize, config: &LogConfig) -> (TempDir, MemoryFacts) {
-    let (dir, facts) = (tempfile::tempdir().unwrap(), MemoryFacts::new());
-    let store = open(dir.path(), &facts);
-    let mut log = Log::create(&store, place(), config.clone());
-    log.append(&all[..n_synced]).unwrap();
-    sync(&store, &mut log);
-    log.append(&all[n_synced..]).unwrap();
-    (dir, facts)
-}
-
-fn flip(dir: &Path, segment: i64, bit: usize) {
-    let path = dir.join("payments-3").join(format!("{segment:020}.log"));
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[bit / 8] ^= 1 << (bit % 8);
-    fs::write(&path, bytes).unwrap();
-}
-
-fn journal_of(batches: &[Stamped]) -> Vec<JournalEntry> {
-    let entry = |batch: &Stamped| JournalEntry {
-        partition: place().id,
-        epoch: LeaderEpoch(0),
-        kind: EntryKind::Append { base: batch.base, bytes: batch.bytes.clone() },
-        lap: 1,
-        sequence: 1,
-        file: 0,
-        at: 0,
-    };
-    batches.iter().map(entry).collect()
 }
 
 type Recovery = Result<(Log, Recovered), LogError>;

@@ -7,7 +7,8 @@
 //!   journal: what was acknowledged and did not reach the files
 //! ```
 //!
-//! What was synced is never cut: below the recovery point a bad batch is an error, and in a closed segment passed over.
+//! What was synced is never cut: below the recovery point a bad batch that the journal has is put back ([`super::mend`]); another one
+//! is an error, and in a closed segment passed over.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -117,8 +118,9 @@ impl Log {
         let Some(_hold) = store.hold(place.id) else { return Err(LogError::Busy) };
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
-        let bases = recovery.log.list_segments()?;
+        let mut bases = recovery.log.list_segments()?;
         recovery.play_dead(&journal)?;
+        recovery.mend_segments(&mut bases, &journal)?;
         recovery.read_segments(&bases)?;
         recovery.settle()?;
         recovery.replay(journal)?;

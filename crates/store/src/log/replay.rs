@@ -3,14 +3,25 @@
 //! Entries come in the order in which they were journaled. What is there already is compared and left alone; what is
 //! missing is appended at exactly the end; anything else is an error that names file and offset.
 
+use std::{io, sync::Arc};
+
 use bytes::Bytes;
 use ottla_rules::{
     batch::{self, Stamped, Walk},
     ids::Offset,
 };
 
-use super::{LogError, failed, recover::Recovery, scan::Scan};
+use super::{
+    Log, LogError,
+    chain::{Chain, Link},
+    failed,
+    mend::is_same_for_the_crc,
+    recover::Recovery,
+    scan::Scan,
+    segment::Segment,
+};
 use crate::{
+    files::SegmentFiles,
     journal::entry::{EntryKind, JournalEntry},
     layout::Part,
 };
@@ -69,7 +80,7 @@ impl Recovery {
 
     /// Where the log begins once all entries are applied, and for each entry the offset below which later entries leave its
     /// batches in place.
-    fn fates(&self, journal: &[Replay]) -> (Offset, Vec<Offset>) {
+    pub(crate) fn fates(&self, journal: &[Replay]) -> (Offset, Vec<Offset>) {
         let mut kept_below = vec![Offset(i64::MAX); journal.len()];
         let mut start = self.log.start;
         for at in (0..journal.len()).rev() {
@@ -151,34 +162,70 @@ impl Recovery {
         Ok(())
     }
 
-    /// The batch in the journal is the one in the segment.
+    /// The batch in the journal is the one in the segment, or what could not be put back where damage may be passed over.
     fn compare(&mut self, header: &batch::Header, whole: &Bytes) -> Result<(), LogError> {
-        if self.log.config.passes_damage {
-            return self.mend(header, whole);
-        }
         let offset = header.base_offset;
-        if offset < self.log.all().next().map_or(self.log.end, super::segment::Segment::base) {
-            return Ok(());
-        }
-        let Some(segment) = self.log.all().rev().find(|segment| segment.base() <= offset) else {
-            return Ok(());
-        };
+        let Some((segment, bound)) = self.log.segment_of(offset) else { return Ok(()) };
+        let is_active =
+            self.log.active.as_ref().is_some_and(|active| active.segment.base() == segment.base());
+        let passes_damage = self.log.config.passes_damage || !is_active;
         let (files, size, entries) = (segment.files.clone(), segment.size, segment.offsets);
-        let read = |what: &'static str| failed(what, &files, Part::Log);
-        let at = files.position_before(offset, entries, size, false).map_err(read("read"))?;
-        let file = files.open(Part::Log).map_err(read("open"))?;
-        let mut scan = Scan::new(file, at, size, super::slice::LOOK_BYTES);
-        while let Some(found) = scan.next_header().map_err(read("read"))? {
-            if found.header.end() <= offset {
-                continue;
-            }
-            if scan.bytes_of(&found).map_err(read("read"))? == &whole[..] {
-                return Ok(());
-            }
-            let why = format!("the batch at offset {offset} is not the one that the journal has");
-            return Err(LogError::Damaged { file: files.path(Part::Log), at: found.position, why });
+        let read = || failed("read", &files, Part::Log);
+        let at = files.position_before(offset, entries, size, false).map_err(read())?;
+        let file = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
+        let scan = Scan::new(file, at, size, super::slice::LOOK_BYTES);
+        let mut chain = Chain::new(scan, size, bound, (at == 0).then_some(files.base));
+        if passes_damage {
+            chain = chain.whole_only();
         }
-        Err(self.refused(format!("the batch at offset {offset} is in the journal and not in the log")))
+        let (at, why) = loop {
+            match chain.next().map_err(read())? {
+                Link::Batch(found) if found.header.end() <= offset => (),
+                Link::Batch(found) if chain.bytes_of(&found).map_err(read())? == &whole[..] => return Ok(()),
+                Link::Batch(found) if is_same_for_the_crc(&found.header, header) => {
+                    return self.write_over(&files, found.position, whole);
+                }
+                Link::Batch(found) => {
+                    break (
+                        found.position,
+                        format!("the batch at offset {offset} is not the one that the journal has"),
+                    );
+                }
+                Link::Damage(damage) if damage.upto <= offset && passes_damage => (),
+                Link::Damage(damage) if passes_damage => {
+                    log::error!(
+                        file:% = files.path(Part::Log).display(), at = damage.at, offset:% = offset;
+                        "a damaged batch is not put back, its place is not certain"
+                    );
+                    return Ok(());
+                }
+                Link::Damage(damage) => {
+                    break (damage.at, format!("the batch at offset {offset} is damaged"));
+                }
+                Link::End => {
+                    break (
+                        size,
+                        format!("the batch at offset {offset} is in the journal and not in the log"),
+                    );
+                }
+            }
+        };
+        Err(LogError::Damaged { file: files.path(Part::Log), at, why })
+    }
+
+    /// Writes a batch again of which the epoch is another one, where a start has not looked for what was synced.
+    fn write_over(&mut self, files: &Arc<SegmentFiles>, at: u64, whole: &Bytes) -> Result<(), LogError> {
+        let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
+        let written = log.pwrite_all(whole, at).map_err(io::Error::from);
+        written.map_err(failed("write to", files, Part::Log))?;
+        let active = self.log.active.as_mut().map(|active| &mut active.segment);
+        for segment in self.log.closed.iter_mut().chain(active) {
+            if Arc::ptr_eq(&segment.files, files) {
+                (segment.dirty, segment.synced_bytes) = (true, 0);
+            }
+        }
+        log::warn!(file:% = files.path(Part::Log).display(), at = at; "a damaged batch is put back, the journal has it");
+        Ok(())
     }
 
     /// Cuts the log at `to`, which is where a batch begins.
@@ -210,5 +257,13 @@ impl Recovery {
             .map(|active| (active.segment.files.path(Part::Log), active.segment.size));
         let (file, at) = last.unwrap_or((self.log.dir.path(), 0));
         LogError::Damaged { file, at, why }
+    }
+}
+
+impl Log {
+    /// The segment in which an offset is, and where the next one begins.
+    fn segment_of(&self, offset: Offset) -> Option<(&Segment, Offset)> {
+        let bases = self.all().map(Segment::base).skip(1).chain([self.end]);
+        self.all().zip(bases).find(|(segment, end)| segment.base() <= offset && offset < *end)
     }
 }

@@ -6,23 +6,22 @@
 //!   below the recovery point   bytes that do not read back stay where they are, and the next batch that is whole and in its place
 //!                              is read on from; the segment is closed, and the log goes on in a new one
 //!   above it                   the log is cut, as any other: the journal has what was acknowledged
-//!   what the journal still has is written over the damage
+//!   what the journal still has is written over the damage before ([`super::mend`])
 //! ```
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
-use bytes::Bytes;
 use ottla_rules::{
     batch::{self, Header},
     ids::Offset,
 };
 
 use super::{
-    Log, LogError,
+    LogError,
     chain::{Chain, Damage, Link},
     failed,
     recover::{ReadUp, Recovery, marker_of},
-    scan::{Found, Scan},
+    scan::Scan,
     segment::{Active, Segment},
     slice::{Begin, End, Slice},
 };
@@ -167,79 +166,12 @@ impl Recovery {
             );
         }
     }
-
-    /// As [`Recovery::compare`]: what is damaged is written again, where its place is certain.
-    pub(crate) fn mend(&mut self, header: &Header, whole: &Bytes) -> Result<(), LogError> {
-        let offset = header.base_offset;
-        let Some((segment, bound)) = self.log.segment_of(offset) else { return Ok(()) };
-        let files = segment.files.clone();
-        let read = || failed("read", &files, Part::Log);
-        let from = files.position_before(offset, segment.offsets, segment.size, false).map_err(read())?;
-        let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
-        let scan = Scan::new(log.clone(), from, segment.size, super::slice::LOOK_BYTES);
-        let expected = (from == 0).then_some(files.base);
-        let mut chain = Chain::new(scan, segment.size, bound, expected).whole_only();
-        let place = loop {
-            match chain.next().map_err(read())? {
-                Link::Batch(found) if found.header.end() <= offset => (),
-                Link::Batch(found) if chain.bytes_of(&found).map_err(read())? == &whole[..] => return Ok(()),
-                // The epoch lies outside the CRC.
-                Link::Batch(found) if is_same_but_for_the_epoch(&found, header) => {
-                    break Some(found.position);
-                }
-                Link::Batch(found) => {
-                    let why = format!("the batch at offset {offset} is not the one that the journal has");
-                    return Err(LogError::Damaged { file: files.path(Part::Log), at: found.position, why });
-                }
-                Link::Damage(damage) if damage.upto <= offset => (),
-                Link::Damage(damage) => break place_in(&damage, offset, whole.len() as u64),
-                Link::End => {
-                    let why = format!("the batch at offset {offset} is in the journal and not in the log");
-                    return Err(LogError::Damaged { file: files.path(Part::Log), at: segment.size, why });
-                }
-            }
-        };
-        let Some(at) = place else { return Ok(()) };
-        let written = log.pwrite_all(whole, at).map_err(io::Error::from);
-        written.map_err(failed("write to", &files, Part::Log))?;
-        self.log.mark_dirty(&files);
-        log::warn!(file:% = files.path(Part::Log).display(), at = at, offset:% = offset; "a damaged batch is put back, the journal has it");
-        Ok(())
-    }
 }
 
 /// Whether there is a gap before a batch that was not there when the log was synced up to `synced`: compaction leaves some below,
 /// and what was passed over may end there.
 fn is_astray(header: &Header, end: Offset, synced: Offset) -> bool {
     header.base_offset > end && header.end() > synced && header.base_offset != synced
-}
-
-fn is_same_but_for_the_epoch(found: &Found, header: &Header) -> bool {
-    Header { leader_epoch: found.header.leader_epoch, ..header.clone() } == found.header
-}
-
-/// Where in damaged bytes a batch was that began at `offset`.
-fn place_in(damage: &Damage, offset: Offset, bytes: u64) -> Option<u64> {
-    let room = damage.end - damage.at;
-    (room == bytes || (room > bytes && damage.from == Some(offset))).then_some(damage.at)
-}
-
-impl Log {
-    /// The segment in which an offset is, and where the next one begins.
-    fn segment_of(&self, offset: Offset) -> Option<(&Segment, Offset)> {
-        let bases = self.all().map(Segment::base).skip(1).chain([self.end]);
-        self.all().zip(bases).find(|(segment, end)| segment.base() <= offset && offset < *end)
-    }
-
-    /// What was written into a segment again is to be synced again.
-    fn mark_dirty(&mut self, files: &Arc<SegmentFiles>) {
-        let active = self.active.as_mut().map(|active| &mut active.segment);
-        for segment in self.closed.iter_mut().chain(active) {
-            if Arc::ptr_eq(&segment.files, files) {
-                (segment.dirty, segment.synced_bytes) = (true, 0);
-            }
-        }
-    }
 }
 
 /// The batches of a closed segment, for compaction.

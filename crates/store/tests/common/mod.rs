@@ -2,14 +2,18 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use ottla_host::{Chance, Disk};
 use ottla_rules::{
     batch::{Stamped, build::BatchBuilder},
     ids::{LeaderEpoch, Offset, PartitionId, TopicId},
 };
-use ottla_store::{FactsKind, Log, LogConfig, MemoryFacts, Place, Store, journal::entry::JournalEntry};
+use ottla_store::{
+    FactsKind, Log, LogConfig, MemoryFacts, Place, Store,
+    journal::entry::{EntryKind, JournalEntry},
+};
+use tempfile::TempDir;
 
 pub const NOTHING: Vec<JournalEntry> = vec![];
 
@@ -77,4 +81,37 @@ fn last_end(bytes: &[u8]) -> Offset {
 
 pub fn bytes_of(batches: &[Stamped]) -> Vec<u8> {
     batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect()
+}
+
+/// A directory with a log of these batches, of which the first so many are known to be synced.
+pub fn written(all: &[Stamped], n_synced: usize, config: &LogConfig) -> (TempDir, MemoryFacts) {
+    let (dir, facts) = (tempfile::tempdir().unwrap(), MemoryFacts::new());
+    let store = open(dir.path(), &facts);
+    let mut log = Log::create(&store, place(), config.clone());
+    log.append(&all[..n_synced]).unwrap();
+    sync(&store, &mut log);
+    log.append(&all[n_synced..]).unwrap();
+    (dir, facts)
+}
+
+/// Flips a bit of the segment with this base offset.
+pub fn flip(dir: &Path, segment: i64, bit: usize) {
+    let path = dir.join("payments-3").join(format!("{segment:020}.log"));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    fs::write(&path, bytes).unwrap();
+}
+
+/// What the journal has of these batches.
+pub fn journal_of(batches: &[Stamped]) -> Vec<JournalEntry> {
+    let entry = |batch: &Stamped| JournalEntry {
+        partition: place().id,
+        epoch: LeaderEpoch(0),
+        kind: EntryKind::Append { base: batch.base, bytes: batch.bytes.clone() },
+        lap: 1,
+        sequence: 1,
+        file: 0,
+        at: 0,
+    };
+    batches.iter().map(entry).collect()
 }
