@@ -9,7 +9,7 @@
 //! The machine ([`Leader`]) decides; the log ([`Log`]) has the files, written here and nowhere else. Whatever may block
 //! longer than a write to the page cache runs on the pool and comes back as a fact.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, ops::Range, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -220,6 +220,7 @@ impl Actor for PartitionActor {
                 producers: Producers::new(shared.limits().producers_max),
                 epochs: EpochHistory::new(),
                 cut: None,
+                missing: vec![],
                 scanned_bytes: 0,
                 replayed: 0,
                 producers_from_journal: false,
@@ -519,6 +520,12 @@ impl Handler<Opened> for PartitionActor {
         };
         if let Some(cut) = &found.cut {
             log::warn!(file:% = cut.file.display(), at = cut.at, why:% = cut.why; "the log was cut where it broke off");
+        }
+        for Range { start, end } in &found.missing {
+            log::error!(
+                partition:% = self.charge.place.dir_name(), from:% = start, upto:% = end;
+                "records are missing, a segment is gone or too short: readers go on behind them"
+            );
         }
         self.lead(log, found, ctx);
         self.retire_now(ctx);

@@ -418,6 +418,28 @@ fn what_the_journal_still_has_of_a_user_is_put_back() {
     }
 }
 
+#[test]
+fn a_segment_of_a_user_that_is_gone_for_good_is_told() {
+    let (_around, dir) = data_dir();
+    let written = written_and_killed(&dir);
+    // A clean stop leaves the journal with nothing to say.
+    let broker = Broker::start(&dir, SETTINGS);
+    broker.client().wait_for_leader("u", 0);
+    assert!(!broker.log().contains("records are missing"), "{}", broker.log());
+    broker.stop();
+    fs::remove_file(segment(&dir, "u", b"value-2").0).unwrap();
+
+    let broker = Broker::start(&dir, SETTINGS);
+    let mut client = broker.client();
+    client.wait_for_leader("u", 0);
+    let said = broker.log();
+    assert!(said.contains("records are missing") && said.contains("partition=u-0 from=2 upto=4"), "{said}");
+    for (value, offset) in written.iter().zip(0..).filter(|(_, offset)| !(2..4).contains(offset)) {
+        assert!(holds(&mut client, offset, value), "{value}: {said}");
+    }
+    assert!(holds(&mut client, 2, "value-4"), "a reader goes on behind the hole");
+}
+
 /// Three groups, each with a segment of its own where `apart`, and one behind them.
 fn groups_that_committed(dir: &Path, apart: bool) {
     let broker = Broker::start(dir, SETTINGS);

@@ -36,6 +36,7 @@ pub mod compact;
 pub mod config;
 pub mod delete;
 pub(crate) mod index;
+pub(crate) mod load;
 pub mod lookup;
 pub(crate) mod mend;
 pub mod read;

@@ -139,3 +139,44 @@ fn a_segment_that_is_gone_is_not_passed_over() {
     fs::remove_file(dir.path().join("payments-3").join(format!("{:020}.log", 16))).unwrap();
     assert!(matches!(recover(dir.path(), &facts, &config, vec![]), Err(LogError::Damaged { .. })));
 }
+
+/// What is said to be missing once the files of a log of ten batches, four in a segment, are spoiled; what is left is read.
+fn missing(what: &str, journal: &[Stamped], spoil: impl FnOnce(&Path)) -> Vec<(i64, i64)> {
+    let all = batches(0, 10, 40);
+    let config = LogConfig { passes_damage: false, ..passing(4 * all[0].bytes.len() as u64) };
+    let (dir, facts) = written(&all, 10, &config);
+    spoil(&dir.path().join("payments-3"));
+    let mut said = vec![];
+    // It is said as long as it is so, and once more without the journal.
+    for journal in [journal_of(journal), journal_of(&[])] {
+        let (log, found) = recover(dir.path(), &facts, &config, journal).unwrap();
+        assert_eq!(found.end, Offset(20), "{what}");
+        let (bases, lost) = show(&log);
+        let is_missing = |base: &i64| found.missing.iter().any(|range| range.contains(&Offset(*base)));
+        let expected: Vec<i64> = (0..10).map(|n| 2 * n).filter(|base| !is_missing(base)).collect();
+        assert_eq!((bases, lost), (expected, vec![]), "{what}");
+        said.push(found.missing.iter().map(|range| (range.start.0, range.end.0)).collect::<Vec<_>>());
+    }
+    assert_eq!(said[0], said[1], "{what}");
+    said.remove(0)
+}
+
+#[test]
+fn a_hole_between_segments_is_told() {
+    let log = |dir: &Path, base: i64| dir.join(format!("{base:020}.log"));
+    let all = batches(0, 10, 40);
+    let size = all[0].bytes.len() as u64;
+    assert_eq!(missing("whole", &[], |_| ()), []);
+    assert_eq!(missing("gone", &[], |dir| fs::remove_file(log(dir, 8)).unwrap()), [(8, 16)]);
+    assert_eq!(missing("the first", &[], |dir| fs::remove_file(log(dir, 0)).unwrap()), [(0, 8)]);
+    let journal = &all[6..];
+    assert_eq!(missing("half", journal, |dir| fs::remove_file(log(dir, 8)).unwrap()), [(8, 12)]);
+    for batches in 0..4 {
+        let shorten = |dir: &Path| {
+            let file = fs::File::options().write(true).open(log(dir, 8)).unwrap();
+            file.set_len(batches * size).unwrap();
+        };
+        let from = 8 + 2 * batches as i64;
+        assert_eq!(missing(&format!("{batches} left"), &[], shorten), [(from, 16)]);
+    }
+}

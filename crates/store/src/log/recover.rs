@@ -10,7 +10,7 @@
 //! What was synced is never cut: below the recovery point a bad batch that the journal has is put back ([`super::mend`]); another one
 //! is an error, and in a closed segment passed over.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
 use ottla_rules::{
     batch::{self, Header, marker::Marker},
@@ -25,7 +25,8 @@ use super::{
     Log, LogError, Place, SYNC,
     config::LogConfig,
     failed,
-    index::{self, Entry, OffsetEntry, TimeEntry},
+    index::{self, OffsetEntry, TimeEntry},
+    load::load,
     replay::Replay,
     scan::{Found, Scan},
     segment::{self, Active, NO_TIMESTAMP, Segment},
@@ -57,6 +58,8 @@ pub struct Recovered {
     pub epochs: EpochHistory,
     /// What was cut off, if anything was.
     pub cut: Option<Cut>,
+    /// Offsets that no segment has, though compaction was not there: files are gone, or too short.
+    pub missing: Vec<Range<Offset>>,
     /// Bytes of batches that were read.
     pub scanned_bytes: u64,
     /// Records that came from the journal.
@@ -85,6 +88,7 @@ pub(crate) struct Recovery {
     /// What the facts said of start and recovery point was damaged: the files say where the log begins.
     checkpoint_lost: bool,
     cut: Option<Cut>,
+    missing: Vec<Range<Offset>>,
     /// The segment read last has bytes that do not read back: nothing is written behind them.
     pub(crate) is_damaged: bool,
     scanned_bytes: u64,
@@ -208,6 +212,7 @@ impl Recovery {
             known_upto,
             checkpoint_lost,
             cut: None,
+            missing: vec![],
             is_damaged: false,
             scanned_bytes: 0,
             replayed: 0,
@@ -241,8 +246,13 @@ impl Recovery {
                 self.remove(&files)?;
                 continue;
             }
+            self.miss(expected, *base);
             let next = bases.get(at + 1).copied().filter(|next| *next <= trusted);
-            let loaded = next.and_then(|_| load(&files, self.log.config.index_interval_bytes));
+            let loaded = next.and_then(|next| {
+                // Compaction leaves its segments shorter than they were.
+                let end = Some(next).filter(|next| *next > self.log.compacted.touched);
+                load(&files, self.log.config.index_interval_bytes, end)
+            });
             match (next, loaded) {
                 (Some(next), Some(segment)) => {
                     self.close_active()?;
@@ -255,6 +265,14 @@ impl Recovery {
         self.log.end = expected;
         // Readers find their way around damage in closed segments.
         if self.is_damaged { self.log.roll(expected) } else { Ok(()) }
+    }
+
+    /// Takes note of a hole before the segment that begins at `base`.
+    fn miss(&mut self, expected: Offset, base: Offset) {
+        let from = expected.max(self.log.compacted.touched).max(self.log.start);
+        if from < base {
+            self.missing.push(from..base);
+        }
     }
 
     /// Reads a segment from `trusted` on (all of it when its indexes do not help), makes it the active one, and returns
@@ -459,6 +477,7 @@ impl Recovery {
             producers: self.producers,
             epochs: self.epochs,
             cut: self.cut,
+            missing: self.missing,
             scanned_bytes: self.scanned_bytes,
             replayed: self.replayed,
             producers_from_journal: self.producers_from_journal,
@@ -491,49 +510,6 @@ fn or_rebuild<T>(read: Result<T, FactsError>, place: &Place) -> Result<Option<T>
         }
         Err(error @ (FactsError::Failed(_) | FactsError::Full(_))) => Err(error.into()),
     }
-}
-
-/// A closed segment as its files say, without reading its batches. `None` when its indexes are not as we left them.
-fn load(files: &Arc<SegmentFiles>, interval: u64) -> Option<Segment> {
-    let mut segment = Segment::new(files.clone());
-    segment.size = files.open(Part::Log).ok()?.len().ok()?;
-    let (offsets, last) = last_entry::<OffsetEntry>(files, Part::Index)?;
-    let is_offset = |entry: OffsetEntry| entry.last >= files.base && entry.position < segment.size;
-    if !last.map_or(segment.size <= interval, is_offset) {
-        return None;
-    }
-    // A closed segment's time index ends with its largest timestamp. Where no record has one the index is empty, as if
-    // it were lost: such a segment is read.
-    let (times, newest) = last_entry::<TimeEntry>(files, Part::TimeIndex)?;
-    segment.newest = newest.filter(|entry| entry.last >= files.base && entry.timestamp > NO_TIMESTAMP)?;
-    (segment.offsets, segment.times, segment.dirty) = (offsets, times, false);
-    let first = Scan::new(files.open(Part::Log).ok()?, 0, segment.size, batch::HEADER_BYTES).next_header();
-    segment.first_timestamp = first.ok()??.header.max_timestamp;
-    has_newest(&segment)?.then_some(segment)
-}
-
-/// Whether the batch is there that the end of the time index tells of: a file of zeros looks like an index too.
-fn has_newest(segment: &Segment) -> Option<bool> {
-    let (files, newest) = (&segment.files, segment.newest);
-    let at = files.position_before(newest.last, segment.offsets, segment.size, false).ok()?;
-    let mut scan = Scan::new(files.open(Part::Log).ok()?, at, segment.size, batch::HEADER_BYTES);
-    while let Some(found) = scan.next_header().ok()? {
-        if last_of(&found) >= newest.last {
-            return Some(last_of(&found) == newest.last && found.header.max_timestamp == newest.timestamp);
-        }
-    }
-    Some(false)
-}
-
-fn last_entry<E: Entry>(files: &Arc<SegmentFiles>, part: Part) -> Option<(u32, Option<E>)> {
-    let file = files.open(part).ok()?;
-    let len = file.len().ok()?;
-    let count = u32::try_from(len / E::BYTES as u64).ok().filter(|_| len % E::BYTES as u64 == 0)?;
-    let last = match count.checked_sub(1) {
-        Some(at) => Some(index::entry(&file, files.base, at).ok()?),
-        None => None,
-    };
-    Some((count, last))
 }
 
 /// The segment as far as its indexes show it up to `trusted`: to be read from there on. From the beginning, with empty

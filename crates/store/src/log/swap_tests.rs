@@ -92,7 +92,9 @@ impl Node {
             true => Log::recover(&store, place(), config(), journal()),
             false => Log::recover(&store, place(), config(), Vec::<JournalEntry>::new()),
         };
-        Self { world, facts, log: log.unwrap().0, store }
+        let (log, found) = log.unwrap();
+        assert_eq!(found.missing, [], "what compaction has taken out is not missed");
+        Self { world, facts, log, store }
     }
 
     fn begin(&self) -> crate::Compaction {
