@@ -10,13 +10,13 @@
 //! The partition tells at once, in the order of its log, what has become of batches and markers: groups hear of them in that
 //! order too.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::{BatchBuilder, BuildRecord},
     cluster::Image,
-    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError, crowd::Crowd},
+    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError, crowd::Beat},
     ids::{Offset, PartitionId, ProducerId},
     partition::{Acks, AppendError, Appended},
     records::GroupRecord,
@@ -175,8 +175,8 @@ enum Seat {
         generation: u64,
         told: u64,
         summary: Option<Summary>,
-        /// The beat in which it last had records.
-        beat: u64,
+        /// When it last had records.
+        beat: Beat,
     },
     /// Its actor fell, and what it knew is being read again. Transactions that have ended meanwhile.
     Reading { ended: Vec<(ProducerId, bool)> },
@@ -241,7 +241,10 @@ impl OffsetsActor {
         let child = ChildName::Group(generation);
         let addr = spawn_watched(&self.charge.shard, child, ctx.address().recipient(), make);
         self.names.insert(generation, id.clone());
-        self.groups.insert(id.clone(), Seat::Here { addr, generation, told: 0, summary: None, beat: 0 });
+        self.groups.insert(
+            id.clone(),
+            Seat::Here { addr, generation, told: 0, summary: None, beat: Beat::default() },
+        );
         self.groups.get_mut(id).unwrap_or_else(|| unreachable!("just seated"))
     }
 
@@ -424,9 +427,7 @@ impl Handler<Stage> for OffsetsActor {
         let now = self.charge.shared.now();
         match self.groups.get_mut(&writer.group) {
             Some(Seat::Here { generation: current, beat, .. }) if *current == writer.generation => {
-                if mem::replace(beat, Crowd::beat(now)) != Crowd::beat(now) {
-                    self.charge.shared.crowd().came(now);
-                }
+                self.charge.shared.crowd().came(beat, now);
             }
             // What a life that is over still had to say follows from what is not so.
             _ => return,
