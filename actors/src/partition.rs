@@ -33,7 +33,7 @@ use crate::{
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
-        bell::Pull,
+        bell::{Peal, Pull},
         breath::Breath,
         messages,
         reply::Reply,
@@ -178,6 +178,8 @@ pub struct PartitionActor {
     alarm: Alarm,
     breath: Breath,
     out: Effects,
+    /// Rung at the end of a step.
+    peal: Peal,
     staged: Vec<Stamped>,
     /// What the markers among the staged batches abort.
     staged_aborted: Vec<Aborted>,
@@ -277,6 +279,7 @@ impl PartitionActor {
             alarm: Alarm::default(),
             breath: Breath::default(),
             out: Vec::new(),
+            peal: Peal::default(),
             staged: Vec::new(),
             staged_aborted: Vec::new(),
             unhardened: Vec::new(),
@@ -317,6 +320,7 @@ impl PartitionActor {
         }
         // A step inside a step (a burst that was written) has left its own, empty, list here.
         self.out = out;
+        self.peal.ring();
         self.alarm.set(deadline, now, ctx);
         self.breath.take(ctx);
     }
@@ -340,7 +344,7 @@ impl PartitionActor {
                 self.sync(None, ctx);
             }
             Effect::Answer { to, with } => to.send(with),
-            Effect::Ring { bell } => bell.ring(),
+            Effect::Ring { bell } => self.peal.add(bell),
             Effect::RememberAborted { aborted } => self.staged_aborted.push(aborted),
             Effect::Join { ask, transaction, producer, epoch } => {
                 self.ask_coordinator(ask, &transaction, Session { producer, epoch }, ctx);

@@ -133,28 +133,33 @@ pub(crate) fn polls(options: &Options, table: &mut Table) -> io::Result<()> {
         let end = producer.ends("polls", 1)?[0];
         let poll = client::fetch("polls", &[(0, end)], 1 << 20, 30_000);
         waiting.iter_mut().try_for_each(|client| client.send(&poll))?;
-        // Long enough for all of them to have been taken in.
-        thread::sleep(Duration::from_millis(300));
-        let began = Instant::now();
-        let ack = thread::scope(|scope| {
-            let ack = scope.spawn(|| {
-                producer.send(&request)?;
-                producer.acknowledged()?;
-                Ok(vec![began.elapsed()])
-            });
-            for client in &mut waiting {
-                let mut came = 0;
-                client::each_batch(client.receive()?, |_, _, _, _| came += 1)?;
-                if came != 1 {
-                    return Err(io::Error::other(format!("a poll was answered with {came} batches")));
-                }
-            }
-            lasts.push(began.elapsed().as_secs_f64() * 1e3);
-            load::join_all(vec![ack])
+        let (ack, last) = thread::scope(|scope| {
+            let answered = scope.spawn(|| await_all(&mut waiting));
+            // Long enough for all of them to have been taken in, and for their reader to be waiting too.
+            thread::sleep(Duration::from_millis(300));
+            let began = Instant::now();
+            producer.send(&request)?;
+            producer.acknowledged()?;
+            let ack = began.elapsed();
+            let last = load::join_all(vec![answered])?;
+            io::Result::Ok((ack, last.into_iter().map(move |at| at - began)))
         })?;
-        acks.extend(ack.into_iter().map(|ack| ack.as_secs_f64() * 1e3));
+        acks.push(ack.as_secs_f64() * 1e3);
+        lasts.extend(last.map(|last| last.as_secs_f64() * 1e3));
     }
     table.head(&["long polls woken by one append", "producer's ack, ms", "last waiter, ms"]);
     table.row(&[WAITING.to_string(), short(median(acks)), short(median(lasts))]);
     Ok(())
+}
+
+/// When the last of the polls had its one batch.
+fn await_all(waiting: &mut [Client]) -> io::Result<Vec<Instant>> {
+    for client in waiting {
+        let mut came = 0;
+        client::each_batch(client.receive()?, |_, _, _, _| came += 1)?;
+        if came != 1 {
+            return Err(io::Error::other(format!("a poll was answered with {came} batches")));
+        }
+    }
+    Ok(vec![Instant::now()])
 }
