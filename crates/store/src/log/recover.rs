@@ -7,7 +7,7 @@
 //!   journal: what was acknowledged and did not reach the files
 //! ```
 //!
-//! What was synced is never cut: below the recovery point a bad batch that the journal has is put back ([`super::mend`]); another one
+//! What was synced is never cut: below the recovery point a bad batch that the journal has is put back (`mend`); another one
 //! is an error, and in a closed segment passed over.
 
 use std::{io, ops::Range, path::PathBuf, sync::Arc};
