@@ -266,9 +266,9 @@ impl<R> Group<R> {
         }
     }
 
-    /// Takes in a record of this group, in the order of the log: where it stands, and whose transaction it is part of. The
-    /// markers between the records go to [`Group::ended`].
-    pub fn replay(&mut self, record: GroupRecord, at: Offset, producer: Option<ProducerId>) {
+    /// Takes in a record of this group, in the order of the log: where it stands, when it was written (Unix ms), and whose
+    /// transaction it is part of. The markers between the records go to [`Group::ended`].
+    pub fn replay(&mut self, record: GroupRecord, at: Offset, written_ms: i64, producer: Option<ProducerId>) {
         match record {
             GroupRecord::Offset { value: Some(_), .. }
                 if producer.is_some() && is(Bug::PendingOffsetsForgotten) => {}
@@ -285,7 +285,7 @@ impl<R> Group<R> {
                     GroupRecord::Group { value: None, .. } | GroupRecord::ConsumerGroup { epoch: None, .. }
                 );
                 self.was_used = if is_end { !self.has_no_offsets() } else { self.was_used };
-                self.members.replay(record);
+                self.members.replay(record, written_ms);
             }
         }
     }

@@ -98,6 +98,8 @@ pub(super) struct Member {
     /// In which epoch each of both was assigned.
     since: BTreeMap<(TopicId, i32), i32>,
     session: Option<Deadline>,
+    /// Of a static member that was away when the log was replayed: when it left (Unix ms).
+    left_ms: Option<i64>,
     /// Until then it must have given up what it should.
     revoked_by: Option<Deadline>,
     /// Of a member of the classic protocol: until then it must have joined again.
@@ -127,6 +129,7 @@ impl Default for Member {
             revoking: Partitions::new(),
             since: BTreeMap::new(),
             session: None,
+            left_ms: None,
             revoked_by: None,
             join_by: None,
             sync_by: None,
@@ -159,7 +162,7 @@ fn held(list: &[Held]) -> impl Iterator<Item = ((TopicId, i32), i32)> {
 }
 
 impl Consumer {
-    pub(super) fn replay(&mut self, record: GroupRecord) {
+    pub(super) fn replay(&mut self, record: GroupRecord, written_ms: i64) {
         match record {
             GroupRecord::ConsumerGroup { epoch, .. } => self.epoch = epoch.unwrap_or(0),
             GroupRecord::TargetEpoch { epoch, .. } => self.assignment_epoch = epoch.unwrap_or(0),
@@ -189,6 +192,7 @@ impl Consumer {
                 // Compaction may have left it before what the member said about itself.
                 let known = self.members.entry(member).or_default();
                 known.epoch = value.member_epoch;
+                known.left_ms = (value.member_epoch == AWAY).then_some(written_ms);
                 known.previous_epoch = value.previous_epoch;
                 known.state = value.state;
                 known.since = held(&value.assigned).chain(held(&value.pending_revocation)).collect();
@@ -205,6 +209,7 @@ impl Consumer {
         for member in self.members.values_mut() {
             self.owned.extend(member.assigned.iter().chain(&member.revoking));
             member.heard(config, now);
+            member.stay_away(config, now);
             member.watch_revocation(now);
         }
         self.find_deadline();
@@ -471,6 +476,17 @@ impl Member {
         };
         let session_ms = if is(Bug::SessionCutShort) { session_ms / 3 } else { session_ms };
         self.session = Some(now.after(session_ms));
+    }
+
+    /// Who had left for a while does not get a new session from a new coordinator, or a broker that restarts more often than
+    /// that would keep its partitions from everybody for ever. It has the time of one heartbeat at least, to be back after an
+    /// outage in which it could not.
+    fn stay_away(&mut self, config: &GroupConfig, now: Now) {
+        let Some(left_ms) = self.left_ms.take() else { return };
+        let gone_ms = u64::try_from(now.wall_ms.saturating_sub(left_ms)).unwrap_or(0);
+        let rest_ms = config.consumer_session_ms.saturating_sub(gone_ms);
+        let beat_ms = u64::try_from(config.consumer_heartbeat_ms).unwrap_or(0);
+        self.session = Some(now.after(rest_ms.max(beat_ms)));
     }
 
     /// A member of the classic protocol is told to join again, and has so long for it.

@@ -246,6 +246,36 @@ fn a_static_member_that_restarts_has_what_it_had() {
 }
 
 #[test]
+fn restarts_do_not_lengthen_how_long_a_static_member_may_be_away() {
+    let (mut world, image) = (World::with(config()), image(&[2]));
+    let named = |beat: ConsumerHeartbeat| ConsumerHeartbeat { instance_id: Some("i".into()), ..beat };
+    world.beats(named(joining("a", &["t1"], &image)));
+    world.beats(named(beat("a", -2, &image)));
+    // A broker that is killed every ten seconds.
+    for _ in 0..4 {
+        world.pass(10_000);
+        world.group = world.rebuilt();
+        assert_eq!(world.state(), "Stable", "it may still be back");
+    }
+    world.pass(5_000);
+    assert_eq!(world.state(), "Empty");
+
+    // One that was down for longer than the session: whoever was away has the time of one heartbeat.
+    world.beats(named(joining("b", &["t1"], &image)));
+    world.beats(named(beat("b", -2, &image)));
+    world.now.wall_ms += 3_600_000;
+    world.group = world.rebuilt();
+    world.pass(4_999);
+    assert_eq!(world.state(), "Stable");
+    let c = world.beats(named(joining("c", &["t1"], &image)));
+    assert_eq!(c.assignment, Some(parts(&[0, 1])), "in time");
+    world.pass(44_999);
+    assert_eq!(world.state(), "Stable", "whoever is back has a whole session");
+    world.pass(1);
+    assert_eq!(world.state(), "Empty");
+}
+
+#[test]
 fn a_static_member_that_leaves_for_a_while_has_let_go_of_what_it_was_giving_up() {
     let (mut world, image) = (World::with(config()), image(&[4]));
     let named = |beat: ConsumerHeartbeat| ConsumerHeartbeat { instance_id: Some("i".into()), ..beat };

@@ -25,7 +25,7 @@ impl<R> Members<R> {
         Self::Classic(Classic::new())
     }
 
-    pub(super) fn replay(&mut self, record: GroupRecord) {
+    pub(super) fn replay(&mut self, record: GroupRecord, written_ms: i64) {
         match (&mut *self, record) {
             (Self::Classic(classic), GroupRecord::Group { value, .. }) => classic.replay(value),
             (Self::Consumer(_), GroupRecord::Group { value: None, .. }) => (),
@@ -35,10 +35,10 @@ impl<R> Members<R> {
                 *self = Self::Classic(classic);
             }
             (Self::Consumer(_), GroupRecord::ConsumerGroup { epoch: None, .. }) => *self = Self::new(),
-            (Self::Consumer(consumer), record) => consumer.replay(record),
+            (Self::Consumer(consumer), record) => consumer.replay(record, written_ms),
             (Self::Classic(_), GroupRecord::ConsumerGroup { epoch: Some(epoch), group }) => {
                 let mut consumer = Consumer::default();
-                consumer.replay(GroupRecord::ConsumerGroup { epoch: Some(epoch), group });
+                consumer.replay(GroupRecord::ConsumerGroup { epoch: Some(epoch), group }, written_ms);
                 *self = Self::Consumer(consumer);
             }
             // A member's records stand before the first one of its group's epoch.
@@ -50,7 +50,7 @@ impl<R> Members<R> {
                 | GroupRecord::TargetEpoch { epoch: Some(_), .. }),
             ) => {
                 let mut consumer = Consumer::default();
-                consumer.replay(record);
+                consumer.replay(record, written_ms);
                 *self = Self::Consumer(consumer);
             }
             (Self::Classic(_), _) => (),
