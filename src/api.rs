@@ -241,7 +241,7 @@ pub(crate) fn begin(call: &Call, request: Request, appends: &mut produce::Append
 }
 
 /// The same, for the APIs of groups.
-fn begin_in_group(call: &Call, request: Request) -> Result<Turn, Close> {
+fn begin_in_group(call: &Call, mut request: Request) -> Result<Turn, Close> {
     let version = request.header.version;
     match request.header.key {
         ApiKey::FindCoordinator => {
@@ -251,7 +251,7 @@ fn begin_in_group(call: &Call, request: Request) -> Result<Turn, Close> {
         ApiKey::OffsetFetch => later(request, |asked| offset_fetch::offset_fetch(call, version, asked)),
         ApiKey::OffsetDelete => later(request, |asked| offset_delete::offset_delete(call, asked)),
         ApiKey::JoinGroup => {
-            let client_id = request.header.client_id.clone();
+            let client_id = request.header.client_id.take();
             poll(request, |asked| join_group::join_group(call, version, client_id, asked))
         }
         ApiKey::SyncGroup => poll(request, |asked| sync_group::sync_group(call, asked)),
@@ -262,7 +262,7 @@ fn begin_in_group(call: &Call, request: Request) -> Result<Turn, Close> {
         }
         ApiKey::ListGroups => later(request, |asked| list_groups::list_groups(call, asked)),
         ApiKey::ConsumerGroupHeartbeat => {
-            let client_id = request.header.client_id.clone();
+            let client_id = request.header.client_id.take();
             later(request, |asked| {
                 consumer_group_heartbeat::consumer_group_heartbeat(call, version, client_id, asked)
             })

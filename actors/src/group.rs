@@ -103,26 +103,27 @@ impl GroupActor {
         self.charge.machine.follow(self.charge.shared.directory.image());
         self.charge.machine.tick(now, &mut out);
         input(&mut self.charge.machine, now, &mut out);
-        let (group, generation) = (self.charge.id.clone(), self.charge.generation);
+        let generation = self.charge.generation;
+        let group = || self.charge.id.clone();
         let summary = self.charge.machine.summary();
         if summary != self.summary {
             // Before any answer: whoever was answered and then asks for a list finds it there.
             self.summary.clone_from(&summary);
-            self.charge.parent.do_send(Summarized { group: group.clone(), generation, summary });
+            self.charge.parent.do_send(Summarized { group: group(), generation, summary });
         }
         for effect in out.drain(..) {
             match effect {
                 Effect::Answer { to, with } => to.send(with),
                 Effect::Write { ticket, records, transaction } => {
                     let is_ahead = records.iter().any(GroupRecord::is_ahead);
-                    let writer = Writer { group: group.clone(), generation, ticket, is_ahead };
+                    let writer = Writer { group: group(), generation, ticket, is_ahead };
                     self.charge.parent.do_send(Stage { writer, records, transaction });
                 }
             }
         }
         self.out = out;
         if self.charge.machine.is_blank() {
-            self.charge.parent.do_send(Idle { group, generation, taken: self.taken });
+            self.charge.parent.do_send(Idle { group: group(), generation, taken: self.taken });
         }
         self.alarm.set(self.charge.machine.next_deadline(), now, ctx);
         self.breath.take(ctx);

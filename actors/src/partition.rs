@@ -33,7 +33,7 @@ use crate::{
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
-        bell::{Peal, Pull},
+        bell::Peal,
         breath::Breath,
         messages,
         reply::Reply,
@@ -47,7 +47,8 @@ mod transactional;
 mod upkeep;
 
 pub use compaction::{Bid, Compact, OfferCompaction, Permit, PermitEnded};
-pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, Wanted, Weigh};
+use reads::Waiting;
+pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, SharedPlan, Wanted, Weigh};
 pub use transactional::{DescribeProducers, WriteMarker};
 pub use upkeep::{Checkpoint, Sweep};
 
@@ -156,8 +157,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a recovery that found no room on the disk waits before it tries again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
-type Machine = Leader<Reply<Result<Appended, AppendError>>, Pull>;
-type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Pull>>;
+type Machine = Leader<Reply<Result<Appended, AppendError>>, Waiting>;
+type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Waiting>>;
 
 /// What a partition's actor is started with.
 #[derive(Clone)]
@@ -179,7 +180,8 @@ pub struct PartitionActor {
     breath: Breath,
     out: Effects,
     /// Rung at the end of a step.
-    peal: Peal,
+    rung: Vec<Waiting>,
+    peal: Peal<Arc<SharedPlan>>,
     staged: Vec<Stamped>,
     /// What the markers among the staged batches abort.
     staged_aborted: Vec<Aborted>,
@@ -279,6 +281,7 @@ impl PartitionActor {
             alarm: Alarm::default(),
             breath: Breath::default(),
             out: Vec::new(),
+            rung: Vec::new(),
             peal: Peal::default(),
             staged: Vec::new(),
             staged_aborted: Vec::new(),
@@ -320,14 +323,14 @@ impl PartitionActor {
         }
         // A step inside a step (a burst that was written) has left its own, empty, list here.
         self.out = out;
-        self.peal.ring();
+        self.ring();
         self.alarm.set(deadline, now, ctx);
         self.breath.take(ctx);
     }
 
     fn perform(
         &mut self,
-        effect: Effect<Reply<Result<Appended, AppendError>>, Pull>,
+        effect: Effect<Reply<Result<Appended, AppendError>>, Waiting>,
         ctx: &mut Context<Self>,
     ) {
         match effect {
@@ -344,7 +347,7 @@ impl PartitionActor {
                 self.sync(None, ctx);
             }
             Effect::Answer { to, with } => to.send(with),
-            Effect::Ring { bell } => self.peal.add(bell),
+            Effect::Ring { bell } => self.rung.push(bell),
             Effect::RememberAborted { aborted } => self.staged_aborted.push(aborted),
             Effect::Join { ask, transaction, producer, epoch } => {
                 self.ask_coordinator(ask, &transaction, Session { producer, epoch }, ctx);

@@ -72,7 +72,7 @@ impl Source {
         loop {
             let (reply, plan) = Reply::once();
             let ask = ReadAsk { from, current_epoch: None, last_fetched_epoch: None, committed_only: false };
-            let question = PlanRead { ask, bytes_max: STEP_BYTES, bell: None, reply };
+            let question = PlanRead { ask, bytes_max: STEP_BYTES, bell: None, is_alone: true, reply };
             self.shared.directory.tell(self.partition, question);
             let plan = plan.await.map_err(Trouble::Refused)?;
             let (Some(slice), true) = (plan.slice, plan.bounds.upto > from) else { return Ok(taker) };

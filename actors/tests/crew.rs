@@ -61,7 +61,7 @@ async fn read(crew: &Crew, from: PartitionId) -> Vec<u8> {
         let ask =
             ReadAsk { from: Offset(0), current_epoch: None, last_fetched_epoch: None, committed_only: false };
         let (reply, answer) = Reply::once();
-        crew.directory().tell(from, PlanRead { ask, bytes_max: 1 << 20, bell: None, reply });
+        crew.directory().tell(from, PlanRead { ask, bytes_max: 1 << 20, bell: None, is_alone: true, reply });
         if let Ok(plan) = answer.await {
             return plan.slice.map_or(vec![], |slice| slice.read(true).unwrap().read().unwrap());
         }

@@ -130,7 +130,9 @@ impl Node {
         let ask =
             ReadAsk { from: offset, current_epoch: None, last_fetched_epoch: None, committed_only: false };
         let (reply, answer) = Reply::once();
-        self.crew().directory().tell(from, PlanRead { ask, bytes_max: 1 << 20, bell: None, reply });
+        self.crew()
+            .directory()
+            .tell(from, PlanRead { ask, bytes_max: 1 << 20, bell: None, is_alone: true, reply });
         let plan = answer.await?;
         let bytes = plan.slice.map(|slice| slice.read(true).unwrap().read().unwrap()).unwrap_or_default();
         Ok((bytes, plan.bounds.high_watermark))
@@ -163,13 +165,48 @@ fn a_reader_who_waits_hears_the_bell() {
         let ask =
             ReadAsk { from: Offset(1), current_epoch: None, last_fetched_epoch: None, committed_only: false };
         let (bell, (reply, answer)) = (Bell::new(), Reply::once());
-        let plan = PlanRead { ask, bytes_max: 1000, bell: Some(bell.pull()), reply };
+        let plan = PlanRead { ask, bytes_max: 1000, bell: Some(bell.pull()), is_alone: false, reply };
         node.crew().directory().tell(partition(0), plan);
         assert!(answer.await.unwrap().slice.is_none());
 
         node.append(partition(0), "second").await.unwrap();
 
-        bell.rung().await;
+        assert!(bell.rung().await.is_none(), "who asks others as well asks again");
+    });
+}
+
+#[test]
+fn who_asked_the_same_and_nobody_else_is_brought_the_same_plan() {
+    Home::new(1).live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "first").await;
+        let mut bells = Vec::new();
+        for bytes_max in [1000, 1000, 2000] {
+            let ask = ReadAsk {
+                from: Offset(1),
+                current_epoch: None,
+                last_fetched_epoch: None,
+                committed_only: false,
+            };
+            let (bell, (reply, answer)) = (Bell::new(), Reply::once());
+            let plan = PlanRead { ask, bytes_max, bell: Some(bell.pull()), is_alone: true, reply };
+            node.crew().directory().tell(partition(0), plan);
+            assert!(answer.await.unwrap().slice.is_none());
+            bells.push(bell);
+        }
+
+        node.append(partition(0), "second").await.unwrap();
+
+        let mut brought = Vec::new();
+        for bell in &bells {
+            brought.push(bell.rung().await.unwrap());
+        }
+        let shared = &brought[0].plan;
+        assert_eq!((shared.bounds.from, shared.bounds.upto), (Offset(1), Offset(2)));
+        let slice = shared.slice.clone().unwrap();
+        assert!(holds(&slice.read(true).unwrap().read().unwrap(), "second"));
+        assert!(Arc::ptr_eq(&brought[0], &brought[1]));
+        assert!(!Arc::ptr_eq(&brought[0], &brought[2]), "another question");
     });
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn consumer_group_heartbeat(
             server_assignor: asked.server_assignor,
             owned,
             client_id: client_id.unwrap_or_default(),
-            client_host: call.client_host.to_string(),
+            client_host: String::from(&*call.client_host),
             image,
             chance,
         };

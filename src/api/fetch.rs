@@ -7,7 +7,7 @@
 //! (KIP-320). 12 flexible, diverging epochs. 13 topic ids. 16 node endpoints (KIP-951).
 //! Clients: aborted transactions are null for read_uncommitted, an empty list for read_committed.
 //!
-//! A long poll is nothing but this future and a bell: when the bell rings it looks again.
+//! A long poll is nothing but this future and a bell: when the bell rings it looks again, at what the bell has brought along.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use ottla_actors::partition::{PlanRead, ReadPlan};
+use ottla_actors::partition::{PlanRead, ReadPlan, SharedPlan};
 use ottla_actors::stage::bell::Bell;
 use ottla_actors::stage::reply::Reply;
 use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, PartitionId};
@@ -34,17 +34,16 @@ use ottla_wire::messages::fetch::{
 };
 use ottla_wire::{Decode, Reader, fetch};
 
+use self::plan::Plan;
 use self::session::Place;
 use super::{Call, Close, Response};
-use crate::cold;
 use crate::door::{Piece, Turn};
 use crate::server::Server;
 
+mod plan;
 mod session;
 mod skipped;
 
-/// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
-const SEND_FILE_BYTES: u64 = 64 * 1024;
 /// The version from which topics are named by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
 /// The version from which the leader's address stands beside an error (KIP-951).
@@ -69,14 +68,14 @@ struct Fetching {
     bytes_min: usize,
     bytes_max: usize,
     deadline: Deadline,
-    bell: Bell,
+    bell: Bell<Arc<SharedPlan>>,
     topics: Vec<FetchableTopicResponse>,
     wanted: Vec<Wanted>,
     place: Place,
 }
 
 /// What one partition has to say now.
-type Planned = Result<ReadPlan, Refusal>;
+type Planned = Result<Plan, Refusal>;
 
 enum Refusal {
     Code(Code),
@@ -189,6 +188,7 @@ impl Fetching {
     /// Asks every partition; the future only waits for their answers.
     fn ask(&self) -> impl Future<Output = Vec<Planned>> + use<> {
         let waits = self.bytes_min > 0 && !self.deadline.is_due(self.server.now());
+        let is_alone = self.wanted.len() == 1;
         let asked: Vec<_> = self
             .wanted
             .iter()
@@ -197,13 +197,14 @@ impl Fetching {
                 let (reply, answer) = Reply::once();
                 let bell = waits.then(|| self.bell.pull());
                 let bytes_max = wanted.bytes_max.min(self.bytes_max);
-                self.server.directory.tell(partition, PlanRead { ask: wanted.ask, bytes_max, bell, reply });
+                let question = PlanRead { ask: wanted.ask, bytes_max, bell, is_alone, reply };
+                self.server.directory.tell(partition, question);
                 Ok(answer)
             })
             .collect();
         join_all(asked.into_iter().map(|answer| async move {
             match answer {
-                Ok(answer) => answer.await.map_err(Refusal::Read),
+                Ok(answer) => answer.await.map(Plan::Own).map_err(Refusal::Read),
                 Err(refusal) => Err(refusal),
             }
         }))
@@ -211,17 +212,28 @@ impl Fetching {
 
     async fn run(self, first: impl Future<Output = Vec<Planned>>, correlation_id: i32) -> Vec<Piece> {
         let mut plans = first.await;
+        // Whoever was rung is watched for only when it asks again.
+        let mut is_watched = true;
         loop {
             let found = self.read(&plans).await;
             let is_over = self.deadline.is_due(self.server.now());
             if is_over || found.is_enough(self.bytes_min) {
                 return self.answer(plans, found, correlation_id).await;
             }
-            tokio::select! {
-                () = self.bell.rung() => (),
-                () = self.server.host.clock.sleep_until(self.deadline.0) => (),
-            }
-            plans = self.ask().await;
+            let brought = if is_watched { self.woken().await } else { None };
+            is_watched = brought.is_none();
+            plans = match brought {
+                Some(shared) => vec![Ok(Plan::Shared(shared))],
+                None => self.ask().await,
+            };
+        }
+    }
+
+    /// Waits for the bell, as long as there is time; what it brings along.
+    async fn woken(&self) -> Option<Arc<SharedPlan>> {
+        tokio::select! {
+            brought = self.bell.rung() => brought,
+            () = self.server.host.clock.sleep_until(self.deadline.0) => None,
         }
     }
 
@@ -235,14 +247,10 @@ impl Fetching {
                 continue;
             };
             let left = self.bytes_max.saturating_sub(found.bytes);
-            let range = match &plan.slice {
-                Some(slice) if left > 0 || found.bytes == 0 => {
-                    let bytes_max = left.min(wanted.bytes_max);
-                    let slice = slice.clone().at_most(bytes_max);
-                    let range = cold::find(&self.server.host.pool, slice, found.bytes == 0).await;
-                    range.map(|range| Some(range).filter(|range| range.len > 0))
-                }
-                Some(_) | None => Ok(None),
+            let range = if left > 0 || found.bytes == 0 {
+                plan.find(&self.server.host.pool, left.min(wanted.bytes_max), found.bytes == 0).await
+            } else {
+                Ok(None)
             };
             if let Ok(Some(range)) = &range {
                 let bytes = usize::try_from(range.len).unwrap_or(usize::MAX);
@@ -263,7 +271,10 @@ impl Fetching {
                 (Ok(plan), Ok(Some(range))) => skipped::of(&self.server.host.pool, plan, range).await,
                 _ => Ok(Vec::new()),
             };
-            let piece = self.load(range).await;
+            let piece = match (plan, range) {
+                (Ok(plan), Ok(Some(range))) => plan.load(&self.server.host.pool, range).await.map(Some),
+                (_, range) => range.map(|_| None),
+            };
             loaded.push(piece.and_then(|piece| Ok((piece, skipped?))));
         }
         let mut pieces = Vec::new();
@@ -298,17 +309,6 @@ impl Fetching {
             Chunk::Records { index, .. } => pieces.get_mut(index).and_then(Option::take),
         });
         filled.collect()
-    }
-
-    /// Small ranges are read into memory, large ones stay where they are.
-    async fn load(&self, range: io::Result<Option<FileRange>>) -> io::Result<Option<Piece>> {
-        match range? {
-            None => Ok(None),
-            Some(range) if range.len >= SEND_FILE_BYTES => Ok(Some(Piece::File(range))),
-            Some(range) => {
-                cold::load(&self.server.host.pool, range).await.map(|bytes| Some(Piece::Bytes(bytes)))
-            }
-        }
     }
 
     /// The answers under their topics; with `news`, only those that have any.

@@ -37,7 +37,7 @@ pub(crate) fn join_group(
             member_id: asked.member_id,
             instance_id: asked.group_instance_id,
             client_id: client_id.unwrap_or_default(),
-            client_host: call.client_host.to_string(),
+            client_host: String::from(&*call.client_host),
             session_timeout_ms: asked.session_timeout_ms,
             rebalance_timeout_ms,
             protocol_type: asked.protocol_type,

@@ -182,6 +182,7 @@ impl Connection {
         if self.look.poll_over(cx).is_pending() {
             return Poll::Pending;
         }
+        self.guest.watch(cx);
         let mut moved_at_all = false;
         for _ in 0..ROUNDS_MAX {
             let round = match self.round(cx) {
@@ -219,6 +220,9 @@ impl Connection {
     }
 
     fn take_replies(&mut self, cx: &Context<'_>) -> bool {
+        if !self.line.has_appends() {
+            return false;
+        }
         self.appends.replies.take(cx.waker(), &mut self.arrived);
         let moved = !self.arrived.is_empty();
         for (tag, reply) in self.arrived.drain(..) {
@@ -301,7 +305,7 @@ impl Connection {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
-        if self.ended || self.bound_for.is_some() || self.guest.should_leave(cx) {
+        if self.ended || self.bound_for.is_some() || self.guest.should_leave() {
             self.share.wait_no_more();
             return Ok(false);
         }
@@ -353,7 +357,7 @@ impl Connection {
         {
             return Poll::Ready(Ok(shard));
         }
-        let is_leaving = self.guest.should_leave(cx);
+        let is_leaving = self.guest.should_leave();
         if self.ended || is_leaving {
             let nothing_owed = self.held.is_none() && self.outbox.is_empty() && self.line.is_empty();
             if nothing_owed || self.line.is_droppable() && self.outbox.is_empty() {
@@ -363,12 +367,17 @@ impl Connection {
         if self.is_stalled(cx) {
             return Poll::Ready(Err(Ending::Stalled));
         }
+        // Nobody is idle who waits for an answer, and the answer is a move.
+        if !self.line.is_empty() {
+            return self.watch_for_end(cx).map(Err);
+        }
         let clock = &self.call.server.host.clock;
         if moved_at_all {
             self.idle.last_moved_ms = clock.mono_ms();
         }
-        if !self.line.is_empty() {
-            return self.watch_for_end(cx).map(Err);
+        // Once it has been asked it wakes this task, and there is no need to ask again before it rings.
+        if self.idle.alarm.as_ref().is_some_and(|alarm| !alarm.is_elapsed()) {
+            return Poll::Pending;
         }
         loop {
             let due_ms = self.idle.last_moved_ms.saturating_add(self.idle.idle_ms_max);

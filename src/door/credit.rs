@@ -179,7 +179,8 @@ impl Share {
             self.wait_no_more();
             return little;
         }
-        if self.credit.take_in_turn(&mut self.ticket, 0, cx) { usize::MAX } else { little }
+        let passes = self.ticket.is_none() && self.credit.is_free();
+        if passes || self.credit.take_in_turn(&mut self.ticket, 0, cx) { usize::MAX } else { little }
     }
 
     /// Gives up its turn: nothing is read now, for other reasons than credit.

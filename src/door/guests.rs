@@ -114,9 +114,13 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// True when this connection should leave; else its task is woken when it should.
-    pub(crate) fn should_leave(&self, cx: &Context<'_>) -> bool {
+    /// From now on the connection's task is woken when it should leave.
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
+    }
+
+    /// True when this connection should leave. Asked after [`Guest::watch`], nothing is missed.
+    pub(crate) fn should_leave(&self) -> bool {
         self.guests.are_leaving()
     }
 }
@@ -167,7 +171,7 @@ mod tests {
         let guests = Guests::new();
         let guest = guests.admit(HERE, &few()).unwrap();
         guests.send_off();
-        assert!(guest.should_leave(&Context::from_waker(std::task::Waker::noop())));
+        assert!(guest.should_leave());
         assert_eq!(guests.admit(HERE, &few()).unwrap_err(), Refused::Leaving);
     }
 }

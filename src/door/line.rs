@@ -74,6 +74,11 @@ impl Line {
         }
     }
 
+    /// True while partitions owe answers to appends: what is behind a Produce is Produce.
+    pub(crate) fn has_appends(&self) -> bool {
+        self.places.front().is_some_and(|first| matches!(first.turn, Turn::Produce(_)))
+    }
+
     /// Hands over the batches of the last request that have been unpacked by now; whether there were any.
     pub(crate) fn hand_over(&mut self, cx: &mut Context<'_>) -> bool {
         match self.places.back_mut() {

@@ -103,18 +103,27 @@ impl Outbox {
                 self.items.push_back(Item::File(Sending { range, warm_upto, warming: None }));
             }
             Piece::Bytes(bytes) if bytes.len() > GATHER_BYTES => self.items.push_back(Item::Whole(bytes)),
-            Piece::Bytes(bytes) => self.gather(&bytes),
+            Piece::Bytes(bytes) => self.gather(bytes),
         }
     }
 
-    fn gather(&mut self, bytes: &[u8]) {
-        if let Some(Item::Gathered(last)) = self.items.back_mut()
-            && last.len() + bytes.len() <= 4 * GATHER_BYTES
-        {
-            last.extend_from_slice(bytes);
-            return;
+    /// A small piece: behind another small one it is copied to it; alone, as most answers are, it leaves as it is.
+    fn gather(&mut self, bytes: Bytes) {
+        match self.items.back_mut() {
+            Some(Item::Gathered(last)) if last.len() + bytes.len() <= 4 * GATHER_BYTES => {
+                last.extend_from_slice(&bytes);
+            }
+            Some(Item::Whole(first)) if first.len() <= GATHER_BYTES => {
+                let mut both = BytesMut::with_capacity(2 * (first.len() + bytes.len()));
+                both.extend_from_slice(first);
+                both.extend_from_slice(&bytes);
+                self.items.pop_back();
+                self.items.push_back(Item::Gathered(both));
+            }
+            Some(Item::Gathered(_) | Item::Whole(_) | Item::File(_)) | None => {
+                self.items.push_back(Item::Whole(bytes));
+            }
         }
-        self.items.push_back(Item::Gathered(BytesMut::from(bytes)));
     }
 
     /// One write; of nothing only when there was nothing to write.

@@ -18,6 +18,7 @@ mod fetch_sessions;
 mod frames;
 mod groups;
 mod life;
+mod long_polls;
 mod neighbours;
 mod packed;
 mod produce;

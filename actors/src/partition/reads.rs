@@ -1,12 +1,16 @@
 //! What readers ask a partition. The owner only plans; whoever asked reads, because what lies below the high watermark
 //! never changes.
 
+use std::sync::Arc;
+
 use actix::{Context, Handler};
+use bytes::Bytes;
 use ottla_rules::{
     ids::{LeaderEpoch, Offset},
-    partition::{ReadAsk, ReadBounds, ReadError},
+    partition::{Heard, Moment, ReadAsk, ReadBounds, ReadError},
 };
-use ottla_store::{AbortedLook, Slice};
+use ottla_store::{AbortedLook, FileRange, Slice};
+use tokio::sync::OnceCell;
 
 use super::{PartitionActor, State};
 use crate::stage::{bell::Pull, messages, reply::Reply};
@@ -19,9 +23,36 @@ pub struct PlanRead {
     /// How many bytes at most.
     pub bytes_max: usize,
     /// Rung once there is more than the plan has.
-    pub bell: Option<Pull>,
+    pub bell: Option<Pull<Arc<SharedPlan>>>,
+    /// Nobody else is asked: the bell brings the next plan along.
+    pub is_alone: bool,
     /// Whom to answer.
     pub reply: Reply<Result<ReadPlan, ReadError>>,
+}
+
+/// What may be read by all who have asked the same and were rung together: what one of them has found and read is there for the others.
+#[derive(Debug)]
+pub struct SharedPlan {
+    /// The plan.
+    pub plan: ReadPlan,
+    /// Where its whole batches are.
+    pub range: OnceCell<FileRange>,
+    /// These batches, where they are small.
+    pub bytes: OnceCell<Bytes>,
+}
+
+/// Who waits for one partition.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pull: Pull<Arc<SharedPlan>>,
+    /// What it asked, when its bell is to bring the answer along.
+    question: Option<(ReadAsk, usize)>,
+}
+
+impl Heard for Waiting {
+    fn is_heard(&self) -> bool {
+        self.pull.is_heard()
+    }
 }
 
 /// What may be read now.
@@ -96,25 +127,58 @@ impl Handler<PlanRead> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, plan: PlanRead, ctx: &mut Context<Self>) {
-        let PlanRead { ask, bytes_max, bell, reply } = plan;
-        let (leader, log) = match &self.state {
-            State::Recovering => return,
-            State::Offline => return reply.send(Err(ReadError::Storage)),
-            State::Leading { leader, log } => (leader, log),
-        };
-        let bounds = match leader.plan_read(ask) {
-            Ok(bounds) => bounds,
+        let PlanRead { ask, bytes_max, bell, is_alone, reply } = plan;
+        let plan = match self.plan(ask, bytes_max) {
+            Ok(plan) => plan,
             Err(error) => return reply.send(Err(error)),
         };
-        let slice = log.locate(bounds.from, bounds.upto, bytes_max);
-        let aborted = ask.committed_only.then(|| log.aborted());
-        reply.send(Ok(ReadPlan { bounds, slice, aborted }));
-        if let Some(bell) = bell {
+        let upto = plan.bounds.upto;
+        reply.send(Ok(plan));
+        if let Some(pull) = bell {
+            let waiting = Waiting { pull, question: is_alone.then_some((ask, bytes_max)) };
             // A reader too many is not watched for: it is answered with what there is when its time is over.
             self.step(ctx, |leader, _, out| {
-                let _ = leader.watch(bell, bounds.upto, ask.committed_only, out);
+                let _ = leader.watch(waiting, upto, ask.committed_only, out);
             });
         }
+    }
+}
+
+impl PartitionActor {
+    fn plan(&self, ask: ReadAsk, bytes_max: usize) -> Result<ReadPlan, ReadError> {
+        let (leader, log) = match &self.state {
+            State::Recovering => return Err(ReadError::NotHere),
+            State::Offline => return Err(ReadError::Storage),
+            State::Leading { leader, log } => (leader, log),
+        };
+        let bounds = leader.plan_read(ask)?;
+        let slice = log.locate(bounds.from, bounds.upto, bytes_max);
+        let aborted = ask.committed_only.then(|| log.aborted());
+        Ok(ReadPlan { bounds, slice, aborted })
+    }
+
+    /// Rings for whom there is something to read, and brings along what it would ask for next.
+    pub(super) fn ring(&mut self) {
+        if self.rung.is_empty() {
+            return;
+        }
+        let mut moment = Moment::default();
+        for Waiting { pull, question } in std::mem::take(&mut self.rung) {
+            // Most readers that had something to read have left.
+            if !pull.is_heard() {
+                continue;
+            }
+            let news = question.and_then(|question| {
+                moment.answer(question, |(ask, bytes_max)| {
+                    // A refusal it hears when it asks for itself.
+                    self.plan(*ask, *bytes_max).ok().map(|plan| {
+                        Arc::new(SharedPlan { plan, range: OnceCell::new(), bytes: OnceCell::new() })
+                    })
+                })
+            });
+            self.peal.add(pull, news);
+        }
+        self.peal.ring();
     }
 }
 

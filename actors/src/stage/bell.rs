@@ -1,47 +1,75 @@
-//! A remembered wake-up, for those who wait for records.
+//! A remembered wake-up, for those who wait for records, and what it brings along.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ottla_rules::partition::Heard;
 use tokio::sync::Notify;
 
-/// Heard by the one task that waits. Rings that nobody has heard yet count as one.
-#[derive(Debug, Default)]
-pub struct Bell(Arc<Notify>);
+/// Heard by the one task that waits. Rings that nobody has heard yet count as one: the last.
+#[derive(Debug)]
+pub struct Bell<N>(Arc<Inner<N>>);
 
 /// What the waiting task leaves with whoever may have news. Pulled when the bell is gone it does nothing.
-#[derive(Clone, Debug)]
-pub struct Pull(Weak<Notify>);
+#[derive(Debug)]
+pub struct Pull<N>(Weak<Inner<N>>);
 
-impl Bell {
+#[derive(Debug)]
+struct Inner<N> {
+    rung: Notify,
+    news: Mutex<Option<N>>,
+}
+
+impl<N> Inner<N> {
+    /// What was there is as good as any: it is put there and taken away whole.
+    fn news(&self) -> MutexGuard<'_, Option<N>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<N> Bell<N> {
     /// A bell nobody has rung.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self(Arc::new(Inner { rung: Notify::new(), news: Mutex::new(None) }))
     }
 
     /// A rope to it.
     #[must_use]
-    pub fn pull(&self) -> Pull {
+    pub fn pull(&self) -> Pull<N> {
         Pull(Arc::downgrade(&self.0))
     }
 
-    /// Done at the next ring, at once when there was one since the last time. Cancel safe: a ring that was not heard is kept.
-    pub async fn rung(&self) {
-        self.0.notified().await;
+    /// Done at the next ring, at once when there was one since the last time; with what the ring brought along. Cancel safe: a ring
+    /// that was not heard is kept.
+    pub async fn rung(&self) -> Option<N> {
+        self.0.rung.notified().await;
+        self.0.news().take()
     }
 }
 
-impl Pull {
-    /// Wakes who waits, or who will wait next.
-    pub fn ring(&self) {
+impl<N> Default for Bell<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<N> Pull<N> {
+    /// Wakes who waits, or who will wait next. Without news it has to ask for itself.
+    pub fn ring(&self, news: Option<N>) {
         if let Some(bell) = self.0.upgrade() {
-            bell.notify_one();
+            *bell.news() = news;
+            bell.rung.notify_one();
         }
     }
 }
 
-impl Heard for Pull {
+impl<N> Clone for Pull<N> {
+    fn clone(&self) -> Self {
+        Self(Weak::clone(&self.0))
+    }
+}
+
+impl<N> Heard for Pull<N> {
     fn is_heard(&self) -> bool {
         self.0.strong_count() > 0
     }
@@ -56,13 +84,19 @@ const LOT: usize = 32;
 /// milliseconds: whoever was answered just before them waits until all have been rung, and whoever comes meanwhile until all have
 /// been served. So a crowd is rung in lots, by a task whose turn is behind those who have been woken already, and between two
 /// lots the thread looks at its sockets.
-#[derive(Debug, Default)]
-pub struct Peal(Vec<Pull>);
+#[derive(Debug)]
+pub struct Peal<N>(Vec<(Pull<N>, Option<N>)>);
 
-impl Peal {
-    /// One more.
-    pub fn add(&mut self, pull: Pull) {
-        self.0.push(pull);
+impl<N> Default for Peal<N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<N: 'static> Peal<N> {
+    /// One more, and what it is told.
+    pub fn add(&mut self, pull: Pull<N>, news: Option<N>) {
+        self.0.push((pull, news));
     }
 
     /// Rings all of them: one lot here and now, a crowd from a task of this thread, whatever becomes of the caller meanwhile.
@@ -71,12 +105,12 @@ impl Peal {
     /// With a crowd, outside of a tokio `LocalSet`.
     pub fn ring(&mut self) {
         if self.0.len() <= LOT {
-            return self.0.drain(..).for_each(|pull| pull.ring());
+            return self.0.drain(..).for_each(|(pull, news)| pull.ring(news));
         }
-        let crowd = std::mem::take(&mut self.0);
+        let mut crowd = std::mem::take(&mut self.0).into_iter();
         actix_rt::spawn(async move {
-            for lot in crowd.chunks(LOT) {
-                lot.iter().for_each(Pull::ring);
+            while crowd.len() > 0 {
+                crowd.by_ref().take(LOT).for_each(|(pull, news)| pull.ring(news));
                 tokio::task::yield_now().await;
             }
         });
@@ -88,6 +122,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
+    use futures_util::FutureExt;
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
     use tokio::task::{LocalSet, spawn_local, yield_now};
@@ -105,9 +140,9 @@ mod tests {
             let mut tasks = Vec::new();
             for _ in 0..crowd {
                 let (bell, turns) = (Bell::new(), Rc::clone(&turns));
-                peal.add(bell.pull());
+                peal.add(bell.pull(), Some("news"));
                 tasks.push(spawn_local(async move {
-                    bell.rung().await;
+                    assert_eq!(bell.rung().await, Some("news"));
                     turns.borrow_mut().push("crowd");
                 }));
             }
@@ -147,10 +182,22 @@ mod tests {
     fn a_few_are_rung_at_once() {
         let bells: Vec<_> = (0..LOT).map(|_| Bell::new()).collect();
         let mut peal = Peal::default();
-        bells.iter().for_each(|bell| peal.add(bell.pull()));
+        bells.iter().for_each(|bell| peal.add(bell.pull(), Some(7)));
         peal.ring();
         for bell in &bells {
-            assert!(futures_util::FutureExt::now_or_never(bell.rung()).is_some());
+            assert_eq!(bell.rung().now_or_never(), Some(Some(7)));
         }
+    }
+
+    #[test]
+    fn of_several_rings_the_last_is_heard_and_what_it_brought() {
+        let bell = Bell::new();
+        bell.pull().ring(Some("old"));
+        bell.pull().ring(Some("new"));
+        assert_eq!(bell.rung().now_or_never(), Some(Some("new")));
+        bell.pull().ring(Some("old"));
+        bell.pull().ring(None);
+        assert_eq!(bell.rung().now_or_never(), Some(None), "what was said before does not count any more");
+        assert_eq!(bell.rung().now_or_never(), None);
     }
 }

@@ -23,12 +23,14 @@ use crate::{
 pub mod epochs;
 mod held;
 pub mod leader;
+mod moment;
 mod parked;
 mod read;
 mod transactional;
 pub mod transactions;
 mod watchers;
 
+pub use self::moment::Moment;
 pub use self::watchers::Heard;
 
 /// What a producer waits for (`acks`).

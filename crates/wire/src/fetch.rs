@@ -61,11 +61,16 @@ pub enum Chunk {
     },
 }
 
+/// What most answers take beside records, and what of it is for each partition: their buffer never has to grow.
+const ANSWER_BYTES: usize = 96;
+const PARTITION_BYTES: usize = 80;
+
 /// A whole response as it goes to the socket: length, header, body, with gaps for the records. The chunks come in the
 /// order of the partitions.
 #[must_use]
 pub fn response(version: i16, correlation_id: i32, body: &FetchResponse) -> Vec<Chunk> {
-    let mut writer = Writer::new();
+    let partitions: usize = body.responses.iter().map(|topic| topic.partitions.len()).sum();
+    let mut writer = Writer::with_capacity(ANSWER_BYTES + partitions * PARTITION_BYTES);
     writer.i32(0);
     encode_response_header(&mut writer, ApiKey::Fetch, version, correlation_id);
     body.encode(&mut writer, version);
