@@ -71,8 +71,8 @@ struct Gate {
 }
 
 impl Node {
-    /// Starts a node on this machine, inside of [`block_on`]. Clients are served when this returns; partitions that
-    /// are not recovered yet answer NOT_LEADER_OR_FOLLOWER, which every client tries again.
+    /// Starts a node on this machine, inside of [`block_on`]. Clients are served when this returns: batches for
+    /// partitions that are not recovered yet wait for that, other requests are answered NOT_LEADER_OR_FOLLOWER, which every client tries again.
     ///
     /// # Errors
     /// One sentence; nothing is left running then.

@@ -9,7 +9,7 @@
 //! The machine ([`Leader`]) decides; the log ([`Log`]) has the files, written here and nowhere else. Whatever may block
 //! longer than a write to the page cache runs on the pool and comes back as a fact.
 
-use std::{mem, ops::Range, sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -17,8 +17,9 @@ use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
     partition::{
         Acks, AppendError, Appended, DeleteError, Effect, Joining, ReadError,
+        early::{self, Early},
         epochs::EpochHistory,
-        leader::{Leader, Start},
+        leader::Leader,
         transactions::Aborted,
     },
     producers::Producers,
@@ -26,10 +27,10 @@ use ottla_rules::{
     topic_config::TopicConfig,
     transaction::Session,
 };
-use ottla_store::{Log, LogConfig, LogError, Place, SyncPoint, log::recover::Recovered};
+use ottla_store::{Log, LogConfig, LogError, Place, log::recover::Recovered};
 
 use crate::{
-    journal::{Harden, Settled},
+    journal::Harden,
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
@@ -43,6 +44,7 @@ use crate::{
 mod compaction;
 mod observe;
 mod reads;
+mod recovery;
 mod transactional;
 mod upkeep;
 
@@ -120,6 +122,9 @@ struct Flush;
 /// Recovery found no room on the disk before; there may be some now.
 struct Recover;
 
+/// Recovery takes longer than those who came meanwhile may be kept waiting.
+struct TooLong;
+
 /// Recovery is over.
 struct Opened(Result<Box<(Log, Recovered)>, LogError>);
 
@@ -147,15 +152,11 @@ messages!(
     PersistFailed,
     Flush,
     Recover,
+    TooLong,
     Opened,
     StartMoved,
     Synced
 );
-
-/// The same for one that found the files being renamed by what an actor before had begun.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
-/// How long a recovery that found no room on the disk waits before it tries again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 type Machine = Leader<Reply<Result<Appended, AppendError>>, Waiting>;
 type Effects = Vec<Effect<Reply<Result<Appended, AppendError>>, Waiting>>;
@@ -204,7 +205,7 @@ pub struct PartitionActor {
 
 #[expect(clippy::large_enum_variant, reason = "there is one per actor, and it stays Leading")]
 enum State {
-    Recovering,
+    Recovering { early: Early<Append> },
     Leading { leader: Machine, log: Log },
     Offline,
 }
@@ -235,49 +236,11 @@ impl Actor for PartitionActor {
     }
 }
 
-/// Recovers a partition. What a killed process left in the page cache counts only once it is synced: else a reader sees
-/// it, or a producer that sends it again is told that it is there, and the next power cut takes it.
-fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recovered), LogError> {
-    let id = place.id;
-    let (mut log, found) = Log::recover(&shared.store, place, config, shared.found(id))?;
-    if let Some(point) = log.sync_point() {
-        if let Err(error) = point.sync() {
-            shared.lose(&error);
-            return Err(error);
-        }
-        let kept = point.checkpoint(&found.producers.snapshot(), found.epochs.rows());
-        let kept = kept.and_then(|()| Ok(shared.store.facts().flush()?));
-        log.synced(point.end());
-        if unless_full(kept, &point)? {
-            log.checkpointed(point.end());
-        }
-    } else if found.producers_from_journal {
-        // No file is left that could tell, and the journal is about to forget.
-        let facts = shared.store.facts();
-        ottla_store::facts::producers::put(facts, id, found.end, &found.producers.snapshot())?;
-        ottla_store::facts::epochs::replace(facts, id, found.epochs.rows())?;
-        facts.flush()?;
-    }
-    shared.forget_found(id);
-    Ok((log, found))
-}
-
-/// Facts that only save time later on may be missing: the next recovery reads from an older point. Whether they are kept.
-fn unless_full(kept: Result<(), LogError>, point: &SyncPoint) -> Result<bool, LogError> {
-    match kept {
-        Err(error) if error.is_full() => {
-            log::warn!(end:% = point.end(), error:% = error; "no checkpoint, the next recovery reads from an older one");
-            Ok(false)
-        }
-        kept => kept.map(|()| true),
-    }
-}
-
 impl PartitionActor {
     pub(crate) fn new(charge: Charge) -> Self {
         Self {
             charge,
-            state: State::Recovering,
+            state: State::Recovering { early: Early::default() },
             alarm: Alarm::default(),
             breath: Breath::default(),
             out: Vec::new(),
@@ -294,15 +257,6 @@ impl PartitionActor {
             compacting: compaction::Compacting::default(),
             retiring: None,
         }
-    }
-
-    fn recover(&mut self, ctx: &mut Context<Self>) {
-        let Charge { place, config, shared, .. } = self.charge.clone();
-        let config = LogConfig::of(&place.topic, &config, &shared.limits());
-        let me = ctx.address();
-        self.charge.shared.on_pool(move || {
-            me.do_send(Opened(open(&shared, place, config).map(Box::new)));
-        });
     }
 
     fn id(&self) -> PartitionId {
@@ -422,7 +376,9 @@ impl PartitionActor {
 
     fn go_offline(&mut self, why: &LogError) {
         log::error!(partition:% = self.charge.place.dir_name(), error:% = why; "the partition is offline");
-        self.state = State::Offline;
+        if let State::Recovering { early } = mem::replace(&mut self.state, State::Offline) {
+            early.into_line().into_iter().for_each(|append| append.reply.send(Err(AppendError::Storage)));
+        }
     }
 }
 
@@ -430,20 +386,17 @@ impl Handler<Append> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, append: Append, ctx: &mut Context<Self>) {
-        let Append { batch, acks, patience_ms, transaction, reply } = append;
-        match self.state {
-            // Dropping the reply answers NOT_LEADER_OR_FOLLOWER, and the client comes again.
-            State::Recovering => (),
-            State::Offline => reply.send(Err(AppendError::Storage)),
-            State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
-            State::Leading { .. } => {
-                self.step(ctx, |leader, now, out| match transaction {
-                    None => leader.append(batch, acks, patience_ms, reply, now, out),
-                    Some(joining) => {
-                        leader.append_in(&joining, batch, acks, patience_ms, reply, now, out);
-                    }
-                });
+        match &mut self.state {
+            State::Recovering { early } => {
+                let size = append.batch.len();
+                match early.join(append, size) {
+                    Ok(early::Place::First) => drop(ctx.notify_later(TooLong, recovery::EARLY_MAX)),
+                    // Dropping the reply answers NOT_LEADER_OR_FOLLOWER, and the client comes again.
+                    Ok(early::Place::Behind) | Err(_) => (),
+                }
             }
+            State::Offline => append.reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } => self.append(append, ctx),
         }
     }
 }
@@ -501,70 +454,6 @@ impl Handler<LimitsChanged> for PartitionActor {
     fn handle(&mut self, LimitsChanged: LimitsChanged, ctx: &mut Context<Self>) {
         let limits = self.charge.shared.limits();
         self.step(ctx, |leader, _, _| leader.limit(limits));
-    }
-}
-
-impl Handler<Opened> for PartitionActor {
-    type Result = ();
-
-    fn handle(&mut self, Opened(opened): Opened, ctx: &mut Context<Self>) {
-        let (log, found) = match opened {
-            Ok(opened) => *opened,
-            Err(LogError::Busy) if self.retiring.is_none() => {
-                ctx.notify_later(Recover, BUSY_PAUSE);
-                return;
-            }
-            Err(error) => {
-                if error.is_failed_sync() {
-                    self.charge.shared.lose(&error);
-                }
-                self.go_offline(&error);
-                if error.is_full() {
-                    ctx.notify_later(Recover, FULL_PAUSE);
-                }
-                return self.retire_now(ctx);
-            }
-        };
-        if let Some(cut) = &found.cut {
-            log::warn!(file:% = cut.file.display(), at = cut.at, why:% = cut.why; "the log was cut where it broke off");
-        }
-        for Range { start, end } in &found.missing {
-            log::error!(
-                partition:% = self.charge.place.dir_name(), from:% = start, upto:% = end;
-                "records are missing, a segment is gone or too short: readers go on behind them"
-            );
-        }
-        self.lead(log, found, ctx);
-        self.retire_now(ctx);
-    }
-}
-
-impl Handler<Recover> for PartitionActor {
-    type Result = ();
-
-    fn handle(&mut self, Recover: Recover, ctx: &mut Context<Self>) {
-        self.recover(ctx);
-    }
-}
-
-impl PartitionActor {
-    fn lead(&mut self, log: Log, found: Recovered, ctx: &mut Context<Self>) {
-        let Charge { epoch, config, replicas, shared, .. } = self.charge.clone();
-        let Recovered { log_start, end, producers, epochs, .. } = found;
-        let start = Start { epoch, log_start, end, producers, epochs };
-        let leader = Leader::new(start, config, shared.limits(), replicas);
-        self.state = State::Leading { leader, log };
-        // What was recovered is synced: the journal may forget what it knew.
-        self.settled(shared.found_upto, end);
-        if shared.is_lost() {
-            self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
-        }
-    }
-
-    fn settled(&self, upto: u64, end: Offset) {
-        if let Some(journal) = self.charge.shared.directory.journal() {
-            journal.do_send(Settled { partition: self.id(), upto, end });
-        }
     }
 }
 

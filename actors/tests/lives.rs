@@ -158,6 +158,27 @@ fn what_was_appended_is_read_back() {
 }
 
 #[test]
+fn batches_that_come_before_the_log_is_there_are_taken_in_order() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "first").await;
+    });
+    home.live(async |node| {
+        while node.crew().directory().shard_of(partition(0)).is_none() {
+            tokio::task::yield_now().await;
+        }
+        // Nobody has an answer yet: as producers do that have several requests in flight.
+        let answers = [node.append(partition(0), "second"), node.append(partition(0), "third")];
+        assert_eq!(node.read(partition(0)).await, Err(ReadError::NotHere), "it is still being recovered");
+
+        for (answer, base) in answers.into_iter().zip(1..) {
+            assert_eq!(answer.await.unwrap().base, Offset(base));
+        }
+    });
+}
+
+#[test]
 fn a_reader_who_waits_hears_the_bell() {
     Home::new(1).live(async |node| {
         node.create(TOPIC, 1, &[]).await;

@@ -17,7 +17,7 @@ impl PartitionActor {
     fn seen(&self) -> PartitionSeen {
         let epoch = self.charge.epoch;
         match &self.state {
-            State::Recovering => PartitionSeen::bare(PartitionState::Recovering, epoch),
+            State::Recovering { .. } => PartitionSeen::bare(PartitionState::Recovering, epoch),
             State::Offline => PartitionSeen::bare(PartitionState::Offline, epoch),
             State::Leading { leader, log } => {
                 let (parked, watchers) = leader.waiting();

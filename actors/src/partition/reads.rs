@@ -147,7 +147,7 @@ impl Handler<PlanRead> for PartitionActor {
 impl PartitionActor {
     fn plan(&self, ask: ReadAsk, bytes_max: usize) -> Result<ReadPlan, ReadError> {
         let (leader, log) = match &self.state {
-            State::Recovering => return Err(ReadError::NotHere),
+            State::Recovering { .. } => return Err(ReadError::NotHere),
             State::Offline => return Err(ReadError::Storage),
             State::Leading { leader, log } => (leader, log),
         };
@@ -187,7 +187,7 @@ impl Handler<EpochEnd> for PartitionActor {
 
     fn handle(&mut self, end: EpochEnd, _: &mut Context<Self>) {
         match &self.state {
-            State::Recovering => (),
+            State::Recovering { .. } => (),
             State::Offline => end.reply.send(Err(ReadError::Storage)),
             State::Leading { leader, .. } => end.reply.send(leader.epoch_end(end.epoch, end.current)),
         }
@@ -199,7 +199,7 @@ impl Handler<Weigh> for PartitionActor {
 
     fn handle(&mut self, weigh: Weigh, _: &mut Context<Self>) {
         match &self.state {
-            State::Recovering => (),
+            State::Recovering { .. } => (),
             State::Offline => weigh.reply.send(Err(ReadError::Storage)),
             State::Leading { log, .. } => weigh.reply.send(Ok(log.size_bytes())),
         }
@@ -212,7 +212,7 @@ impl Handler<LookUp> for PartitionActor {
     fn handle(&mut self, look: LookUp, _: &mut Context<Self>) {
         let LookUp { wanted, committed_only, current_epoch, reply } = look;
         let (leader, log) = match &self.state {
-            State::Recovering => return,
+            State::Recovering { .. } => return,
             State::Offline => return reply.send(Err(ReadError::Storage)),
             State::Leading { leader, log } => (leader, log),
         };

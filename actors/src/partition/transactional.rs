@@ -81,7 +81,7 @@ impl Handler<WriteMarker> for PartitionActor {
     fn handle(&mut self, marker: WriteMarker, ctx: &mut Context<Self>) {
         let WriteMarker { mark, patience_ms, reply } = marker;
         match self.state {
-            State::Recovering => (),
+            State::Recovering { .. } => (),
             State::Offline => reply.send(Err(AppendError::Storage)),
             State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
             State::Leading { .. } => {
@@ -96,7 +96,7 @@ impl Handler<DescribeProducers> for PartitionActor {
 
     fn handle(&mut self, describe: DescribeProducers, _: &mut Context<Self>) {
         match &self.state {
-            State::Recovering => (),
+            State::Recovering { .. } => (),
             State::Offline => describe.reply.send(Err(ReadError::Storage)),
             State::Leading { leader, .. } => describe.reply.send(Ok(leader.producers().snapshot())),
         }

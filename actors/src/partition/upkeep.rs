@@ -59,7 +59,7 @@ impl PartitionActor {
                 Ok(shared.store.facts().flush()?)
             };
             let result = point.sync().and_then(|()| match snapshot {
-                Some(snapshot) => super::unless_full(kept(snapshot), &point),
+                Some(snapshot) => super::recovery::unless_full(kept(snapshot), &point),
                 None => Ok(false),
             });
             me.do_send(Synced { end, settle, result });
@@ -181,7 +181,7 @@ impl Handler<StartMoved> for PartitionActor {
             State::Leading { log, .. } if log.start() > to && !self.deleting.is_empty() => {
                 self.keep_start(log.start(), ctx);
             }
-            State::Leading { .. } | State::Recovering | State::Offline => (),
+            State::Leading { .. } | State::Recovering { .. } | State::Offline => (),
         }
     }
 }
@@ -192,7 +192,7 @@ impl Handler<DeleteBefore> for PartitionActor {
     fn handle(&mut self, delete: DeleteBefore, ctx: &mut Context<Self>) {
         let DeleteBefore { upto, reply } = delete;
         let before = match &self.state {
-            State::Recovering => return,
+            State::Recovering { .. } => return,
             State::Offline => return reply.send(Err(DeleteError::Storage)),
             State::Leading { leader, .. } => leader.log_start(),
         };
@@ -251,7 +251,7 @@ impl PartitionActor {
         if self.retiring.is_some() && self.compacting.has_to_stop() {
             return;
         }
-        if self.syncing || matches!(self.state, State::Recovering) {
+        if self.syncing || matches!(self.state, State::Recovering { .. }) {
             return;
         }
         let Some(Retire { delete, reply }) = self.retiring.take() else { return };

@@ -20,6 +20,7 @@ use crate::{
     transaction::TransactionError,
 };
 
+pub mod early;
 pub mod epochs;
 mod held;
 pub mod leader;
