@@ -18,6 +18,8 @@ pub(crate) struct Pace<'a> {
     pub(crate) records_per_batch: usize,
     pub(crate) warm_up: Duration,
     pub(crate) lasts: Duration,
+    /// Whether a consumer reads what is produced.
+    pub(crate) is_read: bool,
 }
 
 /// Latencies from the due time, sorted.
@@ -34,7 +36,7 @@ pub(crate) struct Paced {
 /// The latency that this share did not exceed, in microseconds.
 pub(crate) fn us(latencies: &[Duration], share: f64) -> f64 {
     let at = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-    latencies.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
+    latencies.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e6)
 }
 
 /// Runs it. The topic's partitions must be written by nobody else.
@@ -46,8 +48,7 @@ pub(crate) fn run(subject: &Subject, pace: Pace<'_>) -> io::Result<Paced> {
         (0..pace.partitions).map(|partition| client::produce(pace.topic, partition, &batch)).collect();
     let mut producer = Client::connect(&subject.address)?;
     let mut out = producer.writer()?;
-    let mut consumer = Client::connect(&subject.address)?;
-    let begins = consumer.ends(pace.topic, pace.partitions)?;
+    let consumer = pace.is_read.then(|| consumer(subject, pace)).transpose()?;
     let start = Instant::now() + Duration::from_millis(20);
     let due = move |tick: usize| start + pace.tick * u32::try_from(tick).unwrap_or(u32::MAX);
 
@@ -60,7 +61,10 @@ pub(crate) fn run(subject: &Subject, pace: Pace<'_>) -> io::Result<Paced> {
             }
             Ok(latencies)
         });
-        let arrivals = scope.spawn(move || arrivals(&mut consumer, pace, &begins, all, due));
+        let arrivals = scope.spawn(move || match consumer {
+            Some((mut consumer, begins)) => arrivals(&mut consumer, pace, &begins, all, due),
+            None => Ok(Vec::new()),
+        });
         sharpen_timer();
         let mut cpu = subject.cpu();
         for tick in 0..all {
@@ -81,6 +85,13 @@ pub(crate) fn run(subject: &Subject, pace: Pace<'_>) -> io::Result<Paced> {
         let cores = subject.cpu().saturating_sub(cpu).as_secs_f64() / due(warm_up).elapsed().as_secs_f64();
         Ok(Paced { ack, end_to_end, cores })
     })
+}
+
+/// Somebody who reads from here on.
+fn consumer(subject: &Subject, pace: Pace<'_>) -> io::Result<(Client, Vec<i64>)> {
+    let mut consumer = Client::connect(&subject.address)?;
+    let begins = consumer.ends(pace.topic, pace.partitions)?;
+    Ok((consumer, begins))
 }
 
 /// Reads every batch, each once and in order, by long polls over all partitions.

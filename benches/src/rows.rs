@@ -144,23 +144,26 @@ pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
 }
 
 pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
-    let mut subjects =
-        vec![Subject::fresh(options, OTTLA, &[PAGE_CACHE])?, Subject::fresh(options, OTTLA_SYNCED, &[])?];
-    subjects.extend(before(options, BEFORE, &[PAGE_CACHE])?);
-    subjects.extend(before(options, BEFORE_SYNCED, &[])?);
-    subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
+    let mut all = vec![Subject::sink(options)?];
+    all.extend([Subject::fresh(options, OTTLA, &[PAGE_CACHE])?, Subject::fresh(options, OTTLA_SYNCED, &[])?]);
+    all.extend(before(options, BEFORE, &[PAGE_CACHE])?);
+    all.extend(before(options, BEFORE_SYNCED, &[])?);
+    all.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
     table.head(&["latency", "who", "ack p50 / p99 us", "end to end p50 / p99 us", "CPU, % of a core"]);
     let seconds = if options.quick { 2 } else { 5 };
-    for (at, (name, tick_us, records)) in [
-        ("1,000/s", 1000, 1),
-        ("10,000/s", 1000, 10),
-        ("100,000/s", 1000, 100),
-        ("10,000/s, one a request", 100, 1),
+    for (at, (name, tick_us, records, is_read)) in [
+        // The limit answers nobody who reads.
+        ("1,000/s, nobody reads", 1000, 1, false),
+        ("1,000/s", 1000, 1, true),
+        ("10,000/s", 1000, 10, true),
+        ("100,000/s", 1000, 100, true),
+        ("10,000/s, one a request", 100, 1, true),
     ]
     .into_iter()
     .enumerate()
     .filter(|(_, (name, ..))| options.wants_row(name))
     {
+        let subjects: Vec<_> = all.iter().filter(|subject| !is_read || subject.name != "sink").collect();
         let topic = format!("latency-{at}");
         let pace = Pace {
             topic: &topic,
@@ -169,11 +172,12 @@ pub(crate) fn latency(options: &Options, table: &mut Table) -> io::Result<()> {
             records_per_batch: records,
             warm_up: Duration::from_secs(1),
             lasts: Duration::from_secs(seconds),
+            is_read,
         };
-        for subject in &subjects {
+        for subject in subjects.iter().filter(|subject| subject.name != "sink") {
             Client::connect(&subject.address)?.topic(&topic, PARTITIONS)?;
         }
-        let runs = in_turn(&subjects, options.rounds(3), |subject| pace::run(subject, pace))?;
+        let runs = in_turn(subjects.iter().copied(), options.rounds(3), |subject| pace::run(subject, pace))?;
         for (subject, runs) in subjects.iter().zip(&runs) {
             let of = |list: fn(&Paced) -> &Vec<Duration>| {
                 let at = |share| median(runs.iter().map(|run| pace::us(list(run), share)).collect());
@@ -205,14 +209,14 @@ fn before(options: &Options, name: &'static str, settings: &[&str]) -> io::Resul
 }
 
 /// Everyone once, then everyone again: what changes on the machine meanwhile changes for all.
-pub(crate) fn in_turn<T>(
-    subjects: &[Subject],
+pub(crate) fn in_turn<'a, T>(
+    subjects: impl IntoIterator<Item = &'a Subject> + Clone,
     rounds: usize,
     mut run: impl FnMut(&Subject) -> io::Result<T>,
 ) -> io::Result<Vec<Vec<T>>> {
-    let mut all: Vec<Vec<T>> = subjects.iter().map(|_| Vec::new()).collect();
+    let mut all: Vec<Vec<T>> = subjects.clone().into_iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
-        for (subject, runs) in subjects.iter().zip(&mut all) {
+        for (subject, runs) in subjects.clone().into_iter().zip(&mut all) {
             runs.push(run(subject)?);
         }
     }
