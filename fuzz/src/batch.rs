@@ -34,13 +34,15 @@ pub fn check(bytes: &[u8]) {
     if how & 4 != 0 {
         mend(&mut bytes);
     }
-    let size = bytes.len();
+    let came = bytes.len();
     let now = Now { mono_ms: 5, wall_ms: 1_700_000_000_000 };
     let Ok(batch) = Batch::parse(bytes, &rules, now) else { return };
-    let count = batch.header().count;
+    let (count, size) = (batch.header().count, batch.header().size());
+    // What follows it and is not a whole batch falls away, as in Kafka.
+    assert!(size <= came, "no more is kept than came");
     let append_time = (how & 2 != 0).then_some(now.wall_ms);
     let stamped = batch.stamp(Offset(1000), LeaderEpoch(3), append_time);
-    assert_eq!(stamped.bytes.len(), size, "a stored batch is as long as the one that came");
+    assert_eq!(stamped.bytes.len(), size, "a stored batch is as long as its header says");
     assert_eq!(stamped.end, Offset(1000 + i64::from(count)), "offsets are dense");
     let header = check_stored(&stamped.bytes).expect("what was stamped is whole");
     assert_eq!(header.base_offset, Offset(1000));

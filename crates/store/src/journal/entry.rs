@@ -182,6 +182,10 @@ pub(crate) fn read(file: &Bytes, at: usize) -> Option<Found> {
     };
     let lap = lap_at(file, at)?;
     let sequence = u64::from_be_bytes(field(head, 16));
+    // Whoever reads counts one further, and no journal comes that far: these are bytes of somebody else.
+    if lap.number == u64::MAX || sequence == u64::MAX {
+        return None;
+    }
     Some(Found { entry, lap, sequence, len: ENTRY_HEADER_BYTES + length })
 }
 
