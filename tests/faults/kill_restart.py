@@ -102,6 +102,7 @@ def main():
     wrong += ledger.problems(book.acked, book.sent, found, tail.seen) + ledger.not_there(book.unplaced, found)
     wrong += [f"refused: {r}" for r in book.refused] + [f"acknowledged twice: {d}" for d in book.doubled]
     wrong += [f"two values at {key}" for key in tail.wrong]
+    wrong += [f"a producer had to begin anew: {line}" for line in book.begun_anew.said]
     if not book.acked:
         wrong.append("nothing was acknowledged, so nothing was checked")
     code, took = broker.stop()

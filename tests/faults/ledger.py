@@ -5,11 +5,30 @@ against what was sent. The checks are those of a log verifier: nothing acknowled
 twice, nothing is out of order, nothing is there that was not sent, and an offset never holds two values.
 """
 import collections
+import logging
 import threading
 
 import confluent_kafka as ck
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+class BegunAnew(logging.Handler):
+    """Hears a client say that it begins a new producer epoch, and why.
+
+    librdkafka does that when a batch is refused as out of order while one before it is still unanswered, and numbers
+    all that is not acknowledged anew: what the broker has already, without having been able to say so, is then there
+    twice. A broker that refuses a batch and takes in the next one is what brings it about.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def emit(self, record):
+        line = record.getMessage()
+        if "skipped sequence numbers" in line or "epoch bump" in line:
+            self.said.append(line)
 
 
 class Ledger:
@@ -23,6 +42,7 @@ class Ledger:
         self.unplaced = []  # acknowledged without an offset: the broker knew the batch already, and no longer where it is
         self.refused = []
         self.doubled = []
+        self.begun_anew = BegunAnew()
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._produce, args=(codec, seed + at), daemon=True)
@@ -41,10 +61,12 @@ class Ledger:
                 raise SystemExit(f"FAIL: a producer still waits for answers after {patience_s} s")
 
     def _produce(self, codec, seed):
+        told = logging.Logger(f"ledger-{codec}")
+        told.addHandler(self.begun_anew)
         producer = ck.Producer({
             "bootstrap.servers": self.address, "enable.idempotence": True, "compression.codec": codec,
             "linger.ms": 2, "message.timeout.ms": 0, "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 100,
-            "retry.backoff.ms": 10, "batch.num.messages": 200, "log_level": 2, "client.id": f"ledger-{codec}"})
+            "retry.backoff.ms": 10, "batch.num.messages": 200, "debug": "eos", "client.id": f"ledger-{codec}"}, logger=told)
         padding = (f"{codec} {seed} " * 20)[:120]
         at = 0
         while not self.stopping.is_set():

@@ -1,9 +1,6 @@
 //! Who is where. Addresses of actors that can restart are looked up here when they are needed, not kept.
 
-use std::{
-    hash::{BuildHasherDefault, Hasher},
-    sync::{Arc, OnceLock, PoisonError, RwLock},
-};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
@@ -13,6 +10,7 @@ use ottla_rules::{
     ids::PartitionId,
     topic::{CONSUMER_OFFSETS, TRANSACTION_STATE},
 };
+use rustc_hash::FxBuildHasher;
 
 use crate::{
     broker::BrokerActor,
@@ -38,34 +36,9 @@ pub struct Seat {
 #[derive(Clone, Default)]
 pub struct Directory(Arc<Inner>);
 
-/// Something for each partition.
-type ByPartition<T> = DashMap<PartitionId, T, BuildHasherDefault<Mixer>>;
-
-/// Hashes the ids of partitions, which are looked up for every batch and every request. A topic's id is drawn by this cluster, and only
-/// ids that it has drawn are ever kept: nobody outside can choose keys that meet, which is what a slower hash would be for.
-#[derive(Debug, Default)]
-struct Mixer(u64);
-
-impl Mixer {
-    /// An odd number without a pattern: 2^64 over the golden ratio.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-}
-
-impl Hasher for Mixer {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let product = u128::from(self.0 ^ u64::from_le_bytes(word)) * u128::from(Self::FACTOR);
-            // Both halves: the low one alone knows nothing of the high bits.
-            self.0 = (product as u64) ^ (product >> 64) as u64;
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+/// Something for each partition, found for every batch and every request by a quick hash. A topic's id is drawn by this cluster, and
+/// only ids that it has drawn are ever kept: nobody outside can choose keys that meet, which is what a slower hash would be for.
+type ByPartition<T> = DashMap<PartitionId, T, FxBuildHasher>;
 
 #[derive(Default)]
 struct Inner {
