@@ -122,7 +122,7 @@ impl GroupActor {
             }
         }
         self.out = out;
-        if self.charge.machine.is_blank() {
+        if self.charge.machine.is_over() {
             self.charge.parent.do_send(Idle { group: group(), generation, taken: self.taken });
         }
         self.alarm.set(self.charge.machine.next_deadline(), now, ctx);

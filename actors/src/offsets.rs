@@ -351,7 +351,7 @@ impl Handler<LogRead> for OffsetsActor {
 
     fn handle(&mut self, LogRead { loaded, only }: LogRead, ctx: &mut Context<Self>) {
         let Loaded { mut groups, open } = loaded;
-        groups.retain(|_, group| !group.is_blank());
+        groups.retain(|_, group| !group.is_over());
         self.in_transactions.found(open);
         let seat = only.and_then(|group| self.groups.remove(&group));
         let ended = match seat {

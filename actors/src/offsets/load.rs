@@ -53,7 +53,6 @@ impl Take for Loading {
     fn take(&mut self, record: &Record<'_>, batch: &Header) {
         let Some(key) = record.key else { return };
         let at = batch.base_offset.plus(i64::from(record.offset_delta));
-        let written_ms = record.timestamp;
         let record = match GroupRecord::decode(key, record.value) {
             Ok(Some(record)) => record,
             Ok(None) => return,
@@ -72,7 +71,7 @@ impl Take for Loading {
             open.found(producer, &id);
         }
         let make = || Group::new(&id, self.config.clone());
-        groups.entry(id.clone()).or_insert_with(make).replay(record, at, written_ms, producer);
+        groups.entry(id.clone()).or_insert_with(make).replay(record, at, producer);
     }
 
     fn take_marker(&mut self, producer: ProducerId, marker: Marker) {

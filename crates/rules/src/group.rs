@@ -39,6 +39,9 @@ mod pending;
 mod pending_model;
 #[cfg(test)]
 mod pending_tests;
+mod silence;
+#[cfg(test)]
+mod silence_tests;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +65,7 @@ use commit::Commit;
 use members::Members;
 use offsets::Offsets;
 use pending::Pending;
+use silence::Silence;
 
 /// What a group wants done. Effects are carried out in the order in which they are given.
 #[derive(Debug, PartialEq)]
@@ -204,6 +208,7 @@ pub struct Group<R> {
     /// ones, as in Kafka.
     was_used: bool,
     members: Members<R>,
+    silence: Silence,
     /// Written and not yet known to be safe, in the order of tickets.
     parked: VecDeque<(u64, Parked<R>)>,
     next_ticket: u64,
@@ -242,6 +247,8 @@ enum Parked<R> {
     },
     /// Nobody waits, and what it says has happened already.
     Quiet,
+    /// Notes about silent members alone.
+    Noted,
     Classic(classic::Parked<R>),
 }
 
@@ -259,6 +266,7 @@ impl<R> Group<R> {
             pending: Pending::default(),
             was_used: false,
             members: Members::new(),
+            silence: Silence::default(),
             parked: VecDeque::new(),
             next_ticket: 0,
             last_said: None,
@@ -266,9 +274,9 @@ impl<R> Group<R> {
         }
     }
 
-    /// Takes in a record of this group, in the order of the log: where it stands, when it was written (Unix ms), and whose
-    /// transaction it is part of. The markers between the records go to [`Group::ended`].
-    pub fn replay(&mut self, record: GroupRecord, at: Offset, written_ms: i64, producer: Option<ProducerId>) {
+    /// Takes in a record of this group, in the order of the log: where it stands, and whose transaction it is part of. The
+    /// markers between the records go to [`Group::ended`].
+    pub fn replay(&mut self, record: GroupRecord, at: Offset, producer: Option<ProducerId>) {
         match record {
             GroupRecord::Offset { value: Some(_), .. }
                 if producer.is_some() && is(Bug::PendingOffsetsForgotten) => {}
@@ -279,13 +287,14 @@ impl<R> Group<R> {
             GroupRecord::Offset { topic, partition, value: None, .. } => {
                 self.forget(&[(topic, partition)]);
             }
+            GroupRecord::Silence { member, since_ms, .. } => self.silence.replay(member, since_ms),
             record => {
                 let is_end = matches!(
                     record,
                     GroupRecord::Group { value: None, .. } | GroupRecord::ConsumerGroup { epoch: None, .. }
                 );
                 self.was_used = if is_end { !self.has_no_offsets() } else { self.was_used };
-                self.members.replay(record, written_ms);
+                self.members.replay(record);
             }
         }
     }
@@ -296,11 +305,6 @@ impl<R> Group<R> {
         if commit {
             self.offsets.take_newer(ended);
         }
-    }
-
-    /// The log has been read to its end: members have their session timeouts from now on.
-    pub fn loaded(&mut self, now: Now) {
-        self.members.loaded(&self.config, now);
     }
 
     /// Follows what the cluster knows: the topics, and what was set for the group. An older image than the last changes nothing.
@@ -320,6 +324,7 @@ impl<R> Group<R> {
     /// A request, and whom to answer.
     pub fn ask(&mut self, ask: Ask, to: R, now: Now, out: &mut Vec<Effect<R>>) {
         self.tick(now, out);
+        let speaker = self.speaker(&ask);
         match ask {
             Ask::Join(_) | Ask::Sync(_) | Ask::Heartbeat(_) | Ask::Leave(_) | Ask::Describe => {
                 self.ask_classic(ask, to, now, out);
@@ -336,6 +341,7 @@ impl<R> Group<R> {
             Ask::DeleteOffsets { topics } => self.delete_offsets(topics, to, out),
             Ask::Delete => self.delete(to, out),
         }
+        self.listen_to(speaker, out);
     }
 
     /// What a group that does not exist answers; none when the request is what makes it exist.
@@ -374,6 +380,7 @@ impl<R> Group<R> {
     ) {
         let place = self.parked.iter().position(|(parked, _)| *parked == ticket);
         let (_, parked) = place.and_then(|at| self.parked.remove(at)).expect("a ticket is reported once");
+        self.silence.written(ticket, result.is_ok(), now);
         match parked {
             Parked::Commit { to, commits, answer, producer } => {
                 self.committed(to, producer, commits, answer, result, out);
@@ -403,7 +410,7 @@ impl<R> Group<R> {
                 let with = result.map_err(GroupError::of_metadata).and(with);
                 out.push(Effect::Answer { to, with });
             }
-            Parked::Quiet => (),
+            Parked::Quiet | Parked::Noted => (),
             Parked::Classic(parked) if matches!(self.members, Members::Consumer(_)) => {
                 // The group has gone over to the other protocol meanwhile.
                 let told = |to| Effect::Answer { to, with: Err(GroupError::RebalanceInProgress) };
@@ -428,13 +435,14 @@ impl<R> Group<R> {
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
         if self.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
             self.tick_members(now, out);
+            self.look_for_silence(now, out);
         }
     }
 
     /// When [`Group::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.members.next_deadline()
+        self.members.next_deadline().into_iter().chain(self.silence.next_deadline()).min()
     }
 
     /// Old offsets go, and with the last of them a group without members. Called from time to time.
@@ -525,12 +533,15 @@ impl<R> Group<R> {
     fn write_in(
         &mut self,
         transaction: Option<InTransaction>,
-        records: Vec<GroupRecord>,
+        mut records: Vec<GroupRecord>,
         parked: Parked<R>,
         out: &mut Vec<Effect<R>>,
     ) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        if !matches!(parked, Parked::Commit { .. }) {
+            self.say_with(ticket, &mut records);
+        }
         if matches!(parked, Parked::Said { .. } | Parked::Quiet) {
             self.last_said = Some(ticket);
         }
@@ -559,6 +570,7 @@ fn commits_of<R>(parked: &Parked<R>) -> &[Commit] {
         | Parked::Expire { .. }
         | Parked::Said { .. }
         | Parked::Quiet
+        | Parked::Noted
         | Parked::Classic(_) => &[],
     }
 }

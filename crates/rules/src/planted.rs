@@ -39,6 +39,8 @@ pub enum Bug {
     ZombieKept,
     /// A member is expelled before its session is over.
     SessionCutShort,
+    /// A member that is heard again is silent for the next coordinator still.
+    SilenceKept,
     /// A partition takes the files of a deleted topic of the same name for its own.
     DeletedTopicRead,
     /// Recovery does not do again what a crash interrupted while a compacted segment was put in its place.

@@ -93,7 +93,20 @@ pub enum GroupRecord {
         /// The topics.
         value: Option<RegexValue>,
     },
+    /// Since when a member of a group is silent (key 20308, Ottla's own). Kafka's brokers and tools, and builds of Ottla from before
+    /// it, pass over it as over any kind that they do not know.
+    Silence {
+        /// The group.
+        group: String,
+        /// The member.
+        member: String,
+        /// Since when, Unix milliseconds.
+        since_ms: Option<i64>,
+    },
 }
+
+/// The number of the one kind that is not Kafka's ("OT" in ASCII), far from what Kafka counts up.
+const SILENCE: i16 = 0x4f54;
 
 /// A record that is not what its number says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,7 +120,7 @@ impl GroupRecord {
     /// Whether it is about members of the consumer protocol, who move before their records are safe.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
-        !matches!(self, Self::Offset { .. } | Self::Group { .. })
+        !matches!(self, Self::Offset { .. } | Self::Group { .. } | Self::Silence { .. })
     }
 
     /// The group it is about.
@@ -121,7 +134,8 @@ impl GroupRecord {
             | Self::TargetEpoch { group, .. }
             | Self::TargetMember { group, .. }
             | Self::CurrentMember { group, .. }
-            | Self::Regex { group, .. } => group,
+            | Self::Regex { group, .. }
+            | Self::Silence { group, .. } => group,
         }
     }
 
@@ -148,6 +162,9 @@ impl GroupRecord {
             Self::Regex { group, regex, value } => {
                 (key(16, &[group, regex]).done(), value.as_ref().map(RegexValue::encode))
             }
+            Self::Silence { group, member, since_ms } => {
+                (key(SILENCE, &[group, member]).done(), since_ms.map(encode_time))
+            }
         }
     }
 
@@ -160,7 +177,7 @@ impl GroupRecord {
         let number = key.i16().ok_or(BrokenRecord { number: -1 })?;
         let broken = BrokenRecord { number };
         let group = match number {
-            0..=3 | 5..=8 | 16 => key.text().ok_or(broken)?,
+            0..=3 | 5..=8 | 16 | SILENCE => key.text().ok_or(broken)?,
             _ => return Ok(None),
         };
         let mut second = || key.text().ok_or(broken);
@@ -198,6 +215,7 @@ impl GroupRecord {
             8 => {
                 Self::CurrentMember { group, member: second()?, value: value_of!(CurrentAssignment::decode) }
             }
+            SILENCE => Self::Silence { group, member: second()?, since_ms: value_of!(decode_time) },
             _ => Self::Regex { group, regex: second()?, value: value_of!(RegexValue::decode) },
         }))
     }
@@ -216,4 +234,15 @@ fn decode_epoch(bytes: &mut Read<'_>) -> Option<Option<i32>> {
     let epoch = bytes.i32()?;
     bytes.skip_tags()?;
     Some(Some(epoch))
+}
+
+fn encode_time(ms: i64) -> Vec<u8> {
+    Write::new(0, true).i64(ms).tags().done()
+}
+
+fn decode_time(bytes: &mut Read<'_>) -> Option<Option<i64>> {
+    let Some(mut bytes) = bytes.version(0..=0, 0)? else { return Some(None) };
+    let ms = bytes.i64()?;
+    bytes.skip_tags()?;
+    Some(Some(ms))
 }

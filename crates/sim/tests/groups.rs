@@ -79,3 +79,8 @@ fn an_offset_that_a_restart_forgets_is_found() {
 fn a_heartbeat_from_before_that_counts_is_found() {
     check(Bug::ZombieKept, "outlived", 40);
 }
+
+#[test]
+fn a_silence_that_is_over_and_still_remembered_is_found() {
+    check(Bug::SilenceKept, "two owners", 40);
+}

@@ -25,6 +25,7 @@ use crate::{
         Answer, Effect, GroupConfig, GroupError, Outcome, Summary,
         ask::{CommitOffsets, Joined},
         offsets::ExpiryClock,
+        silence::Terms,
     },
     planted::{Bug, is},
     records::{GroupRecord, GroupValue, MemberValue, protocol::subscribed_topics},
@@ -87,6 +88,8 @@ struct Member<R> {
     is_new: bool,
     can_skip: bool,
     session: Option<Deadline>,
+    /// It has been heard since the log was read.
+    is_heard: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +173,7 @@ impl<R> Member<R> {
             is_new: false,
             can_skip: false,
             session: None,
+            is_heard: true,
         }
     }
 
@@ -184,7 +188,12 @@ impl<R> Member<R> {
     }
 
     fn heard(&mut self, now: Now) {
-        self.session = Some(now.after(u64::try_from(self.session_timeout_ms).unwrap_or(0)));
+        self.session = Some(now.after(self.terms().session_ms));
+        self.is_heard = true;
+    }
+
+    fn terms(&self) -> Terms {
+        Terms::of_classic(self.session_timeout_ms)
     }
 
     fn value(&self, id: &str, protocol: Option<&str>) -> MemberValue {
@@ -384,6 +393,17 @@ impl<R> Classic<R> {
             None if self.members.contains_key(member_id) => Ok(()),
             None => Err(GroupError::UnknownMember),
         }
+    }
+
+    /// Whether such a member is there, and has been heard since the log was read.
+    pub(super) fn was_heard(&self, id: &str) -> Option<bool> {
+        self.members.get(id).map(|member| member.is_heard)
+    }
+
+    /// The members that were not heard since the log was read.
+    pub(super) fn unheard(&self) -> Vec<(&str, Terms)> {
+        let unheard = self.members.iter().filter(|(_, member)| !member.is_heard);
+        unheard.map(|(id, member)| (id.as_str(), member.terms())).collect()
     }
 
     /// A member lives: its session begins anew.

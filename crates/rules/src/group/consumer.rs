@@ -20,7 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     cluster::Image,
-    group::{CONSUMER_KIND, GroupConfig, GroupError, Summary, ask::CommitOffsets, offsets::ExpiryClock},
+    group::{
+        CONSUMER_KIND, GroupConfig, GroupError, Summary,
+        ask::CommitOffsets,
+        offsets::ExpiryClock,
+        silence::{Silence, Terms},
+    },
     ids::TopicId,
     planted::{Bug, is},
     records::{ConsumerMemberValue, CurrentAssignment, GroupRecord, Held, MemberState, TopicPartitions},
@@ -34,7 +39,7 @@ use subscription::Subscribed;
 pub(super) type Partitions = BTreeSet<(TopicId, i32)>;
 
 /// The epoch of a static member that will be back.
-const AWAY: i32 = -2;
+pub(super) const AWAY: i32 = -2;
 
 /// All about a consumer group (ConsumerGroupDescribe).
 #[derive(Clone, Debug, PartialEq)]
@@ -97,9 +102,9 @@ pub(super) struct Member {
     pub(super) revoking: Partitions,
     /// In which epoch each of both was assigned.
     since: BTreeMap<(TopicId, i32), i32>,
-    session: Option<Deadline>,
-    /// Of a static member that was away when the log was replayed: when it left (Unix ms).
-    left_ms: Option<i64>,
+    pub(super) session: Option<Deadline>,
+    /// It has been heard since the log was read, and has not left for a while since then.
+    pub(super) is_heard: bool,
     /// Until then it must have given up what it should.
     revoked_by: Option<Deadline>,
     /// Of a member of the classic protocol: until then it must have joined again.
@@ -129,7 +134,7 @@ impl Default for Member {
             revoking: Partitions::new(),
             since: BTreeMap::new(),
             session: None,
-            left_ms: None,
+            is_heard: true,
             revoked_by: None,
             join_by: None,
             sync_by: None,
@@ -162,7 +167,7 @@ fn held(list: &[Held]) -> impl Iterator<Item = ((TopicId, i32), i32)> {
 }
 
 impl Consumer {
-    pub(super) fn replay(&mut self, record: GroupRecord, written_ms: i64) {
+    pub(super) fn replay(&mut self, record: GroupRecord) {
         match record {
             GroupRecord::ConsumerGroup { epoch, .. } => self.epoch = epoch.unwrap_or(0),
             GroupRecord::TargetEpoch { epoch, .. } => self.assignment_epoch = epoch.unwrap_or(0),
@@ -192,7 +197,6 @@ impl Consumer {
                 // Compaction may have left it before what the member said about itself.
                 let known = self.members.entry(member).or_default();
                 known.epoch = value.member_epoch;
-                known.left_ms = (value.member_epoch == AWAY).then_some(written_ms);
                 known.previous_epoch = value.previous_epoch;
                 known.state = value.state;
                 known.since = held(&value.assigned).chain(held(&value.pending_revocation)).collect();
@@ -200,16 +204,19 @@ impl Consumer {
                 known.revoking = held(&value.pending_revocation).map(|(partition, _)| partition).collect();
             }
             // Patterns are looked up again; the rest is not about members of this protocol.
-            GroupRecord::Regex { .. } | GroupRecord::Offset { .. } | GroupRecord::Group { .. } => (),
+            GroupRecord::Regex { .. }
+            | GroupRecord::Offset { .. }
+            | GroupRecord::Group { .. }
+            | GroupRecord::Silence { .. } => (),
         }
     }
 
-    pub(super) fn loaded(&mut self, config: &GroupConfig, now: Now) {
+    pub(super) fn loaded(&mut self, config: &GroupConfig, silence: &Silence, now: Now) {
         self.owned = Partitions::new();
-        for member in self.members.values_mut() {
+        for (id, member) in &mut self.members {
             self.owned.extend(member.assigned.iter().chain(&member.revoking));
-            member.heard(config, now);
-            member.stay_away(config, now);
+            member.session = Some(silence.session(id, member.terms(config)));
+            member.is_heard = false;
             member.watch_revocation(now);
         }
         self.find_deadline();
@@ -397,6 +404,17 @@ impl Consumer {
         self.members.iter()
     }
 
+    /// Whether such a member is there, and has been heard since the log was read.
+    pub(super) fn was_heard(&self, id: &str) -> Option<bool> {
+        self.members.get(id).map(|member| member.is_heard)
+    }
+
+    /// The members that were not heard since the log was read.
+    pub(super) fn unheard(&self, config: &GroupConfig) -> Vec<(&str, Terms)> {
+        let unheard = self.members.iter().filter(|(_, member)| !member.is_heard);
+        unheard.map(|(id, member)| (id.as_str(), member.terms(config))).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
@@ -470,23 +488,17 @@ impl Member {
 
     /// It lives: its session begins anew.
     pub(super) fn heard(&mut self, config: &GroupConfig, now: Now) {
-        let session_ms = match &self.described.classic {
-            Some(classic) => u64::try_from(classic.session_timeout_ms).unwrap_or(0),
-            None => config.consumer_session_ms,
-        };
+        let Terms { session_ms, .. } = self.terms(config);
         let session_ms = if is(Bug::SessionCutShort) { session_ms / 3 } else { session_ms };
         self.session = Some(now.after(session_ms));
+        self.is_heard = true;
     }
 
-    /// Who had left for a while does not get a new session from a new coordinator, or a broker that restarts more often than
-    /// that would keep its partitions from everybody for ever. It has the time of one heartbeat at least, to be back after an
-    /// outage in which it could not.
-    fn stay_away(&mut self, config: &GroupConfig, now: Now) {
-        let Some(left_ms) = self.left_ms.take() else { return };
-        let gone_ms = u64::try_from(now.wall_ms.saturating_sub(left_ms)).unwrap_or(0);
-        let rest_ms = config.consumer_session_ms.saturating_sub(gone_ms);
-        let beat_ms = u64::try_from(config.consumer_heartbeat_ms).unwrap_or(0);
-        self.session = Some(now.after(rest_ms.max(beat_ms)));
+    fn terms(&self, config: &GroupConfig) -> Terms {
+        match &self.described.classic {
+            Some(classic) => Terms::of_classic(classic.session_timeout_ms),
+            None => Terms::of_consumer(config.consumer_session_ms, config.consumer_heartbeat_ms),
+        }
     }
 
     /// A member of the classic protocol is told to join again, and has so long for it.

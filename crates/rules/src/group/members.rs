@@ -9,6 +9,7 @@ use crate::{
         classic::{self, Classic},
         consumer::{self, Consumer},
         offsets::ExpiryClock,
+        silence::{Silence, Terms},
     },
     records::GroupRecord,
     time::{Deadline, Now},
@@ -25,7 +26,7 @@ impl<R> Members<R> {
         Self::Classic(Classic::new())
     }
 
-    pub(super) fn replay(&mut self, record: GroupRecord, written_ms: i64) {
+    pub(super) fn replay(&mut self, record: GroupRecord) {
         match (&mut *self, record) {
             (Self::Classic(classic), GroupRecord::Group { value, .. }) => classic.replay(value),
             (Self::Consumer(_), GroupRecord::Group { value: None, .. }) => (),
@@ -35,10 +36,10 @@ impl<R> Members<R> {
                 *self = Self::Classic(classic);
             }
             (Self::Consumer(_), GroupRecord::ConsumerGroup { epoch: None, .. }) => *self = Self::new(),
-            (Self::Consumer(consumer), record) => consumer.replay(record, written_ms),
+            (Self::Consumer(consumer), record) => consumer.replay(record),
             (Self::Classic(_), GroupRecord::ConsumerGroup { epoch: Some(epoch), group }) => {
                 let mut consumer = Consumer::default();
-                consumer.replay(GroupRecord::ConsumerGroup { epoch: Some(epoch), group }, written_ms);
+                consumer.replay(GroupRecord::ConsumerGroup { epoch: Some(epoch), group });
                 *self = Self::Consumer(consumer);
             }
             // A member's records stand before the first one of its group's epoch.
@@ -50,17 +51,33 @@ impl<R> Members<R> {
                 | GroupRecord::TargetEpoch { epoch: Some(_), .. }),
             ) => {
                 let mut consumer = Consumer::default();
-                consumer.replay(record, written_ms);
+                consumer.replay(record);
                 *self = Self::Consumer(consumer);
             }
             (Self::Classic(_), _) => (),
         }
     }
 
-    pub(super) fn loaded(&mut self, config: &GroupConfig, now: Now) {
+    pub(super) fn loaded(&mut self, config: &GroupConfig, silence: &Silence, now: Now) {
         match self {
-            Self::Classic(classic) => classic.loaded(now),
-            Self::Consumer(consumer) => consumer.loaded(config, now),
+            Self::Classic(classic) => classic.loaded(silence, now),
+            Self::Consumer(consumer) => consumer.loaded(config, silence, now),
+        }
+    }
+
+    /// The members that were not heard since the log was read, and their times.
+    pub(super) fn unheard(&self, config: &GroupConfig) -> Vec<(&str, Terms)> {
+        match self {
+            Self::Classic(classic) => classic.unheard(),
+            Self::Consumer(consumer) => consumer.unheard(config),
+        }
+    }
+
+    /// Whether a member was heard since then; none for somebody who is no member.
+    pub(super) fn was_heard(&self, id: &str) -> Option<bool> {
+        match self {
+            Self::Classic(classic) => classic.was_heard(id),
+            Self::Consumer(consumer) => consumer.was_heard(id),
         }
     }
 
@@ -213,8 +230,13 @@ impl<R> Group<R> {
             }
             self.members = Members::Consumer(Consumer::default());
         }
+        let away = (beat.member_epoch == consumer::AWAY).then(|| beat.member_id.clone());
         let mut with = Err(GroupError::Unknown);
         let records = self.in_consumer(now, |consumer, desk| with = consumer.heartbeat(beat, desk));
+        if let Some(id) = away.filter(|_| with.is_ok()) {
+            // It says itself that it will not be heard for a while.
+            self.silence.note(&id, now.wall_ms);
+        }
         self.say(records, to, with, now, out);
     }
 

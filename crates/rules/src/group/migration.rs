@@ -23,7 +23,7 @@ use crate::{
         ClassicMemberValue, ConsumerMemberValue, GroupRecord,
         protocol::{Assignment, Subscription},
     },
-    time::Now,
+    time::{Deadline, Now},
 };
 
 /// A member of the classic protocol, as both kinds of groups know it.
@@ -35,6 +35,8 @@ pub(super) struct Migrant {
     pub(super) client_host: String,
     pub(super) rebalance_timeout_ms: i32,
     pub(super) session_timeout_ms: i32,
+    /// When its session ends, if it has not been heard since the log was read.
+    pub(super) silent_until: Option<Deadline>,
     pub(super) protocols: Vec<(String, Bytes)>,
     /// What it said for the way of assigning that counts.
     pub(super) metadata: Bytes,
@@ -170,6 +172,9 @@ impl Consumer {
             };
             let mut member = Member::new(described, generation, assigned);
             member.heard(desk.config, desk.now);
+            if migrant.silent_until.is_some() {
+                (member.session, member.is_heard) = (migrant.silent_until, false);
+            }
             consumer.settle(migrant.id, member);
         }
         consumer.say_all(desk);
@@ -219,6 +224,7 @@ impl Consumer {
                 client_host: said.client_host,
                 rebalance_timeout_ms: said.rebalance_timeout_ms,
                 session_timeout_ms: classic.session_timeout_ms,
+                silent_until: member.session.filter(|_| !member.is_heard),
                 protocols: classic.protocols,
                 metadata,
                 assignment: classic_members::by_name(&has, image).encode(version),

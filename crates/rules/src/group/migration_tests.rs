@@ -64,7 +64,7 @@ pub(super) fn given(partitions: &[i32]) -> Bytes {
     Assignment { partitions, has_user_data: false }.encode(1)
 }
 
-fn heartbeat(member: &str, generation: i32) -> Ask {
+pub(super) fn heartbeat(member: &str, generation: i32) -> Ask {
     Ask::Heartbeat(Heartbeat { member_id: member.to_owned(), instance_id: None, generation })
 }
 
@@ -86,18 +86,18 @@ fn synced(world: &mut World, who: &'static str, member: &str, generation: i32) -
 }
 
 #[track_caller]
-fn says(world: &mut World, who: &'static str, ask: Ask, with: Outcome) {
+pub(super) fn says(world: &mut World, who: &'static str, ask: Ask, with: Outcome) {
     world.ask(who, ask);
     assert_eq!(world.heard(who), with);
 }
 
-fn kind(world: &World) -> (&'static str, &'static str) {
+pub(super) fn kind(world: &World) -> (&'static str, &'static str) {
     let summary = world.group.summary().expect("a group");
     (summary.kind, summary.state)
 }
 
 /// A classic group of two who share the four partitions of `t1`; their ids.
-fn two_classic(config: GroupConfig, topics: &Arc<Image>) -> (World, String, String) {
+pub(super) fn two_classic(config: GroupConfig, topics: &Arc<Image>) -> (World, String, String) {
     let mut world = World::with(config);
     world.group.follow(topics.clone());
     world.ask("a", Ask::Join(join("", &[])));

@@ -61,7 +61,7 @@ fn by_the_log(log: &[Entry]) -> BTreeMap<i32, i64> {
     };
     let mut says = BTreeMap::new();
     for (at, entry) in log.iter().enumerate() {
-        let Entry::Record(record, _, producer) = entry else { continue };
+        let Entry::Record(record, producer) = entry else { continue };
         let GroupRecord::Offset { partition, value, .. } = &**record else { continue };
         match (value, producer) {
             (None, _) => drop(says.remove(partition)),
@@ -84,7 +84,7 @@ fn held_by_the_log(log: &[Entry]) -> BTreeSet<i32> {
                 held.retain(|(producer, _)| producer != by);
                 continue;
             }
-            Entry::Record(record, _, by) => (record, by),
+            Entry::Record(record, by) => (record, by),
         };
         match (&**record, by) {
             (GroupRecord::Offset { partition, value: None, .. }, _) => held.retain(|(_, it)| it != partition),

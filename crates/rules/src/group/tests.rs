@@ -23,8 +23,8 @@ pub(super) struct World {
 
 /// One place in the log.
 pub(super) enum Entry {
-    /// When it was written (Unix ms), and in whose transaction.
-    Record(Box<GroupRecord>, i64, Option<ProducerId>),
+    /// In whose transaction.
+    Record(Box<GroupRecord>, Option<ProducerId>),
     /// A marker: whose, and whether it commits.
     Marker(ProducerId, bool),
 }
@@ -90,8 +90,7 @@ impl World {
         let Writing { ticket, records, producer } = self.writing.remove(at);
         let first = Offset(self.log.len() as i64);
         if result.is_ok() {
-            let now_ms = self.now.wall_ms;
-            let entry = |record| Entry::Record(Box::new(record), now_ms, producer);
+            let entry = |record| Entry::Record(Box::new(record), producer);
             self.log.extend(records.into_iter().map(entry));
         }
         let slow = std::mem::replace(&mut self.slow, true);
@@ -149,10 +148,10 @@ impl World {
         let mut group = Group::new("g", self.group.given.clone());
         for (at, entry) in self.log.iter().enumerate() {
             match entry {
-                Entry::Record(record, written_ms, producer) => {
+                Entry::Record(record, producer) => {
                     let (key, value) = record.encode();
                     let record = GroupRecord::decode(&key, value.as_deref()).unwrap().unwrap();
-                    group.replay(record, Offset(at as i64), *written_ms, *producer);
+                    group.replay(record, Offset(at as i64), *producer);
                 }
                 Entry::Marker(producer, commit) => group.ended(*producer, *commit),
             }

@@ -106,10 +106,28 @@ fn every_kind_is_read_as_it_was_written() {
         GroupRecord::CurrentMember { group: group(), member: member(), value: Some(current) },
         GroupRecord::Regex { group: group(), regex: "a.*".into(), value: Some(regex) },
         GroupRecord::Regex { group: group(), regex: "a.*".into(), value: None },
+        GroupRecord::Silence { group: group(), member: member(), since_ms: Some(1_700_000_000_000) },
+        GroupRecord::Silence { group: group(), member: member(), since_ms: None },
     ] {
         there_and_back(&record);
         assert_eq!(record.group(), "g");
     }
+}
+
+#[test]
+fn a_silent_member_is_a_kind_of_our_own() {
+    let silence = |since_ms| GroupRecord::Silence { group: "g".into(), member: "m".into(), since_ms };
+    let (key, value) = silence(Some(7)).encode();
+    let value = value.unwrap();
+    assert_eq!((&*key, &*value), (&b"OT\0\x01g\0\x01m"[..], &b"\0\0\0\0\0\0\0\0\0\x07\0"[..]));
+    assert!(!silence(None).is_ahead(), "nobody is told anything because of it");
+    for cut in 0..value.len() {
+        assert!(GroupRecord::decode(&key, Some(&value[..cut])).is_err(), "cut at {cut}");
+    }
+    for cut in 2..key.len() {
+        assert!(GroupRecord::decode(&key[..cut], Some(&value)).is_err(), "key cut at {cut}");
+    }
+    assert_eq!(GroupRecord::decode(&key, Some(b"\0\x01of a later build")), Ok(None), "skipped");
 }
 
 #[test]
@@ -135,7 +153,7 @@ fn a_subscription_is_read_in_every_version() {
 proptest! {
     /// Garbage is an error or a record, never a panic.
     #[test]
-    fn garbage_never_harms(number in 0i16..20, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn garbage_never_harms(number in prop_oneof![0i16..20, Just(SILENCE)], key: Vec<u8>, value: Option<Vec<u8>>) {
         let key = [&number.to_be_bytes()[..], &key].concat();
         let _ = GroupRecord::decode(&key, value.as_deref());
     }

@@ -2,7 +2,7 @@
 
 use super::{CONSUMER, Classic, Desk, Member, Phase};
 use crate::{
-    group::migration::Migrant,
+    group::{migration::Migrant, silence::Silence},
     records::{GroupRecord, GroupValue},
     time::Now,
 };
@@ -29,6 +29,7 @@ impl<R> Classic<R> {
                 client_host: member.client_host.clone(),
                 rebalance_timeout_ms: member.rebalance_timeout_ms,
                 session_timeout_ms: member.session_timeout_ms,
+                silent_until: member.session.filter(|_| !member.is_heard),
                 protocols: member.protocols.clone(),
                 metadata: member.metadata(self.protocol.as_deref().or(first)),
                 assignment: member.assignment.clone(),
@@ -66,6 +67,9 @@ impl<R> Classic<R> {
                 ..Member::nobody()
             };
             member.heard(now);
+            if migrant.silent_until.is_some() {
+                (member.session, member.is_heard) = (migrant.silent_until, false);
+            }
             classic.members.insert(migrant.id, member);
         }
         classic.protocol_type = Some(CONSUMER.to_owned());
@@ -102,9 +106,12 @@ impl<R> Classic<R> {
         GroupRecord::Group { group: group.to_owned(), value: Some(value) }
     }
 
-    /// A new coordinator has read the log: members have their session timeouts from now on.
-    pub(in crate::group) fn loaded(&mut self, now: Now) {
-        self.members.values_mut().for_each(|member| member.heard(now));
+    /// A new coordinator has read the log: members have their session timeouts from now on, or what is left of them.
+    pub(in crate::group) fn loaded(&mut self, silence: &Silence, now: Now) {
+        for (id, member) in &mut self.members {
+            member.session = Some(silence.session(id, member.terms()));
+            member.is_heard = false;
+        }
         if !self.members.is_empty() && self.leader.is_none() {
             self.phase = Phase::Preparing { initial: None, deadline: now.after(self.rebalance_ms()) };
         }

@@ -145,7 +145,7 @@ impl<R> Classic<R> {
         member.rebalance_timeout_ms = join.rebalance_timeout_ms;
         member.session_timeout_ms = join.session_timeout_ms;
         member.can_skip = join.can_skip;
-        member.session = Some(desk.now.after(u64::try_from(join.session_timeout_ms).unwrap_or(0)));
+        member.heard(desk.now);
         if let Some(before) = member.joining.replace(to) {
             // Of two requests of one member, the client only waits for the second.
             desk.answer(before, Err(GroupError::RebalanceInProgress));

@@ -124,7 +124,10 @@ impl<R> Classic<R> {
             let joined = self.joined(&id);
             let Some(member) = self.members.get_mut(&id) else { continue };
             member.is_new = false;
-            member.heard(now);
+            // A static member that stays although it has not come may be silent: this is no word of it.
+            if member.is_heard {
+                member.heard(now);
+            }
             member.owes_sync = true;
             told.extend(member.joining.take().zip(joined));
         }

@@ -262,7 +262,7 @@ impl Consumer {
         if beat.member_epoch == AWAY {
             // It keeps what it has until its session is over. What it was giving up it has let go of with that.
             let revoking = Partitions::new();
-            let away = Member { epoch: AWAY, revoking, revoked_by: None, ..member.clone() };
+            let away = Member { epoch: AWAY, is_heard: false, revoking, revoked_by: None, ..member.clone() };
             self.put(&id, away, desk);
         } else {
             debug_assert_eq!(beat.member_epoch, LEAVING, "checked before");
