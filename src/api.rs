@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ottla_rules::cluster::CommandError;
+use ottla_rules::ids::PartitionId;
 use ottla_rules::rights::{self, Caller, Operation, ResourceKind};
 use ottla_rules::transaction::TransactionError;
 use ottla_wire::api::ApiKey;
@@ -88,6 +89,26 @@ impl Call {
     pub(crate) fn may(&self, operation: Operation, resource: ResourceKind, name: &str) -> bool {
         rights::allowed(&self.caller, operation, resource, name)
     }
+
+    /// The partition of a topic that is called by its name.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION when there is none.
+    pub(crate) fn partition(&self, topic: &str, index: i32) -> Result<PartitionId, Code> {
+        let image = self.server.image();
+        let id = image.topic_named(topic).map(|topic| PartitionId { topic: topic.id, index });
+        id.filter(|id| image.partition(*id).is_some()).ok_or(Code::UnknownTopicOrPartition)
+    }
+}
+
+/// What came of a question that was put to an actor, or was refused before that. Dropped, the answer is not waited for.
+pub(crate) async fn outcome_of<T, E>(
+    asked: Result<impl Future<Output = Result<T, E>>, Code>,
+) -> Result<T, Code>
+where
+    for<'error> Code: From<&'error E>,
+{
+    asked?.await.map_err(|error| Code::from(&error))
 }
 
 /// Whether the caller may do this to a group that is named as members name it: not by nothing.

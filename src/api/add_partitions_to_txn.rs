@@ -8,7 +8,7 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 use ottla_actors::transactions::{JoinTransaction, VerifyTransaction};
-use ottla_rules::ids::{PartitionId, ProducerEpoch, ProducerId};
+use ottla_rules::ids::{ProducerEpoch, ProducerId};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::topic::is_internal;
 use ottla_rules::transaction::{Protocol, Session, TopicPartition, join::Join};
@@ -137,14 +137,9 @@ fn each(topics: &[AddPartitionsToTxnTopic]) -> impl Iterator<Item = (&str, i32)>
 
 /// Whether a client may have this partition in its transaction.
 fn look(call: &Call, topic: &str, index: i32) -> Code {
-    let image = call.server.image();
     let may = !is_internal(topic) && call.may(Operation::Write, ResourceKind::Topic, topic);
     if !may {
         return Code::TopicAuthorizationFailed;
     }
-    let known = image.topic_named(topic).map(|topic| PartitionId { topic: topic.id, index });
-    match known {
-        Some(id) if image.partition(id).is_some() => Code::None,
-        Some(_) | None => Code::UnknownTopicOrPartition,
-    }
+    call.partition(topic, index).err().unwrap_or(Code::None)
 }

@@ -9,7 +9,7 @@ use std::future::Future;
 use futures_util::future::join_all;
 use ottla_actors::partition::DeleteBefore;
 use ottla_actors::stage::reply::Reply;
-use ottla_rules::ids::{Offset, PartitionId};
+use ottla_rules::ids::Offset;
 use ottla_rules::partition::DeleteError;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_wire::codes::Code;
@@ -18,7 +18,7 @@ use ottla_wire::messages::delete_records::{
     DeleteRecordsTopicResult,
 };
 
-use super::Call;
+use super::{Call, outcome_of};
 
 /// Up to the high watermark.
 const ALL: i64 = -1;
@@ -41,10 +41,7 @@ pub(crate) fn delete_records(
     async move {
         let topics = topics.into_iter().map(|(name, partitions)| async move {
             let partitions = join_all(partitions.into_iter().map(|(index, answer)| async move {
-                let low = match answer {
-                    Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-                    Err(code) => Err(code),
-                };
+                let low = outcome_of(answer).await;
                 DeleteRecordsPartitionResult {
                     partition_index: index,
                     low_watermark: low.map_or(-1, |offset| offset.0),
@@ -65,10 +62,7 @@ fn ask(
     if !call.may(Operation::Delete, ResourceKind::Topic, name) {
         return Err(Code::TopicAuthorizationFailed);
     }
-    let image = call.server.image();
-    let topic = image.topic_named(name).ok_or(Code::UnknownTopicOrPartition)?;
-    let partition = PartitionId { topic: topic.id, index: asked.partition_index };
-    image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
+    let partition = call.partition(name, asked.partition_index)?;
     let (reply, answer) = Reply::once();
     let upto = (asked.offset != ALL).then_some(Offset(asked.offset));
     call.server.directory.tell(partition, DeleteBefore { upto, reply });

@@ -5,7 +5,6 @@ use std::future::Future;
 use futures_util::future::join_all;
 use ottla_actors::partition;
 use ottla_actors::stage::reply::Reply;
-use ottla_rules::ids::PartitionId;
 use ottla_rules::producers::ProducerEntry;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_wire::codes::Code;
@@ -14,7 +13,7 @@ use ottla_wire::messages::describe_producers::{
     TopicResponse,
 };
 
-use super::Call;
+use super::{Call, outcome_of};
 
 /// Says who writes to partitions.
 pub(crate) fn describe_producers(
@@ -26,26 +25,17 @@ pub(crate) fn describe_producers(
 }
 
 fn in_topic(call: &Call, asked: TopicRequest) -> impl Future<Output = TopicResponse> + use<> {
-    let image = call.server.image();
     let may = call.may(Operation::Read, ResourceKind::Topic, &asked.name);
-    let topic = image.topic_named(&asked.name).map(|topic| topic.id);
     let sent = asked.partition_indexes.into_iter().map(|index| {
         let there =
-            topic.map(|topic| PartitionId { topic, index }).filter(|id| image.partition(*id).is_some());
-        let answer = match there {
-            _ if !may => Err(Code::TopicAuthorizationFailed),
-            None => Err(Code::UnknownTopicOrPartition),
-            Some(there) => {
-                let (reply, answer) = Reply::once();
-                call.server.directory.tell(there, partition::DescribeProducers { reply });
-                Ok(answer)
-            }
-        };
+            if may { call.partition(&asked.name, index) } else { Err(Code::TopicAuthorizationFailed) };
+        let answer = there.map(|there| {
+            let (reply, answer) = Reply::once();
+            call.server.directory.tell(there, partition::DescribeProducers { reply });
+            answer
+        });
         async move {
-            let told = match answer {
-                Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-                Err(code) => Err(code),
-            };
+            let told = outcome_of(answer).await;
             match told {
                 Ok(producers) => PartitionResponse {
                     partition_index: index,

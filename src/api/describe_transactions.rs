@@ -13,7 +13,7 @@ use ottla_wire::messages::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TopicData, TransactionState,
 };
 
-use super::Call;
+use super::{Call, outcome_of};
 
 /// Says where transactional ids stand.
 pub(crate) fn describe_transactions(
@@ -42,10 +42,7 @@ fn one(call: &Call, id: String) -> impl Future<Output = TransactionState> + use<
     );
     let call = call.clone();
     async move {
-        let told = match answer {
-            Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-            Err(code) => Err(code),
-        };
+        let told = outcome_of(answer).await;
         match told.and_then(|facts| facts.ok_or(Code::TransactionalIdNotFound)) {
             Ok(facts) => state(&call, id, &facts),
             Err(code) => {

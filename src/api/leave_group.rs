@@ -13,7 +13,7 @@ use ottla_wire::messages::leave_group::{
     LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse,
 };
 
-use super::{Call, group_right};
+use super::{Call, group_right, outcome_of};
 
 /// The version from which many members may leave at a time.
 const BATCH_FROM: i16 = 3;
@@ -32,10 +32,7 @@ pub(crate) fn leave_group(
     let answer = group_right(call, Operation::Read, &asked.group_id)
         .map(|()| call.server.ask_group(&asked.group_id, Ask::Leave(leavers.collect())));
     async move {
-        let outcome = match answer {
-            Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-            Err(code) => Err(code),
-        };
+        let outcome = outcome_of(answer).await;
         let left = match outcome {
             Ok(Answer::Left(left)) => left,
             Ok(_) => return refused(Code::UnknownServerError),

@@ -12,7 +12,7 @@ use std::future::Future;
 use futures_util::future::join_all;
 use ottla_actors::partition::{LookUp, LookedUp, Wanted};
 use ottla_actors::stage::reply::Reply;
-use ottla_rules::ids::{LeaderEpoch, PartitionId};
+use ottla_rules::ids::LeaderEpoch;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::list_offsets::{
@@ -107,10 +107,7 @@ fn ask(
         time if time >= 0 => Wanted::At(time),
         _ => return Err(Code::UnsupportedVersion),
     };
-    let image = call.server.image();
-    let topic = image.topic_named(name).ok_or(Code::UnknownTopicOrPartition)?;
-    let partition = PartitionId { topic: topic.id, index: asked.partition_index };
-    image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
+    let partition = call.partition(name, asked.partition_index)?;
     let current_epoch = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
     let (reply, answer) = Reply::once();
     call.server.directory.tell(partition, LookUp { wanted, committed_only, current_epoch, reply });

@@ -12,7 +12,7 @@ use ottla_wire::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
-use super::{Call, group_right};
+use super::{Call, group_right, outcome_of};
 
 /// Forgets committed offsets.
 pub(crate) fn offset_delete(
@@ -44,10 +44,7 @@ pub(crate) fn offset_delete(
     let answer = group_right(call, Operation::Delete, &asked.group_id)
         .map(|()| call.server.ask_group(&asked.group_id, Ask::DeleteOffsets { topics: doomed }));
     async move {
-        let outcome = match answer {
-            Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-            Err(code) => Err(code),
-        };
+        let outcome = outcome_of(answer).await;
         match outcome {
             Ok(Answer::OffsetsDeleted(deleted)) => {
                 for ((topic, partition), error) in places.into_iter().zip(&deleted) {

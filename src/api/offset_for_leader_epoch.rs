@@ -8,7 +8,7 @@ use std::future::Future;
 use futures_util::future::join_all;
 use ottla_actors::partition::EpochEnd;
 use ottla_actors::stage::reply::Reply;
-use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
+use ottla_rules::ids::{LeaderEpoch, Offset};
 use ottla_rules::partition::ReadError;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_wire::codes::Code;
@@ -17,7 +17,7 @@ use ottla_wire::messages::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 
-use super::Call;
+use super::{Call, outcome_of};
 
 /// Where epochs ended. Every partition is asked when this returns.
 pub(crate) fn offset_for_leader_epoch(
@@ -37,10 +37,7 @@ pub(crate) fn offset_for_leader_epoch(
     async move {
         let topics = topics.into_iter().map(|(topic, partitions)| async move {
             let partitions = join_all(partitions.into_iter().map(|(partition, answer)| async move {
-                let end = match answer {
-                    Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-                    Err(code) => Err(code),
-                };
+                let end = outcome_of(answer).await;
                 match end {
                     Ok((epoch, end)) => EpochEndOffset {
                         error_code: Code::None.into(),
@@ -65,10 +62,7 @@ fn ask(
     if !call.may(Operation::Describe, ResourceKind::Topic, name) {
         return Err(Code::TopicAuthorizationFailed);
     }
-    let image = call.server.image();
-    let topic = image.topic_named(name).ok_or(Code::UnknownTopicOrPartition)?;
-    let partition = PartitionId { topic: topic.id, index: asked.partition };
-    image.partition(partition).ok_or(Code::UnknownTopicOrPartition)?;
+    let partition = call.partition(name, asked.partition)?;
     let (reply, answer) = Reply::once();
     let current = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
     call.server

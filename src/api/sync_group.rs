@@ -11,7 +11,7 @@ use ottla_rules::rights::Operation;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-use super::{Call, group_right};
+use super::{Call, group_right, outcome_of};
 
 /// Brings and gets assignments.
 pub(crate) fn sync_group(
@@ -30,10 +30,7 @@ pub(crate) fn sync_group(
         call.server.ask_group(&asked.group_id, Ask::Sync(sync))
     });
     async move {
-        let outcome = match answer {
-            Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
-            Err(code) => Err(code),
-        };
+        let outcome = outcome_of(answer).await;
         match outcome {
             Ok(Answer::Synced { protocol_type, protocol, assignment }) => {
                 SyncGroupResponse { protocol_type, protocol_name: protocol, assignment, ..Default::default() }
