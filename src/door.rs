@@ -36,6 +36,7 @@ mod line;
 mod look;
 mod outbox;
 mod tally;
+mod vigil;
 
 /// How long the accept loop rests when the kernel has no file descriptor left: one connection or segment file that is
 /// closed meanwhile is enough to go on.

@@ -19,6 +19,7 @@ use super::line::Line;
 use super::look::Look;
 use super::outbox::Outbox;
 use super::tally::Counter;
+use super::vigil;
 use crate::api::produce::{AppendReply, Appends};
 use crate::api::{self, Call, Close, Request};
 
@@ -92,6 +93,8 @@ pub(crate) struct Connection {
     /// The shard to which it moves once everything that has begun is answered; nothing begins until then.
     bound_for: Option<usize>,
     ended: bool,
+    /// How often this thread had slept when the first request of those under way, or of the last ones, began.
+    slept: u64,
     /// There was no room for what the client may have sent: its end is not seen by reading.
     is_blind: bool,
     /// Tells of the client's end while we are blind and something is waited for.
@@ -153,6 +156,7 @@ impl Connection {
             look: Look::default(),
             bound_for: None,
             ended: false,
+            slept: 0,
             is_blind: false,
             hung_up: None,
             arriving: None,
@@ -296,6 +300,9 @@ impl Connection {
                 return Ok(moved);
             }
             self.tally.asked(key);
+            if self.line.is_empty() {
+                self.slept = ottla_host::sleeps();
+            }
             self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
             self.bound_for = self.appends.residence.settle();
             self.since.requests += 1;
@@ -367,6 +374,9 @@ impl Connection {
         if self.is_stalled(cx) {
             return Poll::Ready(Err(Ending::Stalled));
         }
+        if moved_at_all {
+            self.tell_vigil();
+        }
         // Nobody is idle who waits for an answer, and the answer is a move.
         if !self.line.is_empty() {
             return self.watch_for_end(cx).map(Err);
@@ -392,6 +402,16 @@ impl Connection {
             if clock.mono_ms() >= due_ms {
                 return Poll::Ready(Err(Ending::Idle));
             }
+        }
+    }
+
+    /// Says that this connection rests. While something is under way and the shard is awake, whoever is to answer has yet to have
+    /// its turn: that is no rest.
+    fn tell_vigil(&self) {
+        let is_answered = self.line.is_empty() && self.outbox.is_empty();
+        let at_once = self.slept == ottla_host::sleeps();
+        if is_answered || !at_once {
+            vigil::rests(&self.tally, self.guest.number(), is_answered && at_once);
         }
     }
 

@@ -114,6 +114,11 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// The connection's number: nobody else has it.
+    pub(crate) fn number(&self) -> u64 {
+        self.id
+    }
+
     /// From now on the connection's task is woken when it should leave.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla_wire::api::ApiKey;
 
+use super::vigil::Vigil;
+
 /// Kafka numbers its APIs up to here for the time being.
 const API_NUMBERS: usize = 128;
 
@@ -17,6 +19,8 @@ pub(crate) struct Tally {
     bytes_out: AtomicU64,
     connections: AtomicU64,
     requests: [AtomicU64; API_NUMBERS],
+    /// Whether the shard stays awake for a moment: its own as well.
+    pub(super) vigil: Vigil,
 }
 
 impl Default for Tally {
@@ -26,6 +30,7 @@ impl Default for Tally {
             bytes_out: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             requests: [const { AtomicU64::new(0) }; API_NUMBERS],
+            vigil: Vigil::default(),
         }
     }
 }
@@ -37,6 +42,11 @@ impl Tally {
 
     pub(crate) fn read(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What has been read on this shard so far.
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
     }
 
     pub(crate) fn written(&self, bytes: usize) {

@@ -29,7 +29,7 @@ pub use disk::{Disk, Entry, File, LockFile, OpenMode, WriteError, is_cold};
 pub use net::{DetachedSocket, Listener, Net, Socket};
 pub use pool::{Job, Pool, PoolFull};
 pub use process::Process;
-pub use runtime::{open_files_max, runtime};
+pub use runtime::{open_files_max, runtime, sleeps};
 #[cfg(feature = "sim")]
 pub use sim::{Fault, SimDisk, SimWorld};
 

@@ -26,3 +26,4 @@ pub mod topic;
 pub mod topic_config;
 pub mod transaction;
 pub mod turns;
+pub mod vigil;
