@@ -1,5 +1,6 @@
 """The checks of the ledger, against histories made bad by hand: each must be found."""
 import collections
+import logging
 import unittest
 
 import ledger
@@ -48,6 +49,25 @@ class Problems(unittest.TestCase):
     def test_what_a_consumer_saw_and_is_gone_is_found(self):
         wrong = ledger.problems(self.acked, self.sent, self.found, {(0, 3): record(3)})
         self.assertIn("changed", wrong[0])
+
+
+class BegunAnew(unittest.TestCase):
+    """What librdkafka 2.16 says, word for word."""
+
+    def heard(self, line):
+        told, handler = logging.Logger("client"), ledger.BegunAnew()
+        told.addHandler(handler)
+        told.debug("%s [ledger-none#producer-3] [thrd:127.0.0.1:9092/1]: %s", *line)
+        return handler.said
+
+    def test_a_new_epoch_is_heard_with_its_cause(self):
+        cause = "failed due to skipped sequence numbers (PID{Id:0,Epoch:0}, base seq 8935 > next seq 8934) caused by previous failed request"
+        self.assertIn(cause, self.heard(("ERRSEQ", f"ProduceRequest for ledger [4] with 15 message(s) {cause}"))[0])
+        self.assertTrue(self.heard(("DRAIN", "Beginning partition drain in state Assigned for PID{Id:0,Epoch:0} epoch bump for 2 partition(s)")))
+
+    def test_trying_again_in_the_same_epoch_is_nothing(self):
+        self.assertEqual(self.heard(("DRAIN", "ledger [4] beginning partition drain: drain before retrying")), [])
+        self.assertEqual(self.heard(("RESETSEQ", "ledger [5] resetting epoch base seq from 0 to 1")), [])
 
 
 if __name__ == "__main__":
