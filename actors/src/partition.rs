@@ -4,6 +4,7 @@
 //!   recovering --Opened--> leading --Retire--> gone
 //!                             |
 //!   Append -> machine -> staged --(mailbox drained)--> one pwritev -> written -> journal -> Persisted -> answers, bells
+//!                                                      (of a large burst in pieces, with a look around between two)
 //! ```
 //!
 //! The machine ([`Leader`]) decides; the log ([`Log`]) has the files, written here and nowhere else. Whatever may block
@@ -15,6 +16,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::{Batch, Stamped},
     ids::{LeaderEpoch, Offset, PartitionId},
+    limits::WRITE_BYTES_MAX,
     partition::{
         Acks, AppendError, Appended, DeleteError, Effect, Joining, ReadError,
         early::{self, Early},
@@ -184,6 +186,8 @@ pub struct PartitionActor {
     rung: Vec<Waiting>,
     peal: Peal<Arc<SharedPlan>>,
     staged: Vec<Stamped>,
+    /// So many of them are being written, in pieces.
+    burst: Option<usize>,
     /// What the markers among the staged batches abort.
     staged_aborted: Vec<Aborted>,
     /// Written, and not yet given to the journal.
@@ -247,6 +251,7 @@ impl PartitionActor {
             rung: Vec::new(),
             peal: Peal::default(),
             staged: Vec::new(),
+            burst: None,
             staged_aborted: Vec::new(),
             unhardened: Vec::new(),
             deleting: Vec::new(),
@@ -336,35 +341,62 @@ impl PartitionActor {
 
     /// Writes everything staged, at once.
     fn flush(&mut self, ctx: &mut Context<Self>) {
-        let (Some(first), Some(last)) = (self.staged.first(), self.staged.last()) else { return };
+        self.write(self.staged.len(), ctx);
+    }
+
+    /// Writes the first of what is staged, at once.
+    fn write(&mut self, count: usize, ctx: &mut Context<Self>) {
+        self.burst = None;
+        let (Some(first), Some(last)) = (self.staged.first(), self.staged[..count].last()) else { return };
         let (from, end) = (first.base, last.end);
         let State::Leading { log, leader } = &mut self.state else { return };
         let durable = leader.is_durable();
-        match log.append(&self.staged) {
-            Ok(()) => {
-                self.staged_aborted.drain(..).for_each(|row| log.remember_aborted(row));
-                let bytes = self.staged.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
-                self.bytes_since_sync += bytes;
-                if self.charge.shared.spend(bytes) {
-                    self.look_at_space();
-                }
-                if durable {
-                    self.unhardened.append(&mut self.staged);
-                } else {
-                    self.staged.clear();
-                }
-                self.step(ctx, |leader, now, out| leader.written(end, now, out));
-                self.pace(durable, ctx);
-            }
+        if let Err(error) = log.append(&self.staged[..count]) {
+            return self.write_failed(from, &error, ctx);
+        }
+        self.staged_aborted.drain(..).for_each(|row| log.remember_aborted(row));
+        let written = self.staged.drain(..count);
+        let bytes = written.as_slice().iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
+        if durable {
+            self.unhardened.extend(written);
+        } else {
+            drop(written);
+        }
+        if !self.staged.is_empty() {
+            ctx.notify(Flush);
+        }
+        self.bytes_since_sync += bytes;
+        if self.charge.shared.spend(bytes) {
+            self.look_at_space();
+        }
+        self.step(ctx, |leader, now, out| leader.written(end, now, out));
+        self.pace(durable, ctx);
+    }
+
+    /// The log took nothing of what begins at `from`.
+    fn write_failed(&mut self, from: Offset, error: &LogError, ctx: &mut Context<Self>) {
+        log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
+        self.burst = None;
+        self.staged.clear();
+        self.staged_aborted.clear();
+        if error.is_failed_sync() {
+            self.charge.shared.lose(error);
+        }
+        self.look_at_space();
+        self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
+    }
+
+    /// Writes a piece of a large burst ahead: false when there is none to write.
+    fn write_ahead(&mut self, ctx: &mut Context<Self>) -> bool {
+        let State::Leading { log, .. } = &mut self.state else { return false };
+        let Some(from) = self.staged.first().map(|batch| batch.base) else { return false };
+        // Who comes meanwhile is of the next burst, or a burst would never end.
+        let burst = &self.staged[..*self.burst.get_or_insert(self.staged.len())];
+        match log.write_ahead(burst, WRITE_BYTES_MAX) {
+            Ok(is_more) => is_more,
             Err(error) => {
-                log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
-                self.staged.clear();
-                self.staged_aborted.clear();
-                if error.is_failed_sync() {
-                    self.charge.shared.lose(&error);
-                }
-                self.look_at_space();
-                self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
+                self.write_failed(from, &error, ctx);
+                false
             }
         }
     }
@@ -405,7 +437,13 @@ impl Handler<Flush> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
-        self.flush(ctx);
+        if self.write_ahead(ctx) {
+            self.breath.pause(ctx);
+            return ctx.notify(Flush);
+        }
+        // With a marker nothing is divided: what it aborts counts from when it is written.
+        let count = self.burst.filter(|_| self.staged_aborted.is_empty());
+        self.write(count.unwrap_or(self.staged.len()), ctx);
     }
 }
 

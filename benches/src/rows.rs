@@ -96,24 +96,33 @@ fn produce_rows(
 }
 
 pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
-    let mut subjects = vec![Subject::fresh(options, OTTLA, &[PAGE_CACHE])?];
+    let mut subjects = vec![Subject::sink(options)?, Subject::fresh(options, OTTLA, &[PAGE_CACHE])?];
     subjects.extend(before(options, BEFORE, &[PAGE_CACHE])?);
     subjects.extend(options.peer.as_deref().map(|at| Subject::peer("peer", at, options.peer_pid)));
-    table.head(&["fetch, 1 MiB a partition", "who", "MB/s", "of the last", "CPU s/GB", "p50 / p99 us"]);
+    table.head(&[
+        "fetch, 1 MiB a partition",
+        "who",
+        "MB/s",
+        "of the first",
+        "of the last",
+        "CPU s/GB",
+        "of the first",
+        "p50 / p99 us",
+    ]);
     for (size, (name, records, value, bytes)) in SIZES.into_iter().take(2).enumerate() {
         let batch = client::batch(records, value);
         let topic = format!("fetch-{size}");
         let bytes = if options.quick { bytes / 4 } else { bytes.max(384 << 20) };
+        let requests = bytes / batch.len() as u64;
+        let load =
+            Load { topic: &topic, partitions: PARTITIONS, connections: 1, in_flight: IN_FLIGHT, requests };
         for subject in &subjects {
+            if subject.name == "sink" {
+                // It has its own batches, which it makes when it is asked for the first.
+                load::fetch(subject, load, 1, 1 << 20)?;
+                continue;
+            }
             Client::connect(&subject.address)?.topic(&topic, PARTITIONS)?;
-            let requests = bytes / batch.len() as u64;
-            let load = Load {
-                topic: &topic,
-                partitions: PARTITIONS,
-                connections: 1,
-                in_flight: IN_FLIGHT,
-                requests,
-            };
             load::produce(subject, load, &batch)?;
         }
         for connections in [1, 8] {
@@ -126,6 +135,7 @@ pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
             let wanted = bytes / 100 * 95;
             let runs =
                 in_turn(&subjects, options.rounds(7), |subject| load::fetch(subject, load, wanted, 1 << 20))?;
+            let first = (middle(&runs[0], Run::mb_per_s), middle(&runs[0], Run::cpu_s_per_gb));
             let last = runs.last().map_or(f64::NAN, |runs| middle(runs, Run::mb_per_s));
             for (subject, runs) in subjects.iter().zip(&runs) {
                 let speed = middle(runs, Run::mb_per_s);
@@ -133,8 +143,10 @@ pub(crate) fn fetch(options: &Options, table: &mut Table) -> io::Result<()> {
                     what.clone(),
                     subject.name.to_owned(),
                     short(speed),
+                    short(speed / first.0),
                     short(speed / last),
                     short(middle(runs, Run::cpu_s_per_gb)),
+                    short(middle(runs, Run::cpu_s_per_gb) / first.1),
                     latencies(runs),
                 ]);
             }

@@ -17,8 +17,13 @@ impl Breath {
     pub fn take<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
         self.0 += 1;
         if self.0 >= MESSAGES {
-            self.0 = 0;
-            ctx.wait(wrap_future(tokio::task::yield_now()));
+            self.pause(ctx);
         }
+    }
+
+    /// What was handled took long: the actor pauses at once.
+    pub fn pause<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
+        self.0 = 0;
+        ctx.wait(wrap_future(tokio::task::yield_now()));
     }
 }

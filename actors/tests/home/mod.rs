@@ -1,5 +1,7 @@
 //! One node, with what outlives it, in a simulated world.
 
+#![allow(dead_code, reason = "each test file uses some of it")]
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use ottla_actors::{

@@ -90,6 +90,10 @@ pub const REQUEST_ARRIVES_MS_MAX: u64 = 5_000;
 /// stands for one that waits takes several times its bytes.
 pub const COMMITS_UNDER_WAY_MAX: usize = 1_000;
 
+/// A partition writes so many bytes at a time, and before the next ones its shard looks at its sockets: where the kernel has to
+/// find memory for it, 1 MB takes some milliseconds, in which nobody else on the shard would be served.
+pub const WRITE_BYTES_MAX: usize = 256 * 1024;
+
 /// Open files that are kept from connections, where the process may have twice as many.
 pub const FILES_RESERVED_MIN: usize = 96;
 

@@ -4,7 +4,7 @@
 //! the largest sync is the cheapest. Where somebody brings little as well, what the others bring is divided: a small
 //! batch waits for a share of it, and not for all that a saturating connection may have under way. And after a sync with large
 //! ones they rest, for as long as it took and longer the more they had, so that the disk and the cores are not theirs alone:
-//! who brings little finds the journal free half of the time at least.
+//! who brings little finds the journal free most of the time.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ const SMALL_STAYS_MS: u64 = 50;
 
 /// For each so many bytes of large ones in a sync they rest as long as it took. What a large batch costs others is not its sync
 /// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
-const REST_BYTES: u64 = 256 * 1024;
+const REST_BYTES: u64 = 128 * 1024;
 
 /// Large ones rest no longer than this, however long their sync took: a disk that stood still is no reason to stand still again.
 const REST_MS_MAX: u64 = 20;
@@ -183,25 +183,25 @@ mod tests {
     #[test]
     fn the_more_they_had_the_longer_they_rest() {
         let rest = |bytes| after_one_of(bytes).take(sizes(&[(0, bytes)]), at(1004));
-        assert_eq!(rest(LARGE), Turn::Rest(Deadline(1004 + 4)));
-        assert_eq!(rest(2 * LARGE), Turn::Rest(Deadline(1004 + 8)));
-        assert_eq!(rest(HUGE), Turn::Rest(Deadline(1004 + 16)));
+        assert_eq!(rest(LARGE / 2), Turn::Rest(Deadline(1004 + 4)));
+        assert_eq!(rest(LARGE), Turn::Rest(Deadline(1004 + 8)));
+        assert_eq!(rest(2 * LARGE), Turn::Rest(Deadline(1004 + 16)));
     }
 
     #[test]
-    fn large_ones_rest_for_as_long_as_their_sync_took_and_small_ones_do_not() {
+    fn large_ones_rest_and_small_ones_do_not() {
         let mut turns = after_one_of(LARGE);
         assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1004)), Turn::Go(vec![1]));
         turns.synced(at(1005));
-        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1005)), Turn::Rest(Deadline(1008)));
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1008)), Turn::Go(vec![0, 1]));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1005)), Turn::Rest(Deadline(1012)));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1012)), Turn::Go(vec![0, 1]));
     }
 
     #[test]
     fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it() {
         let mut turns = after_one_of(LARGE);
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1008)));
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1008)), Turn::Go(vec![0, 1]));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1012)));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1012)), Turn::Go(vec![0, 1]));
     }
 
     #[test]

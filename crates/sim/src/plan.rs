@@ -285,7 +285,7 @@ fn any_lives(luck: &Chance) -> Vec<Life> {
 fn long_and_short(luck: &Chance) -> Vec<Life> {
     let mut lives = vec![];
     for _ in 0..2 {
-        let ms = between(luck, 300, 900);
+        let ms = between(luck, 400, 1200);
         lives.push(life(luck, ms));
         for _ in 0..count(luck, 1, 3) {
             let ms = between(luck, 12, 60);

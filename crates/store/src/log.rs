@@ -12,7 +12,6 @@
 
 use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
 use ottla_rules::{
     batch::Stamped,
     ids::{Offset, PartitionId, TopicId},
@@ -31,6 +30,7 @@ use crate::{
 };
 
 pub mod aborted;
+pub(crate) mod ahead;
 pub(crate) mod chain;
 pub mod compact;
 pub mod config;
@@ -250,40 +250,40 @@ impl Log {
 
     fn append_all(&mut self, batches: &[Stamped]) -> Result<(), LogError> {
         let mut rest = batches;
-        while let Some(first) = rest.first() {
-            assert_eq!(first.base, self.end, "a batch does not follow the end of {}", self.place.dir_name());
-            if self.active.is_none() || self.is_full(first, 0) {
-                self.roll(first.base)?;
-            }
-            let mut bytes = 0;
-            let fitting = |batch: &&Stamped| {
-                let fits = bytes == 0 || !self.is_full(batch, bytes);
-                bytes += batch.bytes.len() as u64;
-                fits
-            };
-            let n = rest.iter().take_while(fitting).count();
-            self.write(&rest[..n])?;
-            rest = &rest[n..];
+        while !rest.is_empty() {
+            let (fitting, others) = self.make_room(rest)?;
+            self.write(fitting)?;
+            rest = others;
         }
         Ok(())
     }
 
-    /// Writes batches that fit into the active segment.
-    fn write(&mut self, batches: &[Stamped]) -> Result<(), LogError> {
-        let Some(active) = &mut self.active else { return Ok(()) };
-        let log =
-            active.segment.files.open(Part::Log).map_err(failed("open", &active.segment.files, Part::Log))?;
-        if self.untrimmed {
-            segment::trim(&log, active.segment.size).map_err(failed(
-                "cut",
-                &active.segment.files,
-                Part::Log,
-            ))?;
-            self.untrimmed = false;
+    /// Begins a segment where the first of these batches has no room in the active one: those that go into it, one at least,
+    /// and the others.
+    fn make_room<'a>(&mut self, batches: &'a [Stamped]) -> Result<(&'a [Stamped], &'a [Stamped]), LogError> {
+        let Some(first) = batches.first() else { return Ok((batches, batches)) };
+        assert_eq!(first.base, self.end, "a batch does not follow the end of {}", self.place.dir_name());
+        if self.active.is_none() || self.is_full(first, 0) {
+            self.roll(first.base)?;
         }
-        let bytes: Vec<Bytes> = batches.iter().map(|batch| batch.bytes.clone()).collect();
-        let written = log.pwritev_all(&bytes, active.segment.size).map_err(io::Error::from);
+        let mut bytes = 0;
+        let fitting = |batch: &&Stamped| {
+            let fits = bytes == 0 || !self.is_full(batch, bytes);
+            bytes += batch.bytes.len() as u64;
+            fits
+        };
+        Ok(batches.split_at(batches.iter().take_while(fitting).count()))
+    }
+
+    /// Writes batches that fit into the active segment, but for what was written ahead of them.
+    fn write(&mut self, batches: &[Stamped]) -> Result<(), LogError> {
+        let done = self.written_ahead(batches);
+        let file = self.tail()?;
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let bytes = ahead::range_of(batches, done, u64::MAX);
+        let written = file.pwritev_all(&bytes, active.segment.size + done).map_err(io::Error::from);
         written.map_err(failed("write to", &active.segment.files, Part::Log))?;
+        active.ahead = None;
         active.segment.dirty = true;
         for batch in batches {
             if self.recent.len() == RECENT_MAX {
@@ -326,10 +326,11 @@ impl Log {
     pub fn roll(&mut self, base: Offset) -> Result<(), LogError> {
         assert_eq!(base, self.end, "a segment begins where the log ends");
         self.ensure_dir()?;
+        if self.active.as_ref().is_some_and(|active| active.segment.size == 0) {
+            return Ok(());
+        }
+        self.cut_tail()?;
         if let Some(active) = &mut self.active {
-            if active.segment.size == 0 {
-                return Ok(());
-            }
             active.close().map_err(failed("close", &active.segment.files, Part::Index))?;
             if self.config.preallocate
                 && let Ok(log) = active.segment.files.open(Part::Log)
@@ -392,13 +393,8 @@ impl Log {
             self.end > mark.end || self.active.as_ref().map(|active| active.segment.base()) != mark.active;
         self.untrimmed = true;
         if !grown {
-            // The usual case: the only write failed, and nothing was counted. Cut now if the disk allows it.
-            if let Some(active) = &self.active
-                && let Ok(log) = active.segment.files.open(Part::Log)
-                && segment::trim(&log, active.segment.size).is_ok()
-            {
-                self.untrimmed = false;
-            }
+            // The usual case: the only write failed, and nothing was counted. Cut now if the disk allows it, else before the next write.
+            let _ = self.cut_tail();
             return;
         }
         self.recent.clear();

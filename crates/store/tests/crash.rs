@@ -142,6 +142,57 @@ fn on_a_full_disk_a_burst_is_cut_back_whole() {
     }
 }
 
+/// Writes all of a burst ahead that can be.
+fn write_ahead(log: &mut Log, burst: &[Stamped], bytes_max: usize) -> Result<(), LogError> {
+    while log.write_ahead(burst, bytes_max)? {}
+    Ok(())
+}
+
+#[test]
+fn a_power_cut_while_a_burst_is_written_in_pieces_leaves_whole_batches() {
+    for seed in 0..200 {
+        let all = batches(0, 60, 40);
+        let mut node = Node::new(seed);
+        let synced = (seed % 40) as usize;
+        node.log.append(&all[..synced]).unwrap();
+        sync(&node.store, &mut node.log);
+        write_ahead(&mut node.log, &all[synced..], 50 + seed as usize).unwrap();
+        assert_eq!(node.log.end(), Offset(2 * synced as i64), "nobody is told");
+
+        let (mut node, recovered) = node.crash(seed, NOTHING).unwrap();
+        let kept = recovered.end.0 as usize / 2;
+        assert!(kept >= synced, "seed {seed}: {kept} of {synced}");
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all[..kept]), "seed {seed}");
+        node.log.append(&all[kept..]).unwrap();
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all), "seed {seed}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_what_was_written_ahead_is_cut_back_and_others_may_take_its_place() {
+    let mut refused = 0;
+    for room in (0..4_000).step_by(97) {
+        let all = batches(0, 60, 40);
+        // Other batches with the same offsets.
+        let others = batches(20, 30, 33);
+        let mut node = Node::new(room);
+        node.log.append(&all[..10]).unwrap();
+        node.world.disk().break_below("/data/payments-3", Fault::NoSpaceAfter(room));
+        let written = write_ahead(&mut node.log, &all[10..], 300).and_then(|()| node.log.append(&all[10..]));
+        refused += usize::from(written.is_err());
+        assert_eq!(read_all(&node.log, Offset(0), 500), bytes_of(&all[..10]), "room for {room}");
+
+        node.world.disk().heal();
+        node.log.append(&others).unwrap();
+        let expected = [bytes_of(&all[..10]), bytes_of(&others)].concat();
+        assert_eq!(read_all(&node.log, Offset(0), 500), expected, "room for {room}");
+        sync(&node.store, &mut node.log);
+        let (node, _) = node.crash(room, NOTHING).unwrap();
+        assert_eq!(read_all(&node.log, Offset(0), 500), expected, "room for {room}");
+    }
+    assert_eq!(refused, 42, "no room is large enough");
+}
+
 #[test]
 fn a_failed_sync_moves_nothing() {
     let mut node = Node::new(1);

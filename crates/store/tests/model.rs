@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::fs;
+use std::{fs, mem};
 
 use common::{NOTHING, batch, config, open, place, read_all, sync};
 use ottla_rules::{batch::Stamped, ids::Offset};
@@ -14,6 +14,12 @@ use tempfile::TempDir;
 enum Op {
     /// One burst: per batch the number of records and their size.
     Append(Vec<(i64, usize)>),
+    /// So many pieces, of so many bytes, of a burst that is appended later, or never when the process ends before.
+    WriteAhead {
+        burst: Vec<(i64, usize)>,
+        bytes_max: usize,
+        pieces: usize,
+    },
     Roll,
     Sync,
     /// A new process.
@@ -34,6 +40,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => vec((1..5i64, 0..200usize), 1..12).prop_map(Op::Append),
+        3 => (vec((1..5i64, 0..200usize), 1..12), 1..500usize, 1..5usize)
+            .prop_map(|(burst, bytes_max, pieces)| Op::WriteAhead { burst, bytes_max, pieces }),
         1 => Just(Op::Roll),
         2 => Just(Op::Sync),
         2 => Just(Op::Reopen),
@@ -51,6 +59,8 @@ struct World {
     log: Option<Log>,
     /// What the log must hold.
     model: Vec<Stamped>,
+    /// What is written ahead: the burst, and how many of its bytes a new process may find.
+    ahead: (Vec<Stamped>, usize),
     /// What must not be read any more.
     start: Offset,
     synced: Offset,
@@ -62,8 +72,8 @@ impl World {
         let facts = MemoryFacts::new();
         let store = open(dir.path(), &facts);
         let log = Log::create(&store, place(), config());
-        let (model, start, synced) = (vec![], Offset(0), Offset(0));
-        Self { dir, facts, store: Some(store), log: Some(log), model, start, synced }
+        let (model, ahead, start, synced) = (vec![], (vec![], 0), Offset(0), Offset(0));
+        Self { dir, facts, store: Some(store), log: Some(log), model, ahead, start, synced }
     }
 
     fn log(&mut self) -> &mut Log {
@@ -77,17 +87,28 @@ impl World {
     fn apply(&mut self, op: Op) {
         match op {
             Op::Append(sizes) => {
-                let mut next = self.end().0;
-                let mut burst = vec![];
-                for (n, size) in sizes {
-                    burst.push(batch(next, n, size, 1_000 + next * 3));
-                    next += n;
-                }
+                let (mut burst, _) = mem::take(&mut self.ahead);
+                let next = burst.last().map_or(self.end(), |batch| batch.end);
+                burst.extend(batches(next, &sizes));
                 self.log().append(&burst).unwrap();
                 self.model.extend(burst);
             }
+            Op::WriteAhead { burst, bytes_max, pieces } => {
+                let (mut ahead, mut bytes) = mem::take(&mut self.ahead);
+                if ahead.is_empty() {
+                    ahead = batches(self.end(), &burst);
+                }
+                for _ in 0..pieces {
+                    let more = self.log().write_ahead(&ahead, bytes_max).unwrap();
+                    bytes += if more { bytes_max } else { 0 };
+                }
+                self.ahead = (ahead, bytes);
+            }
             Op::Roll => {
                 let end = self.end();
+                if self.log().segments().last().is_some_and(|segment| segment.bytes > 0) {
+                    self.ahead.1 = 0;
+                }
                 self.log().roll(end).unwrap();
             }
             Op::Sync => {
@@ -108,6 +129,7 @@ impl World {
                 self.apply(Op::Sync);
             }
             Op::LoseIndexes => {
+                self.settle();
                 self.close();
                 for path in self.files() {
                     if path.extension().is_some_and(|end| end == "index" || end == "timeindex") {
@@ -131,6 +153,7 @@ impl World {
 
     /// Spoils bytes that were not synced; the log must end with the batch before them.
     fn damage(&mut self, bytes: u64, cut: bool) {
+        self.settle();
         let last = self.log().segments().last().copied();
         self.close();
         let Some(last) = last.filter(|segment| segment.bytes > 0) else { return self.open() };
@@ -165,7 +188,19 @@ impl World {
         (self.store, self.log) = (Some(store), Some(log));
     }
 
+    /// Appends what is written ahead.
+    fn settle(&mut self) {
+        self.apply(Op::Append(vec![]));
+    }
+
+    /// Whole batches that nobody was told of may be there afterwards.
     fn reopen(&mut self) {
+        let (burst, mut bytes) = mem::take(&mut self.ahead);
+        for batch in burst {
+            let Some(left) = bytes.checked_sub(batch.bytes.len()) else { break };
+            bytes = left;
+            self.model.push(batch);
+        }
         self.close();
         self.open();
     }
@@ -191,6 +226,17 @@ impl World {
             assert_eq!((found.offset.0, found.timestamp), (from, timestamp));
         }
     }
+}
+
+/// Batches that follow one another from `base` on; per batch the number of records and their size.
+fn batches(base: Offset, sizes: &[(i64, usize)]) -> Vec<Stamped> {
+    let mut next = base.0;
+    let mut of = |&(n, size): &(i64, usize)| {
+        let batch = batch(next, n, size, 1_000 + next * 3);
+        next += n;
+        batch
+    };
+    sizes.iter().map(&mut of).collect()
 }
 
 proptest! {

@@ -12,7 +12,7 @@ use ottla_rules::time::Now;
 use tokio::sync::oneshot;
 
 /// How much one request may unpack, or pack, on the shard of its connection: a third of a millisecond of the slowest codec
-/// (measured, see `docs/performance.md`).
+/// (measured, see `docs/performance-notes.md`).
 pub(super) const ON_SHARD_BYTES_MAX: usize = 96 * 1024;
 
 /// One batch that is being looked at elsewhere.

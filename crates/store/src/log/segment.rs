@@ -10,6 +10,7 @@ use ottla_rules::{
 };
 
 use super::{
+    ahead::Ahead,
     config::LogConfig,
     index::{Entry, Growing, OffsetEntry, TimeEntry},
 };
@@ -87,6 +88,8 @@ pub(crate) struct Active {
     pub(crate) first_timestamp: Option<i64>,
     /// Its share of `segment.jitter.ms`.
     pub(crate) jitter_ms: u64,
+    /// What of the next burst stands behind its end already.
+    pub(crate) ahead: Option<Ahead>,
     /// Bytes since the last index entry.
     unindexed: u64,
 }
@@ -99,6 +102,7 @@ impl Active {
             times: Growing::new(),
             first_timestamp: None,
             jitter_ms: 0,
+            ahead: None,
             unindexed: 0,
         }
     }
@@ -117,6 +121,7 @@ impl Active {
             segment,
             first_timestamp,
             jitter_ms: 0,
+            ahead: None,
         }
     }
 
