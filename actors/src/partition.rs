@@ -188,6 +188,8 @@ pub struct PartitionActor {
     staged: Vec<Stamped>,
     /// So many of them are being written, in pieces.
     burst: Option<usize>,
+    /// A message is under way that will have them written.
+    is_flush_called: bool,
     /// What the markers among the staged batches abort.
     staged_aborted: Vec<Aborted>,
     /// Written, and not yet given to the journal.
@@ -252,6 +254,7 @@ impl PartitionActor {
             peal: Peal::default(),
             staged: Vec::new(),
             burst: None,
+            is_flush_called: false,
             staged_aborted: Vec::new(),
             unhardened: Vec::new(),
             deleting: Vec::new(),
@@ -295,10 +298,7 @@ impl PartitionActor {
         match effect {
             Effect::Write { batch } => {
                 self.staged.push(batch);
-                if self.staged.len() == 1 {
-                    // Runs once the mailbox is drained: one write for the burst.
-                    ctx.notify(Flush);
-                }
+                self.call_flush(ctx);
             }
             Effect::Harden { upto } => self.harden(upto, ctx),
             Effect::Sync { upto } => {
@@ -339,6 +339,13 @@ impl PartitionActor {
         }
     }
 
+    /// What is staged is written once the mailbox is drained: one write for the burst.
+    fn call_flush(&mut self, ctx: &mut Context<Self>) {
+        if !mem::replace(&mut self.is_flush_called, true) {
+            ctx.notify(Flush);
+        }
+    }
+
     /// Writes everything staged, at once.
     fn flush(&mut self, ctx: &mut Context<Self>) {
         self.write(self.staged.len(), ctx);
@@ -363,7 +370,7 @@ impl PartitionActor {
             drop(written);
         }
         if !self.staged.is_empty() {
-            ctx.notify(Flush);
+            self.call_flush(ctx);
         }
         self.bytes_since_sync += bytes;
         if self.charge.shared.spend(bytes) {
@@ -437,9 +444,10 @@ impl Handler<Flush> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
+        self.is_flush_called = false;
         if self.write_ahead(ctx) {
             self.breath.pause(ctx);
-            return ctx.notify(Flush);
+            return self.call_flush(ctx);
         }
         // With a marker nothing is divided: what it aborts counts from when it is written.
         let count = self.burst.filter(|_| self.staged_aborted.is_empty());

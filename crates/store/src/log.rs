@@ -160,6 +160,8 @@ pub struct Log {
     pub(crate) dir_dirty: bool,
     /// A failed write may have left bytes behind the end.
     untrimmed: bool,
+    /// Bytes behind the end were cut, and the disk may have them still.
+    cut_unsynced: bool,
     recent: VecDeque<Recent>,
     pub(crate) aborted: aborted::AbortedRows,
 }
@@ -201,6 +203,7 @@ impl Log {
             life: Arc::new(()),
             dir_dirty: false,
             untrimmed: false,
+            cut_unsynced: false,
             recent: VecDeque::new(),
             aborted: aborted::AbortedRows::default(),
         }
@@ -330,6 +333,7 @@ impl Log {
             return Ok(());
         }
         self.cut_tail()?;
+        self.settle_cut()?;
         if let Some(active) = &mut self.active {
             active.close().map_err(failed("close", &active.segment.files, Part::Index))?;
             if self.config.preallocate

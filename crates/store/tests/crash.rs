@@ -194,6 +194,29 @@ fn on_a_full_disk_what_was_written_ahead_is_cut_back_and_others_may_take_its_pla
 }
 
 #[test]
+fn what_was_written_ahead_and_refused_does_not_come_back_in_place_of_what_was_acknowledged() {
+    for seed in 0..200 {
+        let (all, others) = (batches(0, 40, 40), batches(8, 12, 40 - seed as usize % 3));
+        let mut node = Node::new(seed);
+        node.log.append(&all[..4]).unwrap();
+        // A sync for the journal begins, a part of a burst is written meanwhile and is on the disk with the rest.
+        let point = node.log.sync_point().unwrap();
+        assert!(node.log.write_ahead(&all[4..], 500).unwrap());
+        point.sync().unwrap();
+        point.checkpoint(&[], &[(LeaderEpoch(0), Offset(0))]).unwrap();
+        node.log.synced(point.end());
+        node.world.disk().break_below("/data/payments-3", Fault::NoSpaceAfter(0));
+        assert!(write_ahead(&mut node.log, &all[4..], 500).is_err());
+
+        node.world.disk().heal();
+        node.log.append(&others).unwrap();
+        let (node, _) = node.crash(seed, journal_of(&others)).unwrap();
+        let expected = [bytes_of(&all[..4]), bytes_of(&others)].concat();
+        assert!(read_all(&node.log, Offset(0), 500) == expected, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_failed_sync_moves_nothing() {
     let mut node = Node::new(1);
     node.log.append(&batches(0, 5, 40)).unwrap();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ottla_host::File;
 use ottla_rules::{batch::Stamped, ids::Offset};
 
-use super::{Log, LogError, failed, segment};
+use super::{Log, LogError, SYNC, failed, segment};
 use crate::layout::Part;
 
 /// What stands behind the end of a segment: the first bytes of the batches that are appended next.
@@ -79,9 +79,21 @@ impl Log {
         if self.untrimmed {
             self.cut_tail()?;
         }
+        self.settle_cut()?;
         let Some(active) = &self.active else { unreachable!("nothing is written without a segment") };
         let files = &active.segment.files;
         files.open(Part::Log).map_err(failed("open", files, Part::Log))
+    }
+
+    /// What was cut is gone from the disk too: after a power cut it would else stand in place of, or behind, what is written next.
+    pub(super) fn settle_cut(&mut self) -> Result<(), LogError> {
+        if let Some(active) = self.active.as_ref().filter(|_| self.cut_unsynced) {
+            let files = &active.segment.files;
+            let synced = files.open(Part::Log).and_then(|file| file.sync_data());
+            synced.map_err(failed(SYNC, files, Part::Log))?;
+            self.cut_unsynced = false;
+        }
+        Ok(())
     }
 
     /// Nothing stands behind the end any more, neither of a failed write nor of a burst that was not appended.
@@ -94,6 +106,8 @@ impl Log {
             let file = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
             segment::trim(&file, active.segment.size).map_err(failed("cut", files, Part::Log))?;
             self.untrimmed = false;
+            self.cut_unsynced = true;
+            active.segment.dirty = true;
         }
         Ok(())
     }
