@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ottla_actors::partition::Sweep;
 use ottla_host::Fault;
 use ottla_rules::{ids::Offset, limits::WRITE_BYTES_MAX, partition::AppendError};
 
@@ -103,4 +104,24 @@ fn a_disk_that_fills_up_while_a_large_batch_is_written_refuses_it_whole() {
         });
     }
     assert_eq!(refused, 18);
+}
+
+#[test]
+fn a_failed_sync_of_what_a_refused_batch_left_behind_is_not_tried_again() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[("retention.ms", "1")]).await;
+        node.append_for_sure(partition(0), "first").await;
+        home.world.disk().break_below("/data/payments-0", Fault::NoSpaceAfter(WRITE_BYTES_MAX as u64));
+        let value = large(1).next().unwrap();
+        assert_eq!(node.append(partition(0), &value).await, Err(AppendError::Storage));
+        home.world.disk().heal();
+
+        // Retention closes the segment, and the sync of what was cut from it fails.
+        home.world.disk().break_below("/data/payments-0", Fault::FailNextSync);
+        node.crew().directory().tell(partition(0), Sweep);
+        assert_eq!(node.append(partition(0), "after").await, Err(AppendError::Storage));
+        home.world.disk().heal();
+        assert_eq!(node.append(partition(0), "later").await, Err(AppendError::Storage));
+    });
 }

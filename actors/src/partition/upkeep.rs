@@ -223,6 +223,9 @@ impl Handler<Sweep> for PartitionActor {
             && let Err(error) = log.roll(log.end())
         {
             log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "no new segment, retention waits");
+            if error.is_failed_sync() {
+                self.charge.shared.lose(&error);
+            }
             return;
         }
         let moves = log_start > leader.log_start();
