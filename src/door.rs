@@ -35,6 +35,7 @@ mod intake;
 mod line;
 mod look;
 mod outbox;
+mod pace;
 mod tally;
 mod vigil;
 

@@ -18,6 +18,7 @@ use super::intake::Intake;
 use super::line::Line;
 use super::look::Look;
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::tally::Counter;
 use super::vigil;
 use crate::api::produce::{AppendReply, Appends};
@@ -90,6 +91,8 @@ pub(crate) struct Connection {
     since: Since,
     /// Much was done: nothing more is before the shard has looked.
     look: Look,
+    /// Much was asked for, beside somebody who asks for little: nothing more is read or begun before it has rested.
+    pace: Pace,
     /// The shard to which it moves once everything that has begun is answered; nothing begins until then.
     bound_for: Option<usize>,
     ended: bool,
@@ -154,6 +157,7 @@ impl Connection {
             arrived: Vec::new(),
             since: Since::default(),
             look: Look::default(),
+            pace: Pace::default(),
             bound_for: None,
             ended: false,
             slept: 0,
@@ -206,6 +210,9 @@ impl Connection {
         // Somebody else's turn is also that of those whose requests are still in their sockets. A wake-up of our own, or by
         // an answer, would keep the shard from looking as long as there is work.
         self.since = Since::default();
+        if self.pace.begun() >= ROUNDS_MAX {
+            self.turn_over(cx);
+        }
         self.look.ask(cx);
         Poll::Pending
     }
@@ -279,10 +286,15 @@ impl Connection {
         self.outbox.len() > UNTAKEN_BYTES_MAX
     }
 
+    fn may_begin(&self) -> bool {
+        let has_turn = self.since.requests < TURN_REQUESTS_MAX && !self.pace.is_resting();
+        has_turn && self.bound_for.is_none() && !self.is_untaken()
+    }
+
     /// Begins the requests that are here and whose turn it is.
     fn begin(&mut self) -> Result<bool, Ending> {
         let mut moved = false;
-        while self.bound_for.is_none() && !self.is_untaken() && self.since.requests < TURN_REQUESTS_MAX {
+        while self.may_begin() {
             let (request, bytes) = match self.held.take() {
                 Some(held) => held,
                 None => match self.intake.next_frame()? {
@@ -303,6 +315,8 @@ impl Connection {
             if self.line.is_empty() {
                 self.slept = ottla_host::sleeps();
             }
+            let is_alone = self.line.is_empty() && self.intake.len() == 0;
+            self.pace.begins(self.guest.number(), is_alone, &self.tally, &self.call.server.host.clock);
             self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
             self.bound_for = self.appends.residence.settle();
             self.since.requests += 1;
@@ -312,7 +326,9 @@ impl Connection {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
-        if self.ended || self.bound_for.is_some() || self.guest.should_leave() {
+        // Looked at whatever else is so: nothing begins before it is over.
+        let is_resting = self.pace.poll_rest(cx);
+        if is_resting || self.ended || self.bound_for.is_some() || self.guest.should_leave() {
             self.share.wait_no_more();
             return Ok(false);
         }
@@ -365,7 +381,8 @@ impl Connection {
             return Poll::Ready(Ok(shard));
         }
         let is_leaving = self.guest.should_leave();
-        if self.ended || is_leaving {
+        // While it rests there may be requests here that have not begun.
+        if (self.ended || is_leaving) && !self.pace.is_resting() {
             let nothing_owed = self.held.is_none() && self.outbox.is_empty() && self.line.is_empty();
             if nothing_owed || self.line.is_droppable() && self.outbox.is_empty() {
                 return Poll::Ready(Err(if self.ended { Ending::Client } else { Ending::Leaving }));
@@ -376,6 +393,7 @@ impl Connection {
         }
         if moved_at_all {
             self.tell_vigil();
+            self.turn_over(cx);
         }
         // Nobody is idle who waits for an answer, and the answer is a move.
         if !self.line.is_empty() {
@@ -403,6 +421,11 @@ impl Connection {
                 return Poll::Ready(Err(Ending::Idle));
             }
         }
+    }
+
+    fn turn_over(&mut self, cx: &mut Context<'_>) {
+        let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
+        self.pace.turn_over(who, self.line.len(), &self.tally, clock, cx);
     }
 
     /// Says that this connection rests. While something is under way and the shard is awake, whoever is to answer has yet to have

@@ -55,6 +55,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// True when nothing is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()

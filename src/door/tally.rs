@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla_wire::api::ApiKey;
 
+use super::pace;
 use super::vigil::Vigil;
 
 /// Kafka numbers its APIs up to here for the time being.
@@ -21,6 +22,8 @@ pub(crate) struct Tally {
     requests: [AtomicU64; API_NUMBERS],
     /// Whether the shard stays awake for a moment: its own as well.
     pub(super) vigil: Vigil,
+    /// Who asks one by one on it.
+    pub(super) floods: pace::Shard,
 }
 
 impl Default for Tally {
@@ -31,6 +34,7 @@ impl Default for Tally {
             connections: AtomicU64::new(0),
             requests: [const { AtomicU64::new(0) }; API_NUMBERS],
             vigil: Vigil::default(),
+            floods: pace::Shard::default(),
         }
     }
 }

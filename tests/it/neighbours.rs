@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
+use ottla_wire::messages::produce::ProduceResponse;
 
 use crate::broker::{Broker, data_dir};
 use crate::client::{FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
@@ -82,4 +83,38 @@ fn a_crowd_that_announces_much_and_sends_little_holds_up_nobody_for_long() {
     let long = "y".repeat(400_000);
     assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
     assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+}
+
+/// Beside somebody who asks one by one, who floods is served in turns with a rest between them.
+#[test]
+fn a_flood_is_answered_to_its_last_request_also_by_a_client_that_has_stopped_sending() {
+    const REQUESTS: i32 = 500;
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    let flood = || {
+        let bytes = |each: &dyn Fn(i32) -> Vec<u8>| (0..REQUESTS).flat_map(each).collect::<Vec<_>>();
+        for _ in 0..10 {
+            let (mut questions, mut batches) = (broker.client(), broker.client());
+            questions.send_bytes(&bytes(&|id| encode(id, 12, &MetadataRequest::default()).into()));
+            let small = || produce_request("t", 0, -1, Some(batch(&["x"])));
+            batches.send_bytes(&bytes(&|id| encode(id, PRODUCE, &small()).into()));
+            questions.end();
+            batches.end();
+            for id in 0..REQUESTS {
+                let _: MetadataResponse = questions.receive(12, id);
+                let answer: ProduceResponse = batches.receive(PRODUCE, id);
+                assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+            }
+            questions.assert_closed();
+            batches.assert_closed();
+        }
+    };
+    std::thread::scope(|threads| {
+        let flood = threads.spawn(flood);
+        while !flood.is_finished() {
+            let _: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
+        }
+    });
 }

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod cluster;
 pub mod compaction;
 pub mod fetch_sessions;
+pub mod floods;
 pub mod group;
 pub mod ids;
 pub mod limits;

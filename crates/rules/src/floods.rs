@@ -1,0 +1,141 @@
+//! Whether a connection that floods a shard with requests rests between two turns.
+//!
+//! ```text
+//!   OneByOne   a client that waits for each answer before it asks again, and asks again soon
+//!   Floods     while there is one, whoever has a crowd of requests under way rests a moment after each turn
+//! ```
+//!
+//! Requests cost little each, but their client is as busy as the shard: together they have all the cores, and who wakes beside
+//! them waits for the end of somebody's slice. A client that floods loses little by a rest, because what it sends meanwhile is read,
+//! synced and answered together. Alone, or among its like, nobody rests.
+
+use crate::time::{Deadline, Now};
+
+/// A client asks one by one after so many requests in a row that had the connection to themselves.
+const ALONE_IN_A_ROW: u32 = 4;
+
+/// It is about, and in a row, for so long after the last of them.
+const STAYS_MS: u64 = 50;
+
+/// So many requests under way, or begun in one turn, are a flood. Kafka's own clients have 5 under way at most.
+const FLOOD_REQUESTS: usize = 8;
+
+/// How long a flood rests. A timer of milliseconds makes it up to twice as long.
+const REST_MS: u64 = 1;
+
+/// Whether one connection's client waits for each answer before it asks again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OneByOne {
+    in_a_row: u32,
+    last_ms: u64,
+}
+
+impl OneByOne {
+    /// A request begins that has the connection to itself: whether its client asks one by one.
+    pub fn alone(&mut self, now: Now) -> bool {
+        let is_soon = now.mono_ms.saturating_sub(self.last_ms) <= STAYS_MS;
+        self.in_a_row = if is_soon { self.in_a_row.saturating_add(1) } else { 1 };
+        self.last_ms = now.mono_ms;
+        self.in_a_row >= ALONE_IN_A_ROW
+    }
+
+    /// A request begins while others are under way, or behind it.
+    pub fn among_others(&mut self) {
+        self.in_a_row = 0;
+    }
+}
+
+/// Whether so many requests, begun in one turn, or under way after it, are a flood.
+#[must_use]
+pub fn is_flood(begun: usize, under_way: usize) -> bool {
+    begun.max(under_way) >= FLOOD_REQUESTS
+}
+
+/// Who asks one by one on a shard. The last two are remembered, so that one of them is somebody else, whoever wants to know.
+#[derive(Debug, Default)]
+pub struct Floods {
+    last: Option<(u64, Deadline)>,
+    before: Option<(u64, Deadline)>,
+}
+
+impl Floods {
+    /// The connection `who` asks one by one, now.
+    pub fn asked(&mut self, who: u64, now: Now) {
+        if self.last.is_some_and(|(last, _)| last != who) {
+            self.before = self.last;
+        }
+        self.last = Some((who, now.after(STAYS_MS)));
+    }
+
+    /// The connection `who` has had a turn in which it began so many requests, and has so many under way: until when it rests,
+    /// if it does.
+    #[must_use]
+    pub fn rest(&self, who: u64, begun: usize, under_way: usize, now: Now) -> Option<Deadline> {
+        let is_about = |(other, until): (u64, Deadline)| other != who && !until.is_due(now);
+        let one_is_about = self.last.is_some_and(is_about) || self.before.is_some_and(is_about);
+        (is_flood(begun, under_way) && one_is_about).then(|| now.after(REST_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: u64 = 1;
+    const BOB: u64 = 2;
+    const FLOOD: u64 = 3;
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 0 }
+    }
+
+    #[test]
+    fn some_in_a_row_are_one_by_one() {
+        let mut client = OneByOne::default();
+        let said: Vec<_> = (0..6).map(|n| client.alone(at(1000 + n * STAYS_MS))).collect();
+        assert_eq!(said, [false, false, false, true, true, true]);
+        client.among_others();
+        assert!(!client.alone(at(1300)));
+    }
+
+    #[test]
+    fn who_asks_now_and_then_does_not_ask_one_by_one() {
+        let mut client = OneByOne::default();
+        assert!((0..100).all(|n| !client.alone(at(1000 + n * (STAYS_MS + 1)))));
+    }
+
+    #[test]
+    fn a_flood_rests_beside_somebody_who_asks_one_by_one() {
+        let mut shard = Floods::default();
+        shard.asked(ALICE, at(1000));
+        assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS, 0, at(1001)), Some(Deadline(1001 + REST_MS)));
+        assert_eq!(shard.rest(FLOOD, 0, FLOOD_REQUESTS, at(1001)), Some(Deadline(1001 + REST_MS)));
+        assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS - 1, FLOOD_REQUESTS - 1, at(1001)), None);
+    }
+
+    #[test]
+    fn nobody_rests_for_who_has_left() {
+        let mut shard = Floods::default();
+        shard.asked(ALICE, at(1000));
+        assert_eq!(shard.rest(FLOOD, 64, 100, at(1000 + STAYS_MS)), None);
+    }
+
+    #[test]
+    fn nobody_rests_for_themselves() {
+        let mut shard = Floods::default();
+        shard.asked(FLOOD, at(1000));
+        assert_eq!(shard.rest(FLOOD, 64, 100, at(1000)), None);
+        assert_eq!(Floods::default().rest(FLOOD, 64, 100, at(1000)), None);
+    }
+
+    #[test]
+    fn a_flood_that_is_taken_for_one_by_one_for_a_moment_forgets_nobody() {
+        let mut shard = Floods::default();
+        shard.asked(ALICE, at(1000));
+        shard.asked(FLOOD, at(1001));
+        shard.asked(FLOOD, at(1002));
+        assert!(shard.rest(FLOOD, 64, 100, at(1003)).is_some());
+        shard.asked(BOB, at(1004));
+        assert!(shard.rest(FLOOD, 64, 100, at(1005)).is_some());
+    }
+}
