@@ -328,6 +328,10 @@ impl Connection {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
         // Looked at whatever else is so: nothing begins before it is over.
         let is_resting = self.pace.poll_rest(cx);
+        if is_resting {
+            // As it was before the rest says nothing: answers may have left meanwhile.
+            self.is_blind = false;
+        }
         if is_resting || self.ended || self.bound_for.is_some() || self.guest.should_leave() {
             self.share.wait_no_more();
             return Ok(false);

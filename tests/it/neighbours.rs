@@ -91,8 +91,9 @@ fn a_flood_is_answered_to_its_last_request_also_by_a_client_that_has_stopped_sen
     const REQUESTS: i32 = 500;
     let (_around, dir) = data_dir();
     let broker = Broker::start(&dir, &[]);
-    let mut bystander = broker.client();
-    bystander.create("t", 1, &[]);
+    // Connections go to the shards in turn: one for each where there are two.
+    let mut bystanders = [broker.client(), broker.client()];
+    bystanders[0].create("t", 1, &[]);
     let flood = || {
         let bytes = |each: &dyn Fn(i32) -> Vec<u8>| (0..REQUESTS).flat_map(each).collect::<Vec<_>>();
         for _ in 0..10 {
@@ -114,7 +115,9 @@ fn a_flood_is_answered_to_its_last_request_also_by_a_client_that_has_stopped_sen
     std::thread::scope(|threads| {
         let flood = threads.spawn(flood);
         while !flood.is_finished() {
-            let _: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
+            for bystander in &mut bystanders {
+                let _: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
+            }
         }
     });
 }
