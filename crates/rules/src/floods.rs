@@ -17,7 +17,8 @@ const ALONE_IN_A_ROW: u32 = 4;
 /// It is about, and in a row, for so long after the last of them.
 const STAYS_MS: u64 = 50;
 
-/// So many requests under way, or begun in one turn, are a flood. Kafka's own clients have 5 under way at most.
+/// So many requests under way, or begun in one turn, are a flood. Kafka's Java client has 5 under way at most, unless told otherwise;
+/// librdkafka may have more, where its batches are small and many.
 const FLOOD_REQUESTS: usize = 8;
 
 /// How long a flood rests. A timer of milliseconds makes it up to twice as long.
