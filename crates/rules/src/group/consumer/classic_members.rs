@@ -118,6 +118,8 @@ impl Consumer {
         }
         // With something to give up it has joined already: that comes first.
         if epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
+            // Its client takes this answer for a sign that it is a member still, and reads on.
+            member.heard(desk.config, desk.now);
             member.is_to_join(desk.now);
             self.note_deadlines(&id);
             return Err(GroupError::RebalanceInProgress);
