@@ -150,7 +150,12 @@ impl JournalActor {
         if let Some(file) = staged.file {
             self.in_flight = Some(told);
             let me = ctx.address();
-            file.sync_then(Box::new(move |synced| me.do_send(SyncDone(synced))));
+            let is_hurried = Turns::is_hurried(burst.iter().map(Entry::len).sum());
+            let hurry = is_hurried.then(|| self.shared.store.disk().hurry());
+            file.sync_then(Box::new(move |synced| {
+                drop(hurry);
+                me.do_send(SyncDone(synced));
+            }));
         }
         self.see_to(needs, ctx);
         if self.is_stuck {
@@ -164,9 +169,12 @@ impl JournalActor {
             return;
         }
         let rest = Duration::from_millis(until.0.saturating_sub(self.shared.now().mono_ms));
-        ctx.run_later(rest, |journal, ctx| {
-            journal.rests_until = None;
-            journal.commit(ctx);
+        ctx.run_later(rest, move |journal, ctx| {
+            // Large ones that went behind a small one may rest anew: that has a wake-up of its own.
+            if journal.rests_until == Some(until) {
+                journal.rests_until = None;
+                journal.commit(ctx);
+            }
         });
     }
 

@@ -8,12 +8,15 @@
 mod file;
 mod machine;
 mod warm;
+mod way;
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 pub use file::{File, WriteError, is_cold};
+pub use way::Hurry;
+use way::Way;
 
 #[cfg(feature = "sim")]
 use crate::sim::SimDisk;
@@ -24,7 +27,7 @@ pub struct Disk(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Machine,
+    Machine(Way),
     #[cfg(feature = "sim")]
     Simulated(SimDisk),
 }
@@ -67,7 +70,7 @@ impl Disk {
     /// The file systems of this computer.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Kind::Machine)
+        Self(Kind::Machine(Way::default()))
     }
 
     #[cfg(feature = "sim")]
@@ -81,7 +84,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn create_dir_all(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine => machine::create_dir_all(dir.as_ref()),
+            Kind::Machine(_) => machine::create_dir_all(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.create_dir_all(dir.as_ref()),
         }
@@ -93,9 +96,20 @@ impl Disk {
     /// As the file system gives them: `NotFound`, `AlreadyExists`, out of file descriptors, no space.
     pub fn open(&self, path: impl AsRef<Path>, mode: OpenMode) -> io::Result<File> {
         match &self.0 {
-            Kind::Machine => machine::open(path.as_ref(), mode).map(File::machine),
+            Kind::Machine(way) => Ok(File::machine(machine::open(path.as_ref(), mode)?, way.clone())),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.open(path.as_ref(), mode).map(File::simulated),
+        }
+    }
+
+    /// Tells of a sync that is small and waited for: as long as this is held, [`File::write_out`] of any file of this disk begins
+    /// no other piece (for 20 ms at most, and never for a second such sync), and for a while afterwards its pieces are
+    /// small ones.
+    pub fn hurry(&self) -> Hurry {
+        match &self.0 {
+            Kind::Machine(way) => way.hurry(),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => Hurry::nowhere(),
         }
     }
 
@@ -105,7 +119,7 @@ impl Disk {
     /// `NotFound` when there is no such directory; else as the file system gives them.
     pub fn list(&self, dir: impl AsRef<Path>) -> io::Result<Vec<Entry>> {
         match &self.0 {
-            Kind::Machine => machine::list(dir.as_ref()),
+            Kind::Machine(_) => machine::list(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.list(dir.as_ref()),
         }
@@ -117,7 +131,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine => std::fs::rename(from, to),
+            Kind::Machine(_) => std::fs::rename(from, to),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.rename(from.as_ref(), to.as_ref()),
         }
@@ -129,7 +143,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn remove_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine => std::fs::remove_file(path),
+            Kind::Machine(_) => std::fs::remove_file(path),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.remove_file(path.as_ref()),
         }
@@ -141,7 +155,7 @@ impl Disk {
     /// As the file system gives them; part of it may be gone then.
     pub fn remove_dir_all(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine => std::fs::remove_dir_all(dir),
+            Kind::Machine(_) => std::fs::remove_dir_all(dir),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.remove_dir_all(dir.as_ref()),
         }
@@ -153,7 +167,7 @@ impl Disk {
     /// The names may be lost then, and asking again proves nothing.
     pub fn sync_dir(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine => machine::sync_dir(dir.as_ref()),
+            Kind::Machine(_) => machine::sync_dir(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.sync_dir(dir.as_ref()),
         }
@@ -163,7 +177,7 @@ impl Disk {
     #[must_use]
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         match &self.0 {
-            Kind::Machine => path.as_ref().exists(),
+            Kind::Machine(_) => path.as_ref().exists(),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.exists(path.as_ref()),
         }
@@ -175,7 +189,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn free_bytes(&self, dir: impl AsRef<Path>) -> io::Result<u64> {
         match &self.0 {
-            Kind::Machine => machine::free_bytes(dir.as_ref()),
+            Kind::Machine(_) => machine::free_bytes(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.free_bytes(dir.as_ref()),
         }
@@ -187,7 +201,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn total_bytes(&self, dir: impl AsRef<Path>) -> io::Result<u64> {
         match &self.0 {
-            Kind::Machine => machine::total_bytes(dir.as_ref()),
+            Kind::Machine(_) => machine::total_bytes(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.total_bytes(dir.as_ref()),
         }
@@ -199,7 +213,7 @@ impl Disk {
     /// `WouldBlock` when another process, or another holder in this one, has it.
     pub fn lock(&self, path: impl AsRef<Path>) -> io::Result<LockFile> {
         match &self.0 {
-            Kind::Machine => machine::lock(path.as_ref()).map(|file| LockFile(Lock::Machine(file))),
+            Kind::Machine(_) => machine::lock(path.as_ref()).map(|file| LockFile(Lock::Machine(file))),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.lock(path.as_ref()).map(|lock| LockFile(Lock::Simulated(lock))),
         }
@@ -212,7 +226,7 @@ impl Disk {
     /// `WouldBlock` when another still has it then, else as the file system gives them.
     pub fn lock_within(&self, path: impl AsRef<Path>, patience: Duration) -> io::Result<LockFile> {
         match &self.0 {
-            Kind::Machine => {
+            Kind::Machine(_) => {
                 machine::lock_within(path.as_ref(), patience).map(|file| LockFile(Lock::Machine(file)))
             }
             #[cfg(feature = "sim")]

@@ -184,6 +184,9 @@ on_both_hosts!(hints_and_free_space_disturb_nothing, |host, dir| {
     file.pwrite_all(b"abc", 0).unwrap();
 
     file.write_out(0..3).unwrap();
+    let never_over = host.disk.hurry();
+    file.write_out(0..3).unwrap();
+    drop(never_over);
     file.forget(0..3);
 
     assert_eq!(content(&host.disk, dir.join("log")), b"abc");

@@ -5,6 +5,13 @@
 //! batch waits for a share of it, and not for all that a saturating connection may have under way. And after a sync with large
 //! ones they rest, for as long as it took and longer the more they had, so that the disk and the cores are not theirs alone:
 //! who brings little finds the journal free most of the time.
+//!
+//! ```text
+//!   sync with large ones | their rest | behind the next small one | half as long again: behind nobody
+//! ```
+//!
+//! When they have rested they go right behind a small one, if there is one before long: who sends one by one is silent when it has been
+//! answered, and that is when large ones disturb least.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +23,9 @@ use crate::{
 /// A batch of at most so many bytes is small: it costs a sync nothing to speak of.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
 
+/// A sync of at most so many bytes is over as soon as the disk is free for it, and its batches are few: each of them is waited for.
+const HURRY_BYTES_MAX: u64 = 64 * 1024;
+
 /// What one sync covers of large batches while there are small ones, and one batch whatever its size.
 const LARGE_BYTES_MAX: u64 = 512 * 1024;
 
@@ -26,7 +36,7 @@ const SMALL_STAYS_MS: u64 = 50;
 /// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
 const REST_BYTES: u64 = 128 * 1024;
 
-/// Large ones rest no longer than this, however long their sync took: a disk that stood still is no reason to stand still again.
+/// Large ones rest no longer than this, and half of it for a small one to go before, however long their sync took: a disk that stood still is no reason to stand still again.
 const REST_MS_MAX: u64 = 20;
 
 /// The turns at one journal.
@@ -35,8 +45,19 @@ pub struct Turns {
     small_until: Option<Deadline>,
     /// When the sync began that is under way, and how many bytes of large ones it has, where small ones are about.
     large_since: Option<(u64, u64)>,
-    /// Large ones have no turn until then, while there are small ones.
-    rest_until: Option<Deadline>,
+    /// Large ones rest, while there are small ones.
+    rest: Option<Rest>,
+    /// Small ones went while large ones had rested and waited: it is their turn now.
+    small_have_gone: bool,
+}
+
+/// How long large ones have no turn, while there are small ones.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    /// From then on they go behind a small one.
+    until: Deadline,
+    /// From then on they go.
+    late: Deadline,
 }
 
 /// What the journal does next.
@@ -51,7 +72,7 @@ pub enum Turn {
 impl Turns {
     /// A batch of so many bytes has come, and waits.
     pub fn came(&mut self, bytes: u64, now: Now) {
-        if bytes <= SMALL_BYTES_MAX {
+        if is_small(bytes) {
             self.small_until = Some(now.after(SMALL_STAYS_MS));
         }
     }
@@ -60,29 +81,50 @@ impl Turns {
     /// came; somebody must wait. Batches of one partition keep their order.
     pub fn take(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Turn {
         let one_came = self.small_until.is_some_and(|until| !until.is_due(now));
-        let one_is_about = one_came || waiting.clone().any(|(_, bytes)| bytes <= SMALL_BYTES_MAX);
-        let rest = self.rest_until.filter(|until| one_is_about && !until.is_due(now));
-        let large_bytes_max = match (one_is_about, rest) {
-            (false, _) => u64::MAX,
-            (true, None) => LARGE_BYTES_MAX,
-            (true, Some(_)) => 0,
-        };
-        let (places, large_bytes) = share(waiting, large_bytes_max);
-        self.large_since = (one_is_about && large_bytes > 0).then_some((now.mono_ms, large_bytes));
-        match rest {
-            Some(until) if places.is_empty() => Turn::Rest(until),
-            _ => Turn::Go(places),
+        let one_is_about = one_came || waiting.clone().any(|(_, bytes)| is_small(bytes));
+        if !one_is_about {
+            (self.large_since, self.small_have_gone) = (None, false);
+            return Turn::Go(share(waiting, u64::MAX).0);
         }
+        let (all, large_bytes) = share(waiting.clone(), LARGE_BYTES_MAX);
+        let (small, _) = share(waiting, 0);
+        let rest = self.rest.filter(|rest| large_bytes > 0 && !rest.late.is_due(now));
+        let have_rested = rest.is_none_or(|rest| rest.until.is_due(now));
+        let have_turn = have_rested && (self.small_have_gone || rest.is_none() && small.is_empty());
+        self.large_since = (have_turn && large_bytes > 0).then_some((now.mono_ms, large_bytes));
+        match rest {
+            _ if have_turn || large_bytes == 0 => {
+                self.small_have_gone = false;
+                Turn::Go(all)
+            }
+            Some(rest) if small.is_empty() => Turn::Rest(rest.late),
+            _ => {
+                self.small_have_gone = have_rested;
+                Turn::Go(small)
+            }
+        }
+    }
+
+    /// Whether others should give way to a sync of so many bytes. One that is large takes its time anyway, and where all who come are
+    /// many there is no end to them.
+    #[must_use]
+    pub fn is_hurried(bytes: u64) -> bool {
+        bytes <= HURRY_BYTES_MAX
     }
 
     /// The sync of those who went last is over.
     pub fn synced(&mut self, now: Now) {
         if let Some((since, bytes)) = self.large_since.take() {
             let took_ms = now.mono_ms.saturating_sub(since).max(1);
-            let rest_ms = took_ms.saturating_mul(bytes.div_ceil(REST_BYTES));
-            self.rest_until = Some(now.after(rest_ms.min(REST_MS_MAX)));
+            let rest_ms = took_ms.saturating_mul(bytes.div_ceil(REST_BYTES)).min(REST_MS_MAX);
+            let half_ms = rest_ms.div_ceil(2);
+            self.rest = Some(Rest { until: now.after(rest_ms), late: now.after(rest_ms + half_ms) });
         }
     }
+}
+
+fn is_small(bytes: u64) -> bool {
+    bytes <= SMALL_BYTES_MAX
 }
 
 /// All small ones, and of the large ones so many bytes; one at least when it is more than none. Their places, and how many bytes
@@ -90,7 +132,7 @@ impl Turns {
 fn share(waiting: impl Iterator<Item = (PartitionId, u64)>, large_bytes_max: u64) -> (Vec<usize>, u64) {
     let (mut large_bytes, mut behind) = (0, BTreeSet::new());
     let mut has_turn = |(partition, bytes)| {
-        let is_large = bytes > SMALL_BYTES_MAX;
+        let is_large = !is_small(bytes);
         let has_room = large_bytes + bytes <= large_bytes_max || (large_bytes == 0 && large_bytes_max > 0);
         if is_large && !has_room {
             behind.insert(partition);
@@ -126,9 +168,9 @@ mod tests {
         waiting.iter().map(|(index, bytes)| (partition(*index), *bytes))
     }
 
-    /// Whose turn it is at a journal where these have come, the last of them so many ms ago.
+    /// Whose turn it is at a journal where these have come, the last of them so many ms ago, and a small one has just gone.
     fn turns(waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
-        let mut turns = Turns::default();
+        let mut turns = Turns { small_have_gone: true, ..Turns::default() };
         waiting.iter().for_each(|(_, bytes)| turns.came(*bytes, at(1000)));
         match turns.take(sizes(waiting), at(1000 + later_ms)) {
             Turn::Go(places) => places,
@@ -158,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_small_one_that_went_long_ago_is_nobody_to_go_behind() {
+        let mut turns = after_one_of(LARGE);
+        let both = [(0, HUGE), (1, SMALL)];
+        assert_eq!(turns.take(sizes(&both), at(1012)), Turn::Go(vec![1]));
+        let much_later = at(1012 + SMALL_STAYS_MS);
+        turns.synced(much_later);
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), much_later), Turn::Go(vec![0]));
+        turns.synced(much_later);
+        assert_eq!(turns.take(sizes(&both), much_later), Turn::Go(vec![1]));
+    }
+
+    #[test]
     fn small_ones_are_remembered_for_a_while() {
         let mut turns = Turns::default();
         turns.came(SMALL, at(1000));
@@ -183,9 +237,9 @@ mod tests {
     #[test]
     fn the_more_they_had_the_longer_they_rest() {
         let rest = |bytes| after_one_of(bytes).take(sizes(&[(0, bytes)]), at(1004));
-        assert_eq!(rest(LARGE / 2), Turn::Rest(Deadline(1004 + 4)));
-        assert_eq!(rest(LARGE), Turn::Rest(Deadline(1004 + 8)));
-        assert_eq!(rest(2 * LARGE), Turn::Rest(Deadline(1004 + 16)));
+        assert_eq!(rest(LARGE / 2), Turn::Rest(Deadline(1004 + 4 + 2)));
+        assert_eq!(rest(LARGE), Turn::Rest(Deadline(1004 + 8 + 4)));
+        assert_eq!(rest(2 * LARGE), Turn::Rest(Deadline(1004 + 16 + 8)));
     }
 
     #[test]
@@ -193,15 +247,46 @@ mod tests {
         let mut turns = after_one_of(LARGE);
         assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1004)), Turn::Go(vec![1]));
         turns.synced(at(1005));
-        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1005)), Turn::Rest(Deadline(1012)));
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (1, SMALL)]), at(1012)), Turn::Go(vec![0, 1]));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1015)), Turn::Rest(Deadline(1016)));
+        assert_eq!(
+            turns.take(sizes(&[(0, HUGE)]), at(1016)),
+            Turn::Go(vec![0]),
+            "whoever comes, or does not"
+        );
+    }
+
+    #[test]
+    fn large_ones_that_have_rested_go_behind_a_small_one() {
+        let mut turns = after_one_of(LARGE);
+        let both = [(0, HUGE), (1, SMALL)];
+        assert_eq!(turns.take(sizes(&both), at(1011)), Turn::Go(vec![1]));
+        turns.synced(at(1012));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1012)), Turn::Rest(Deadline(1016)), "it was too early");
+        assert_eq!(turns.take(sizes(&both), at(1012)), Turn::Go(vec![1]));
+        turns.synced(at(1013));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(1013)), Turn::Go(vec![0]));
+        turns.synced(at(1014));
+        assert_eq!(
+            turns.take(sizes(&[(0, HUGE)]), at(1014)),
+            Turn::Rest(Deadline(1014 + 8 + 4)),
+            "they rest again"
+        );
+    }
+
+    #[test]
+    fn small_ones_go_first_once_when_large_ones_have_rested() {
+        let mut turns = after_one_of(LARGE);
+        let both = [(0, HUGE), (1, SMALL)];
+        assert_eq!(turns.take(sizes(&both), at(1016)), Turn::Go(vec![1]));
+        turns.synced(at(1017));
+        assert_eq!(turns.take(sizes(&both), at(1017)), Turn::Go(vec![0, 1]), "not twice, whoever comes");
     }
 
     #[test]
     fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it() {
         let mut turns = after_one_of(LARGE);
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1012)));
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1012)), Turn::Go(vec![0, 1]));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1012)), Turn::Rest(Deadline(1016)));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1016)), Turn::Go(vec![0, 1]));
     }
 
     #[test]
@@ -213,16 +298,16 @@ mod tests {
 
     #[test]
     fn a_disk_that_stood_still_is_not_waited_for_once_more() {
-        let mut turns = Turns::default();
+        let mut turns = Turns { small_have_gone: true, ..Turns::default() };
         let both = [(0, HUGE), (0, HUGE), (1, SMALL)];
         turns.take(sizes(&both), at(1000));
         turns.synced(at(9000));
+        let rested_ms = 9000 + REST_MS_MAX + REST_MS_MAX / 2;
         let huge_behind_a_small_one = [(1, SMALL), (0, HUGE)];
-        assert_eq!(
-            turns.take(sizes(&huge_behind_a_small_one), at(9000 + REST_MS_MAX - 1)),
-            Turn::Go(vec![0])
-        );
-        turns.synced(at(9000 + REST_MS_MAX - 1));
-        assert_eq!(turns.take(sizes(&huge_behind_a_small_one), at(9000 + REST_MS_MAX)), Turn::Go(vec![0, 1]));
+        turns.came(SMALL, at(9000));
+        assert_eq!(turns.take(sizes(&huge_behind_a_small_one), at(9000)), Turn::Go(vec![0]));
+        turns.synced(at(9001));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(9001)), Turn::Rest(Deadline(rested_ms)));
+        assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(rested_ms)), Turn::Go(vec![0]));
     }
 }

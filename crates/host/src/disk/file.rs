@@ -1,12 +1,12 @@
 //! One open file.
 
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{machine, warm};
+use super::{Way, machine, warm};
 #[cfg(feature = "sim")]
 use crate::sim::SimFile;
 
@@ -21,9 +21,24 @@ pub struct File {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Machine(Arc<std::fs::File>),
+    Machine(Arc<Opened>),
     #[cfg(feature = "sim")]
     Simulated(SimFile),
+}
+
+/// A file of the kernel's, and the way to its disk.
+#[derive(Debug)]
+struct Opened {
+    file: std::fs::File,
+    way: Way,
+}
+
+impl Deref for Opened {
+    type Target = std::fs::File;
+
+    fn deref(&self) -> &std::fs::File {
+        &self.file
+    }
 }
 
 /// A write that did not come to its end.
@@ -57,8 +72,8 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 // `len` is a system call that may fail, not a property: an `is_empty` beside it would help nobody.
 #[allow(clippy::len_without_is_empty)]
 impl File {
-    pub(super) fn machine(file: std::fs::File) -> Self {
-        Self { kind: Kind::Machine(Arc::new(file)), only_warm: false }
+    pub(super) fn machine(file: std::fs::File, way: Way) -> Self {
+        Self { kind: Kind::Machine(Arc::new(Opened { file, way })), only_warm: false }
     }
 
     #[cfg(feature = "sim")]
@@ -263,13 +278,14 @@ impl File {
     }
 
     /// Writes a range out, a piece at a time, and waits: for a lot of bytes, before [`File::sync_data`] makes them safe. Whoever
-    /// syncs another file meanwhile waits for a piece, where it would wait for everything.
+    /// syncs another file meanwhile waits for a piece, where it would wait for everything, and between two pieces this gives way to
+    /// who is in a hurry ([`super::Disk::hurry`]).
     ///
     /// # Errors
     /// As those of a failed sync, which may not hear of them a second time.
     pub fn write_out(&self, range: Range<u64>) -> io::Result<()> {
         match &self.kind {
-            Kind::Machine(file) => machine::write_out(file, range),
+            Kind::Machine(opened) => machine::write_out(opened, range, || opened.way.give()),
             #[cfg(feature = "sim")]
             Kind::Simulated(_) => Ok(()), // A crash there keeps some of what was not synced as it is.
         }
@@ -281,7 +297,7 @@ impl File {
             Kind::Machine(file) => {
                 let len = std::num::NonZero::new(range.end.saturating_sub(range.start));
                 // A hint: whether the kernel took it changes nothing.
-                let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::DontNeed);
+                let _ = rustix::fs::fadvise(&file.file, range.start, len, rustix::fs::Advice::DontNeed);
             }
             #[cfg(feature = "sim")]
             Kind::Simulated(_) => (),

@@ -19,6 +19,9 @@ const SLICES_MAX: usize = 1024;
 /// So much is on its way to the disk at once when a lot is written out: what others sync waits for this, and not for all of it.
 const PIECE_BYTES: u64 = 1024 * 1024;
 
+/// And so much where somebody hurries: more would be in his way, less would take the disk longer.
+const PIECE_BYTES_IN_THE_WAY: u64 = 256 * 1024;
+
 pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
@@ -157,13 +160,15 @@ fn step(wrote: rustix::io::Result<usize>, done: u64) -> Result<usize, WriteError
     }
 }
 
-/// Writes a range out, piece by piece, and waits for each. An error is one of the disk: the kernel tells of it once.
-pub(super) fn write_out(file: &fs::File, range: Range<u64>) -> io::Result<()> {
+/// Writes a range out, piece by piece, and waits for each; before each `give_way` says whether somebody hurries. An error is one of
+/// the disk: the kernel tells of it once.
+pub(super) fn write_out(file: &fs::File, range: Range<u64>, give_way: impl Fn() -> bool) -> io::Result<()> {
     const WAIT: u32 =
         libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     let mut at = range.start;
     while at < range.end {
-        let len = (range.end - at).min(PIECE_BYTES);
+        let piece = if give_way() { PIECE_BYTES_IN_THE_WAY } else { PIECE_BYTES };
+        let len = (range.end - at).min(piece);
         let (Ok(from), Ok(count)) = (i64::try_from(at), i64::try_from(len)) else { return Ok(()) };
         // SAFETY: the call takes a file descriptor, which `file` keeps open, and three numbers; it touches no memory of ours.
         if unsafe { libc::sync_file_range(file.as_raw_fd(), from, count, WAIT) } != 0 {

@@ -3,8 +3,9 @@
 //! The order is what makes it true: files, then the directory, then the fact. A crash in between leaves an older fact,
 //! and recovery reads a little more than it needs.
 
-use std::{ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
+use ottla_host::File;
 use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
     partition::transactions::Aborted,
@@ -17,6 +18,9 @@ use crate::{
     files::{Dir, SegmentFiles},
     layout::Part,
 };
+
+/// So much may be left for the sync itself.
+const LITTLE_BYTES: u64 = 512 * 1024;
 
 /// What must be synced so that everything up to [`SyncPoint::end`] is safe. Runs away from the log's owner.
 pub struct SyncPoint {
@@ -88,7 +92,7 @@ impl SyncPoint {
     pub fn sync(&self) -> Result<(), LogError> {
         for (files, records) in &self.files {
             let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
-            log.write_out(records.clone()).map_err(failed(SYNC, files, Part::Log))?;
+            write_out(&log, records.clone()).map_err(failed(SYNC, files, Part::Log))?;
             for part in Part::ALL {
                 let file = files.open(part).map_err(failed("open", files, part))?;
                 file.sync_data().map_err(failed(SYNC, files, part))?;
@@ -114,5 +118,21 @@ impl SyncPoint {
         facts::epochs::replace(&self.facts, self.partition, epochs)?;
         let checkpoint = Checkpoint { recovery_point: self.end, log_start: self.start };
         Ok(facts::checkpoint::advance(&self.facts, self.partition, checkpoint)?)
+    }
+}
+
+/// Writes records out, and what was appended behind them meanwhile. The sync that follows covers all that the file has, and
+/// all of that at once: what it finds unwritten stands in the way of everybody else's.
+fn write_out(log: &File, mut records: Range<u64>) -> io::Result<()> {
+    log.write_out(records.clone())?;
+    loop {
+        let behind = records.end..log.len()?.max(records.end);
+        let (was, is) = (records.end - records.start, behind.end - behind.start);
+        // Where it comes as fast as it is written out, there is no end to it.
+        if is < LITTLE_BYTES || is > was / 2 {
+            return Ok(());
+        }
+        log.write_out(behind.clone())?;
+        records = behind;
     }
 }
