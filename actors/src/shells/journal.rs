@@ -70,6 +70,31 @@ fn a_small_batch_does_not_wait_for_all_that_another_brings() {
 }
 
 #[test]
+fn large_batches_go_behind_a_small_one_and_half_a_megabyte_at_a_time() {
+    tell(async |shared, world| {
+        let journal = journal(&shared, &world);
+        world.disk().set_sync_delay_ms(10..11);
+        let partitions: Vec<_> = (0..3).map(|index| partition_at(&shared, index, 1).0).collect();
+        let under_way = append(&partitions[0]);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let large = "v".repeat(20 * 1024);
+        let mut large: Vec<_> = (0..30).map(|_| append_of(&partitions[1], &large)).collect();
+        assert!(append(&partitions[2]).await.is_ok());
+        assert!(under_way.await.is_ok());
+
+        assert!(large.remove(0).await.is_ok());
+
+        let seen = seen(&journal).await;
+        assert_eq!(
+            (seen.syncs, seen.batches),
+            (3, 1 + 1 + 25),
+            "half a megabyte went with the sync behind it"
+        );
+        drop(large);
+    });
+}
+
+#[test]
 fn nobody_is_answered_before_the_sync_is_over() {
     tell(async |shared, world| {
         journal(&shared, &world);

@@ -36,7 +36,8 @@ const SMALL_STAYS_MS: u64 = 50;
 /// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
 const REST_BYTES: u64 = 128 * 1024;
 
-/// Large ones rest no longer than this, and half of it for a small one to go before, however long their sync took: a disk that stood still is no reason to stand still again.
+/// Large ones rest no longer than this, and half of it for a small one to go before, however long their sync took: a disk that stood
+/// still is no reason to stand still again.
 const REST_MS_MAX: u64 = 20;
 
 /// The turns at one journal.
@@ -81,23 +82,29 @@ impl Turns {
     /// came; somebody must wait. Batches of one partition keep their order.
     pub fn take(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Turn {
         let one_came = self.small_until.is_some_and(|until| !until.is_due(now));
-        let one_is_about = one_came || waiting.clone().any(|(_, bytes)| is_small(bytes));
-        if !one_is_about {
-            (self.large_since, self.small_have_gone) = (None, false);
+        let one_waits = waiting.clone().any(|(_, bytes)| is_small(bytes));
+        self.large_since = None;
+        if !one_came && !one_waits {
+            self.small_have_gone = false;
             return Turn::Go(share(waiting, u64::MAX).0);
         }
         let (all, large_bytes) = share(waiting.clone(), LARGE_BYTES_MAX);
+        if large_bytes == 0 {
+            self.small_have_gone = false;
+            return Turn::Go(all);
+        }
         let (small, _) = share(waiting, 0);
-        let rest = self.rest.filter(|rest| large_bytes > 0 && !rest.late.is_due(now));
+        let rest = self.rest.filter(|rest| !rest.late.is_due(now));
         let have_rested = rest.is_none_or(|rest| rest.until.is_due(now));
-        let have_turn = have_rested && (self.small_have_gone || rest.is_none() && small.is_empty());
-        self.large_since = (have_turn && large_bytes > 0).then_some((now.mono_ms, large_bytes));
+        // A small one that waits and cannot go is behind a large one of its partition: nobody else is waited for then.
+        let is_behind = small.is_empty() && one_waits;
+        if have_rested && (self.small_have_gone || is_behind || rest.is_none() && small.is_empty()) {
+            self.small_have_gone = false;
+            self.large_since = Some((now.mono_ms, large_bytes));
+            return Turn::Go(all);
+        }
         match rest {
-            _ if have_turn || large_bytes == 0 => {
-                self.small_have_gone = false;
-                Turn::Go(all)
-            }
-            Some(rest) if small.is_empty() => Turn::Rest(rest.late),
+            Some(rest) if small.is_empty() => Turn::Rest(if is_behind { rest.until } else { rest.late }),
             _ => {
                 self.small_have_gone = have_rested;
                 Turn::Go(small)
@@ -285,8 +292,12 @@ mod tests {
     #[test]
     fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it() {
         let mut turns = after_one_of(LARGE);
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1012)), Turn::Rest(Deadline(1016)));
-        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1016)), Turn::Go(vec![0, 1]));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1012)));
+        assert_eq!(
+            turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1012)),
+            Turn::Go(vec![0, 1]),
+            "and not longer"
+        );
     }
 
     #[test]
