@@ -12,8 +12,11 @@
 //!
 //! When they have rested they go right behind a small one, if there is one before long: who sends one by one is silent when it has been
 //! answered, and that is when large ones disturb least.
+//!
+//! A small one behind a large one of its own partition cannot pass by, because a partition keeps its order. A rest would only make it
+//! wait as well, so while it waits there is none, unless others are about that do pass by.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ids::PartitionId,
@@ -32,6 +35,10 @@ const LARGE_BYTES_MAX: u64 = 512 * 1024;
 /// There are small ones while one waits, and for so long after the last one came: who sends one by one is about to send another.
 const SMALL_STAYS_MS: u64 = 50;
 
+/// A partition has large ones for so many syncs after the last of them: whose large batches have just been acknowledged is about to send
+/// more, and a small one that comes in between does not show that it can always pass by.
+const LARGE_STAYS_SYNCS: u64 = 2;
+
 /// For each so many bytes of large ones in a sync they rest as long as it took. What a large batch costs others is not its sync
 /// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
 const REST_BYTES: u64 = 128 * 1024;
@@ -43,7 +50,14 @@ const REST_MS_MAX: u64 = 20;
 /// The turns at one journal.
 #[derive(Debug, Default)]
 pub struct Turns {
+    /// Small ones are about until then.
     small_until: Option<Deadline>,
+    /// And those until then that pass by, since their partition has no large ones.
+    passing_until: Option<Deadline>,
+    /// How many syncs there were.
+    syncs: u64,
+    /// The partitions that have large ones, or had in the last few syncs, and before which sync they last waited.
+    large_at: BTreeMap<PartitionId, u64>,
     /// When the sync began that is under way, and how many bytes of large ones it has, where small ones are about.
     large_since: Option<(u64, u64)>,
     /// Large ones rest, while there are small ones.
@@ -81,7 +95,9 @@ impl Turns {
     /// Those whose turn it is, by their place among all who wait, whose partition and size are told in the order in which they
     /// came; somebody must wait. Batches of one partition keep their order.
     pub fn take(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Turn {
-        let one_came = self.small_until.is_some_and(|until| !until.is_due(now));
+        self.see(waiting.clone(), now);
+        let is_about = |until: Option<Deadline>| until.is_some_and(|until| !until.is_due(now));
+        let one_came = is_about(self.small_until);
         let one_waits = waiting.clone().any(|(_, bytes)| is_small(bytes));
         self.large_since = None;
         if !one_came && !one_waits {
@@ -96,9 +112,11 @@ impl Turns {
         let (small, _) = share(waiting, 0);
         let rest = self.rest.filter(|rest| !rest.late.is_due(now));
         let have_rested = rest.is_none_or(|rest| rest.until.is_due(now));
-        // A small one that waits and cannot go is behind a large one of its partition: nobody else is waited for then.
+        // A small one that waits and cannot go is behind a large one of its partition.
         let is_behind = small.is_empty() && one_waits;
-        if have_rested && (self.small_have_gone || is_behind || rest.is_none() && small.is_empty()) {
+        let rests_for_nobody = is_behind && !is_about(self.passing_until);
+        let has_turn = self.small_have_gone || is_behind || rest.is_none() && small.is_empty();
+        if rests_for_nobody || have_rested && has_turn {
             self.small_have_gone = false;
             self.large_since = Some((now.mono_ms, large_bytes));
             return Turn::Go(all);
@@ -112,6 +130,18 @@ impl Turns {
         }
     }
 
+    /// Which partitions have large ones, and whether a small one of another waits.
+    fn see(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)>, now: Now) {
+        self.large_at.retain(|_, at| self.syncs - *at <= LARGE_STAYS_SYNCS);
+        for (partition, bytes) in waiting {
+            if !is_small(bytes) {
+                self.large_at.insert(partition, self.syncs);
+            } else if !self.large_at.contains_key(&partition) {
+                self.passing_until = Some(now.after(SMALL_STAYS_MS));
+            }
+        }
+    }
+
     /// Whether others should give way to a sync of so many bytes. One that is large takes its time anyway, and where all who come are
     /// many there is no end to them.
     #[must_use]
@@ -121,6 +151,7 @@ impl Turns {
 
     /// The sync of those who went last is over.
     pub fn synced(&mut self, now: Now) {
+        self.syncs += 1;
         if let Some((since, bytes)) = self.large_since.take() {
             let took_ms = now.mono_ms.saturating_sub(since).max(1);
             let rest_ms = took_ms.saturating_mul(bytes.div_ceil(REST_BYTES)).min(REST_MS_MAX);
@@ -232,11 +263,11 @@ mod tests {
         assert_eq!(turns(&[(0, HUGE), (1, HUGE), (2, SMALL)], 10 * SMALL_STAYS_MS), [0, 2]);
     }
 
-    /// Turns at a journal whose sync of a large batch took from 1,000 to 1,004, while a small one came.
+    /// Turns at a journal whose sync of a large batch took from 1,000 to 1,004; a small one of another partition had gone with it.
     fn after_one_of(bytes: u64) -> Turns {
-        let mut turns = Turns::default();
+        let mut turns = Turns { small_have_gone: true, ..Turns::default() };
         turns.came(SMALL, at(1000));
-        assert_eq!(turns.take(sizes(&[(0, bytes)]), at(1000)), Turn::Go(vec![0]));
+        assert_eq!(turns.take(sizes(&[(0, bytes), (1, SMALL)]), at(1000)), Turn::Go(vec![0, 1]));
         turns.synced(at(1004));
         turns
     }
@@ -290,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it() {
+    fn a_small_one_behind_a_large_one_of_its_partition_rests_with_it_for_the_sake_of_others() {
         let mut turns = after_one_of(LARGE);
         assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1005)), Turn::Rest(Deadline(1012)));
         assert_eq!(
@@ -298,6 +329,83 @@ mod tests {
             Turn::Go(vec![0, 1]),
             "and not longer"
         );
+    }
+
+    /// Turns at a journal that has only a flood and a small one behind it, on partition 0, at 1,000; the flood was synced last.
+    fn behind_a_flood() -> Turns {
+        let mut turns = Turns::default();
+        for from in [980, 990] {
+            turns.came(SMALL, at(from));
+            assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(from)), Turn::Go(vec![0, 1]));
+            turns.synced(at(from + 10));
+        }
+        turns
+    }
+
+    const RESTED: Deadline = Deadline(1000 + REST_MS_MAX);
+    const LATE: Deadline = Deadline(1000 + REST_MS_MAX + REST_MS_MAX / 2);
+
+    #[test]
+    fn nobody_rests_for_a_small_one_that_waits_behind_a_large_one_of_its_partition() {
+        let mut turns = behind_a_flood();
+        assert_eq!(
+            turns.take(sizes(&[(0, HUGE)]), at(1001)),
+            Turn::Rest(LATE),
+            "it does not wait, and may come first"
+        );
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1002)), Turn::Go(vec![0, 1]));
+    }
+
+    #[test]
+    fn one_that_comes_before_the_flood_is_there_again_does_not_show_that_it_can_pass_by() {
+        let mut turns = behind_a_flood();
+        assert_eq!(turns.take(sizes(&[(0, SMALL)]), at(1001)), Turn::Go(vec![0]));
+        turns.synced(at(1002));
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(1003)), Turn::Go(vec![0, 1]));
+    }
+
+    #[test]
+    fn one_of_another_partition_is_rested_for_also_while_one_waits_behind() {
+        let mut turns = behind_a_flood();
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL), (1, SMALL)]), at(1001)), Turn::Go(vec![2]));
+        turns.synced(at(1002));
+        let flood = [(0, HUGE), (0, SMALL)];
+        assert_eq!(turns.take(sizes(&flood), at(1003)), Turn::Rest(RESTED));
+        assert_eq!(turns.take(sizes(&flood), at(RESTED.0)), Turn::Go(vec![0, 1]));
+        turns.synced(at(1049));
+        assert_eq!(turns.take(sizes(&flood), at(1050)), Turn::Rest(Deadline(1049 + REST_MS_MAX)));
+        assert_eq!(
+            turns.take(sizes(&flood), at(1001 + SMALL_STAYS_MS)),
+            Turn::Go(vec![0, 1]),
+            "until it has gone"
+        );
+    }
+
+    #[test]
+    fn one_that_waited_for_a_slow_sync_is_about_when_it_is_over() {
+        let mut turns = behind_a_flood();
+        turns.came(SMALL, at(1000));
+        let slow = 1000 + 10 * SMALL_STAYS_MS;
+        assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL), (1, SMALL)]), at(slow)), Turn::Go(vec![2]));
+        turns.synced(at(slow + 1));
+        let flood = [(0, HUGE), (0, SMALL)];
+        assert_eq!(turns.take(sizes(&flood), at(slow + 1)), Turn::Go(vec![0, 1]), "behind a small one");
+        turns.synced(at(slow + 2));
+        let rested = Turn::Rest(Deadline(slow + 2 + 8));
+        assert_eq!(turns.take(sizes(&flood), at(slow + 3)), rested, "it is about to send another");
+    }
+
+    #[test]
+    fn a_partition_had_large_ones_for_a_few_syncs_and_not_for_ever() {
+        let mut turns = behind_a_flood();
+        for now in [1001, 1002] {
+            assert_eq!(turns.take(sizes(&[(0, SMALL)]), at(now)), Turn::Go(vec![0]));
+            assert_eq!(turns.passing_until, None);
+            turns.synced(at(now));
+        }
+        turns.take(sizes(&[(0, SMALL)]), at(1003));
+        assert_eq!(turns.passing_until, Some(Deadline(1003 + SMALL_STAYS_MS)));
+        assert!(turns.large_at.is_empty());
     }
 
     #[test]
