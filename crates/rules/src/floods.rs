@@ -18,8 +18,9 @@ const ALONE_IN_A_ROW: u32 = 4;
 const STAYS_MS: u64 = 50;
 
 /// So many requests under way, or begun in one turn, are a flood. Kafka's Java client has 5 under way at most, unless told otherwise;
-/// librdkafka may have more, where its batches are small and many.
-const FLOOD_REQUESTS: usize = 8;
+/// librdkafka may have more, where its batches are small and many. More than a rest alone gathers of ten thousand requests a second,
+/// or who was held up once would rest for ever.
+const FLOOD_REQUESTS: usize = 32;
 
 /// How long a flood rests. A timer of milliseconds makes it up to twice as long.
 const REST_MS: u64 = 1;
@@ -112,6 +113,16 @@ mod tests {
         assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS, 0, at(1001)), Some(Deadline(1001 + REST_MS)));
         assert_eq!(shard.rest(FLOOD, 0, FLOOD_REQUESTS, at(1001)), Some(Deadline(1001 + REST_MS)));
         assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS - 1, FLOOD_REQUESTS - 1, at(1001)), None);
+    }
+
+    #[test]
+    fn what_gathers_in_a_rest_of_a_client_with_a_pace_of_its_own_is_no_flood() {
+        let mut shard = Floods::default();
+        let (a_millisecond, two_rests_ms) = (10, 2 * REST_MS);
+        let gathered = |ms: u64| usize::try_from(ms).unwrap() * a_millisecond;
+        shard.asked(ALICE, at(1000));
+        assert!(shard.rest(FLOOD, gathered(5), 0, at(1001)).is_some(), "it was held up");
+        assert_eq!(shard.rest(FLOOD, gathered(two_rests_ms), gathered(two_rests_ms), at(1003)), None);
     }
 
     #[test]
