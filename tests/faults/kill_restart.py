@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill_restart.py: verified load while the broker is killed with kill -9 and restarted.
 
-Idempotent librdkafka producers, one per codec, write numbered records to several partitions; a consumer follows;
+Idempotent librdkafka producers, one per codec, write numbered records to several partitions, a few of them large; a consumer follows;
 the broker is killed at random moments and restarted. At the end every acknowledged record must be there once, in
 order, and nothing else. Prints one line of figures and PASS or FAIL; exits 1 on FAIL.
 
@@ -34,6 +34,7 @@ def arguments():
     ap.add_argument("--kills", type=int, default=12, help="at least this many, however long it takes")
     ap.add_argument("--up-max", type=float, default=5.0, help="longest time between a start and the next kill, seconds")
     ap.add_argument("--partitions", type=int, default=6)
+    ap.add_argument("--large-every", type=int, default=200, help="one in so many uncompressed records has 100 KB; 0: none")
     ap.add_argument("--seed", type=int, default=None)
     ap.add_argument("--dir", default=None, help="data directory; a fresh temporary one unless given")
     ap.add_argument("--verifiable-producer", default=None)
@@ -79,7 +80,7 @@ def main():
     broker = brokers.Broker(args.command, place / "data", brokers.free_port(), place / "broker.log")
     broker.start()
     create_topic(broker.address, "ledger", args.partitions)
-    book = ledger.Ledger(broker.address, "ledger", args.partitions, seed)
+    book = ledger.Ledger(broker.address, "ledger", args.partitions, seed, large_every=args.large_every)
     tail = ledger.Tail(broker.address, "ledger", args.partitions)
     outside = None
     if args.verifiable_producer:

@@ -11,6 +11,7 @@ import threading
 import confluent_kafka as ck
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+LARGE_BYTES = 100_000
 
 
 class BegunAnew(logging.Handler):
@@ -34,8 +35,10 @@ class BegunAnew(logging.Handler):
 class Ledger:
     """Sends numbered values through one idempotent producer per codec and remembers every answer."""
 
-    def __init__(self, address, topic, partitions, seed, pause_s=0.004):
-        """`pause_s` after every 50 records: the default is a pace that two cores can share with the broker."""
+    def __init__(self, address, topic, partitions, seed, pause_s=0.004, large_every=0):
+        """`pause_s` after every 50 records: the default is a pace that two cores can share with the broker. With `large_every`
+        one in so many of the records that nobody compresses is large: its batch is written in pieces, and small ones pass it by."""
+        self.large_every = large_every
         self.topic, self.partitions, self.address, self.pause_s = topic, partitions, address, pause_s
         self.acked = {}  # (partition, offset) -> value
         self.sent = collections.Counter()  # (codec, partition) -> how many
@@ -73,6 +76,8 @@ class Ledger:
             partition = at % self.partitions
             number = self.sent[codec, partition]
             value = f"{codec}:{partition}:{number}:{padding}".encode()
+            if codec == "none" and self.large_every and number % self.large_every == self.large_every - 1:
+                value = value.ljust(LARGE_BYTES, b".")
             try:
                 producer.produce(self.topic, value, partition=partition, on_delivery=self._delivered)
             except BufferError:
