@@ -22,7 +22,7 @@ use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
     planted,
     time::Deadline,
-    turns::{Turn, Turns},
+    turns::{self, Turn, Turns},
 };
 use ottla_store::journal::{
     Job, JobDone, Journal, JournalError, Need,
@@ -41,6 +41,10 @@ pub(crate) struct Harden {
     pub(crate) partition: PartitionId,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) batches: Vec<Stamped>,
+    /// All of them came from connections that flood.
+    pub(crate) is_flood: bool,
+    /// How long small ones of this partition have waited, in microseconds, until it knew that they are safe.
+    pub(crate) waited_us: Option<u64>,
     /// Told `Persisted`.
     pub(crate) to: PartitionAddr,
 }
@@ -72,8 +76,17 @@ messages!(Harden, Settled, Forgotten, SyncDone, JobEnded, Commit);
 /// One batch that waits for its place.
 struct Waiting {
     entry: Entry,
+    is_flood: bool,
     end: Offset,
     to: PartitionAddr,
+}
+
+impl Waiting {
+    /// As the rule of turns knows it.
+    fn turn(&self) -> turns::Waiting {
+        let (partition, bytes) = (self.entry.partition, self.entry.len());
+        turns::Waiting { partition, bytes, is_flood: self.is_flood }
+    }
 }
 
 /// The actor of one data directory's journal.
@@ -132,8 +145,8 @@ impl JournalActor {
         if self.in_flight.is_some() || self.waiting.is_empty() || self.is_stuck || self.shared.is_lost() {
             return;
         }
-        let sizes = self.waiting.iter().map(|one| (one.entry.partition, one.entry.len()));
-        let turns = match self.turns.take(sizes, self.shared.now()) {
+        let waiting = self.waiting.iter().map(Waiting::turn);
+        let turns = match self.turns.take(waiting, self.shared.now()) {
             Turn::Go(turns) => turns,
             Turn::Rest(until) => return self.rest(until, ctx),
         };
@@ -245,7 +258,7 @@ impl Handler<Harden> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, harden: Harden, ctx: &mut Context<Self>) {
-        let Harden { partition, epoch, batches, to } = harden;
+        let Harden { partition, epoch, batches, is_flood, waited_us, to } = harden;
         if self.shared.is_lost() {
             return to.do_send(PersistFailed);
         }
@@ -254,11 +267,15 @@ impl Handler<Harden> for JournalActor {
             ctx.notify(Commit);
         }
         let now = self.shared.now();
+        if let Some(us) = waited_us {
+            self.turns.waited(us);
+        }
         for batch in batches {
             let kind = EntryKind::Append { base: batch.base, bytes: batch.bytes };
             let entry = Entry { partition, epoch, kind };
-            self.turns.came(entry.len(), now);
-            self.waiting.push_back(Waiting { entry, end: batch.end, to: to.clone() });
+            let one = Waiting { entry, is_flood, end: batch.end, to: to.clone() };
+            self.turns.came(one.turn(), now);
+            self.waiting.push_back(one);
         }
         if self.is_stuck {
             self.shared.directory.tell(partition, Checkpoint { settle: None });

@@ -305,7 +305,14 @@ impl OffsetsActor {
         let me = ctx.address();
         let reply = Reply::told(move |result| me.do_send(BatchWritten(result)));
         let patience_ms = self.patience_ms;
-        let append = Append { batch: batch.parsed(), acks: Acks::All, patience_ms, transaction: None, reply };
+        let append = Append {
+            batch: batch.parsed(),
+            acks: Acks::All,
+            patience_ms,
+            transaction: None,
+            is_flood: false,
+            reply,
+        };
         self.writing = Some(writers);
         self.charge.shared.directory.tell(self.charge.partition, append);
     }

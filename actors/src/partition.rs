@@ -44,6 +44,7 @@ use crate::{
 };
 
 mod compaction;
+mod hardening;
 mod observe;
 mod reads;
 mod recovery;
@@ -51,6 +52,7 @@ mod transactional;
 mod upkeep;
 
 pub use compaction::{Bid, Compact, OfferCompaction, Permit, PermitEnded};
+use hardening::{Hardening, Lot};
 use reads::Waiting;
 pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, SharedPlan, Wanted, Weigh};
 pub use transactional::{DescribeProducers, WriteMarker};
@@ -67,6 +69,8 @@ pub struct Append {
     pub patience_ms: u64,
     /// The transaction that the request belongs to.
     pub transaction: Option<Joining>,
+    /// It is one of many of a connection that floods, beside clients that ask one by one.
+    pub is_flood: bool,
     /// Whom to answer.
     pub reply: Reply<Result<Appended, AppendError>>,
 }
@@ -192,8 +196,7 @@ pub struct PartitionActor {
     is_flush_called: bool,
     /// What the markers among the staged batches abort.
     staged_aborted: Vec<Aborted>,
-    /// Written, and not yet given to the journal.
-    unhardened: Vec<Stamped>,
+    hardening: Hardening,
     /// DeleteRecords that wait until the log start is safe.
     deleting: Vec<(Offset, Reply<Result<Offset, DeleteError>>)>,
     /// A segment sync is under way.
@@ -256,7 +259,7 @@ impl PartitionActor {
             burst: None,
             is_flush_called: false,
             staged_aborted: Vec::new(),
-            unhardened: Vec::new(),
+            hardening: Hardening::default(),
             deleting: Vec::new(),
             syncing: false,
             settle_next: None,
@@ -302,7 +305,7 @@ impl PartitionActor {
             }
             Effect::Harden { upto } => self.harden(upto, ctx),
             Effect::Sync { upto } => {
-                self.unhardened.retain(|batch| batch.end > upto);
+                self.hardening.skip(upto);
                 self.sync(None, ctx);
             }
             Effect::Answer { to, with } => to.send(with),
@@ -327,16 +330,24 @@ impl PartitionActor {
     }
 
     fn harden(&mut self, upto: Offset, ctx: &mut Context<Self>) {
-        let count = self.unhardened.partition_point(|batch| batch.end <= upto);
-        let batches: Vec<_> = self.unhardened.drain(..count).collect();
+        let clock = &self.charge.shared.host.clock;
+        let Lot { batches, is_flood, waited_us } = self.hardening.lot(upto, || clock.mono_us());
         let (partition, epoch) = (self.id(), self.charge.epoch);
         match self.charge.shared.directory.journal() {
             Some(journal) if !batches.is_empty() => {
-                journal.do_send(Harden { partition, epoch, batches, to: ctx.address() });
+                let to = ctx.address();
+                journal.do_send(Harden { partition, epoch, batches, is_flood, waited_us, to });
             }
             Some(_) => ctx.notify(Persisted { end: upto }),
             None => ctx.notify(PersistFailed),
         }
+    }
+
+    /// Everything below `end` is safe.
+    fn persisted(&mut self, end: Offset, ctx: &mut Context<Self>) {
+        let clock = &self.charge.shared.host.clock;
+        self.hardening.persisted(end, || clock.mono_us());
+        self.step(ctx, |leader, now, out| leader.persisted(end, now, out));
     }
 
     /// What is staged is written once the mailbox is drained: one write for the burst.
@@ -365,7 +376,7 @@ impl PartitionActor {
         let written = self.staged.drain(..count);
         let bytes = written.as_slice().iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
         if durable {
-            self.unhardened.extend(written);
+            self.hardening.written(written);
         } else {
             drop(written);
         }
@@ -459,7 +470,7 @@ impl Handler<Persisted> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Persisted { end }: Persisted, ctx: &mut Context<Self>) {
-        self.step(ctx, |leader, now, out| leader.persisted(end, now, out));
+        self.persisted(end, ctx);
     }
 }
 

@@ -149,7 +149,14 @@ fn append_of(
 ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
     let (reply, answer) = Reply::once();
     let batch = BatchBuilder::new().value(value, 1).parsed();
-    to.do_send(Append { batch, acks: Acks::Leader, patience_ms: 1_000, transaction: None, reply });
+    to.do_send(Append {
+        batch,
+        acks: Acks::Leader,
+        patience_ms: 1_000,
+        transaction: None,
+        is_flood: false,
+        reply,
+    });
     answer
 }
 

@@ -268,6 +268,7 @@ impl TransactionActor {
             acks: Acks::All,
             patience_ms: WRITE_PATIENCE_MS,
             transaction: None,
+            is_flood: false,
             reply,
         };
         self.charge.shared.directory.tell(self.charge.partition, append);

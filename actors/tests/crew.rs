@@ -40,8 +40,10 @@ async fn create(crew: &Crew, partitions: i32) {
 async fn append(crew: &Crew, to: PartitionId, text: &'static str) -> Result<Appended, AppendError> {
     let batch = BatchBuilder::new().value(text, 1_750_000_000_000).parsed();
     let (reply, answer) = Reply::once();
-    crew.directory()
-        .tell(to, Append { batch, acks: Acks::All, patience_ms: 30_000, transaction: None, reply });
+    crew.directory().tell(
+        to,
+        Append { batch, acks: Acks::All, patience_ms: 30_000, transaction: None, is_flood: false, reply },
+    );
     answer.await
 }
 

@@ -56,12 +56,14 @@ pub(crate) struct Appends {
     next_tag: u64,
     /// Where the connection should live.
     pub(crate) residence: Residence,
+    /// The connection floods, beside clients that ask one by one.
+    pub(crate) is_flood: bool,
 }
 
 impl Appends {
     /// None yet, of a connection that lives where `residence` says.
     pub(crate) fn new(residence: Residence) -> Appends {
-        Appends { replies: Replies::new(), next_tag: 0, residence }
+        Appends { replies: Replies::new(), next_tag: 0, residence, is_flood: false }
     }
 }
 
@@ -95,6 +97,7 @@ struct Counter {
     patience_ms: u64,
     replies: Arc<Replies<AppendReply>>,
     transaction: Option<Joining>,
+    is_flood: bool,
 }
 
 impl Counter {
@@ -107,7 +110,7 @@ impl Counter {
         }
         // Dropped unanswered it would answer by itself.
         let reply = Reply::queued(Arc::clone(&self.replies), tag);
-        let append = Append { batch, acks, patience_ms, transaction, reply };
+        let append = Append { batch, acks, patience_ms, transaction, is_flood: self.is_flood, reply };
         Ok(self.server.directory.tell_where(partition, append))
     }
 }
@@ -176,6 +179,7 @@ pub(crate) fn begin(
         patience_ms: u64::try_from(request.timeout_ms).unwrap_or(0),
         replies: Arc::clone(&appends.replies),
         transaction: joining(call, header.version, request.transactional_id.as_deref()),
+        is_flood: appends.is_flood,
     };
     let mut produced = Produced {
         server: Arc::clone(&call.server),

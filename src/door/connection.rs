@@ -33,6 +33,10 @@ const ROUNDS_MAX: usize = 32;
 const TURN_REQUESTS_MAX: usize = 64;
 const TURN_BYTES_MAX: usize = 256 * 1024;
 
+/// And after so many where it floods beside somebody who asks one by one: what begins together is synced together, and the other waits
+/// for that too.
+const FLOOD_REQUESTS_MAX: usize = TURN_REQUESTS_MAX / 2;
+
 /// How much is read behind a request that waits for its turn: enough that a client's end is seen behind what clients
 /// send while they wait, little enough that waiting costs no memory to speak of.
 const AHEAD_BYTES: usize = 16 * 1024;
@@ -111,12 +115,6 @@ pub(crate) struct Connection {
 struct Since {
     requests: usize,
     bytes: usize,
-}
-
-impl Since {
-    fn is_enough(self) -> bool {
-        self.requests >= TURN_REQUESTS_MAX || self.bytes >= TURN_BYTES_MAX
-    }
 }
 
 /// What a round has done.
@@ -198,7 +196,7 @@ impl Connection {
                 Err(ending) => return Poll::Ready(Err(ending)),
             };
             // There may be more to do, and it is somebody else's turn.
-            if self.since.is_enough() {
+            if self.has_had_enough() {
                 break;
             }
             moved_at_all |= round.moved;
@@ -210,7 +208,7 @@ impl Connection {
         // Somebody else's turn is also that of those whose requests are still in their sockets. A wake-up of our own, or by
         // an answer, would keep the shard from looking as long as there is work.
         self.since = Since::default();
-        if self.pace.begun() >= ROUNDS_MAX {
+        if self.pace.is_flood() || self.pace.begun() >= ROUNDS_MAX {
             self.turn_over(cx);
         }
         self.look.ask(cx);
@@ -286,8 +284,16 @@ impl Connection {
         self.outbox.len() > UNTAKEN_BYTES_MAX
     }
 
+    fn requests_max(&self) -> usize {
+        if self.pace.is_flood() { FLOOD_REQUESTS_MAX } else { TURN_REQUESTS_MAX }
+    }
+
+    fn has_had_enough(&self) -> bool {
+        self.since.requests >= self.requests_max() || self.since.bytes >= TURN_BYTES_MAX
+    }
+
     fn may_begin(&self) -> bool {
-        let has_turn = self.since.requests < TURN_REQUESTS_MAX && !self.pace.is_resting();
+        let has_turn = self.since.requests < self.requests_max() && !self.pace.is_resting();
         has_turn && self.bound_for.is_none() && !self.is_untaken()
     }
 
@@ -317,6 +323,7 @@ impl Connection {
             }
             let is_alone = self.line.is_empty() && self.intake.len() == 0;
             self.pace.begins(self.guest.number(), is_alone, &self.tally, &self.call.server.host.clock);
+            self.appends.is_flood = self.pace.is_flood();
             self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
             self.bound_for = self.appends.residence.settle();
             self.since.requests += 1;
@@ -430,6 +437,10 @@ impl Connection {
     fn turn_over(&mut self, cx: &mut Context<'_>) {
         let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
         self.pace.turn_over(who, self.line.len(), &self.tally, clock, cx);
+        if self.pace.is_resting() {
+            // What begins when it has rested is a turn of its own.
+            self.since = Since::default();
+        }
     }
 
     /// Says that this connection rests. While something is under way and the shard is awake, whoever is to answer has yet to have

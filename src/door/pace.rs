@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use ottla_host::Clock;
-use ottla_rules::floods::{Floods, OneByOne, is_flood};
+use ottla_rules::floods::{Flooding, Floods, OneByOne, is_flood};
 use ottla_rules::time::Now;
 use tokio::time::Sleep;
 
@@ -29,6 +29,7 @@ pub(super) struct Pace {
     one_by_one: OneByOne,
     /// Requests begun since the last turn was over.
     begun: usize,
+    flooding: Flooding,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
@@ -50,6 +51,11 @@ impl Pace {
         self.begun
     }
 
+    /// Whether it floods: then it has less at a time, and what it asks for is many, however small.
+    pub(super) fn is_flood(&self) -> bool {
+        self.flooding.goes_on()
+    }
+
     /// The turn of the connection `who` is over, and so many requests are under way: it may rest now, and its task is woken when
     /// it has rested.
     pub(super) fn turn_over(
@@ -61,12 +67,16 @@ impl Pace {
         cx: &mut Context<'_>,
     ) {
         let begun = std::mem::take(&mut self.begun);
-        // Asked first: there is no clock to read for most.
-        if self.rest.is_some() || !is_flood(begun, under_way) {
+        if self.rest.is_some() {
             return;
         }
-        let now = Now { mono_ms: clock.mono_ms(), wall_ms: 0 };
-        let until = shard.floods.rule().rest(who, begun, under_way, now);
+        // Asked first: there is no clock to read for most.
+        let until = is_flood(begun, under_way).then(|| {
+            let now = Now { mono_ms: clock.mono_ms(), wall_ms: 0 };
+            shard.floods.rule().rest(who, begun, under_way, now)
+        });
+        let until = until.flatten();
+        self.flooding.turn_over(begun, until.is_some());
         self.rest = until.map(|until| Box::pin(clock.sleep_until(until.0)));
         self.poll_rest(cx);
     }

@@ -84,7 +84,14 @@ impl OffsetsActor {
         let me = ctx.address();
         let reply = Reply::told(move |result| me.do_send(InTransactionWritten { writer, producer, result }));
         let patience_ms = self.patience_ms;
-        let append = Append { batch, acks: Acks::All, patience_ms, transaction: Some(joining), reply };
+        let append = Append {
+            batch,
+            acks: Acks::All,
+            patience_ms,
+            transaction: Some(joining),
+            is_flood: false,
+            reply,
+        };
         self.charge.shared.directory.tell(self.charge.partition, append);
     }
 

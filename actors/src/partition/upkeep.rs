@@ -143,7 +143,7 @@ impl Handler<Synced> for PartitionActor {
                 log.checkpointed(end);
             }
             // As safe as the journal would have made it, and perhaps earlier.
-            self.step(ctx, |leader, now, out| leader.persisted(end, now, out));
+            self.persisted(end, ctx);
             self.settled(settle.unwrap_or(0), end);
         }
         if self.retiring.is_some() {

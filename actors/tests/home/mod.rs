@@ -107,7 +107,8 @@ impl Node {
     ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
         let batch = BatchBuilder::new().record("key", value, 1_750_000_000_000).parsed();
         let (reply, answer) = Reply::once();
-        let append = Append { batch, acks: Acks::All, patience_ms: 30_000, transaction: None, reply };
+        let append =
+            Append { batch, acks: Acks::All, patience_ms: 30_000, transaction: None, is_flood: false, reply };
         self.crew().directory().tell(to, append);
         answer
     }

@@ -61,6 +61,16 @@ impl Clock {
         }
     }
 
+    /// As [`Clock::mono_ms`], in microseconds: for what is measured, not for deadlines.
+    #[must_use]
+    pub fn mono_us(&self) -> u64 {
+        match &self.0 {
+            Kind::Machine { origin } => whole_us(origin.elapsed()),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(clock) => clock.now().mono_ms.saturating_mul(1000),
+        }
+    }
+
     /// Done once [`Instant::mono_ms`] has reached `mono_ms`; at once when it has already. Never early, rarely more than
     /// a millisecond late.
     ///
@@ -75,6 +85,12 @@ impl Clock {
 #[allow(clippy::cast_possible_truncation)]
 pub(crate) fn whole_ms(elapsed: Duration) -> u64 {
     elapsed.as_millis() as u64
+}
+
+/// 2^64 microseconds are half a million years.
+#[allow(clippy::cast_possible_truncation)]
+fn whole_us(elapsed: Duration) -> u64 {
+    elapsed.as_micros() as u64
 }
 
 /// Unix time may lie before 1970 when somebody sets the clock there: then it is negative, not an error.

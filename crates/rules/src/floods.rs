@@ -3,6 +3,7 @@
 //! ```text
 //!   OneByOne   a client that waits for each answer before it asks again, and asks again soon
 //!   Floods     while there is one, whoever has a crowd of requests under way rests a moment after each turn
+//!   Flooding   who has a crowd of requests here, turn after turn: its batches are large together, however small each is
 //! ```
 //!
 //! Requests cost little each, but their client is as busy as the shard: together they have all the cores, and who wakes beside
@@ -24,6 +25,10 @@ const FLOOD_REQUESTS: usize = 32;
 
 /// How long a flood rests. A timer of milliseconds makes it up to twice as long.
 const REST_MS: u64 = 1;
+
+/// A connection floods until so many turns in a row have begun fewer. A client with a pace of its own that was held up once has caught up
+/// by then; one that has a hundred under way has them in one turn or the other.
+const FLOODING_TURNS: u8 = 8;
 
 /// Whether one connection's client waits for each answer before it asks again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +56,29 @@ impl OneByOne {
 #[must_use]
 pub fn is_flood(begun: usize, under_way: usize) -> bool {
     begun.max(under_way) >= FLOOD_REQUESTS
+}
+
+/// Whether one connection floods beside somebody who asks one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flooding {
+    turns_left: u8,
+}
+
+impl Flooding {
+    /// A turn that began so many requests is over, and the connection rests now, or does not.
+    pub fn turn_over(&mut self, begun: usize, rests: bool) {
+        if rests && begun >= FLOOD_REQUESTS {
+            self.turns_left = FLOODING_TURNS;
+        } else if begun > 0 {
+            self.turns_left = self.turns_left.saturating_sub(1);
+        }
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn goes_on(self) -> bool {
+        self.turns_left > 0
+    }
 }
 
 /// Who asks one by one on a shard. The last two are remembered, so that one of them is somebody else, whoever wants to know.
@@ -123,6 +151,35 @@ mod tests {
         shard.asked(ALICE, at(1000));
         assert!(shard.rest(FLOOD, gathered(5), 0, at(1001)).is_some(), "it was held up");
         assert_eq!(shard.rest(FLOOD, gathered(two_rests_ms), gathered(two_rests_ms), at(1003)), None);
+    }
+
+    #[test]
+    fn who_has_a_crowd_of_requests_time_and_again_floods() {
+        let mut flooding = Flooding::default();
+        assert!(!flooding.goes_on());
+        for begun in [FLOOD_REQUESTS, FLOOD_REQUESTS - 1, 0, 0, 3, FLOOD_REQUESTS, 5].repeat(10) {
+            flooding.turn_over(begun, true);
+            assert!(flooding.goes_on());
+        }
+    }
+
+    #[test]
+    fn who_was_held_up_once_does_not_flood_for_ever() {
+        let mut flooding = Flooding::default();
+        flooding.turn_over(10 * FLOOD_REQUESTS, true);
+        (1..FLOODING_TURNS).for_each(|_| flooding.turn_over(FLOOD_REQUESTS - 1, true));
+        assert!(flooding.goes_on());
+        (0..100).for_each(|_| flooding.turn_over(0, false));
+        assert!(flooding.goes_on(), "answers alone say nothing");
+        flooding.turn_over(FLOOD_REQUESTS - 1, true);
+        assert!(!flooding.goes_on());
+    }
+
+    #[test]
+    fn who_rests_for_nobody_does_not_flood() {
+        let mut flooding = Flooding::default();
+        (0..100).for_each(|_| flooding.turn_over(FLOOD_REQUESTS, false));
+        assert!(!flooding.goes_on());
     }
 
     #[test]

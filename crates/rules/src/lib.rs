@@ -28,3 +28,4 @@ pub mod topic_config;
 pub mod transaction;
 pub mod turns;
 pub mod vigil;
+pub mod waits;

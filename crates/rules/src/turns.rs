@@ -15,12 +15,16 @@
 //!
 //! A small one behind a large one of its own partition cannot pass by, because a partition keeps its order. A rest would only make it
 //! wait as well, so while it waits there is none, unless others are about that do pass by.
+//!
+//! Where small ones wait for long all the same, rests are longer ([`crate::waits`]). And whatever its size, a batch that a connection
+//! sends while it floods ([`crate::floods`]) is one of many, and they are large together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ids::PartitionId,
     time::{Deadline, Now},
+    waits::Waits,
 };
 
 /// A batch of at most so many bytes is small: it costs a sync nothing to speak of.
@@ -43,9 +47,29 @@ const LARGE_STAYS_SYNCS: u64 = 2;
 /// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
 const REST_BYTES: u64 = 128 * 1024;
 
-/// Large ones rest no longer than this, and half of it for a small one to go before, however long their sync took: a disk that stood
+/// For a sync large ones rest no longer than this, and half of it for a small one to go before, however long it took: a disk that stood
 /// still is no reason to stand still again.
 const REST_MS_MAX: u64 = 20;
+
+/// Where small ones wait for long all the same, they rest no longer than this: with the half of it, less than small ones stay.
+const LONG_REST_MS_MAX: u64 = 32;
+
+/// One batch that waits for the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose.
+    pub partition: PartitionId,
+    /// What it takes in the journal.
+    pub bytes: u64,
+    /// It came while connections flooded its partition, and nobody else appended.
+    pub is_flood: bool,
+}
+
+impl Waiting {
+    fn is_small(self) -> bool {
+        is_small(self.bytes) && !self.is_flood
+    }
+}
 
 /// The turns at one journal.
 #[derive(Debug, Default)]
@@ -64,6 +88,8 @@ pub struct Turns {
     rest: Option<Rest>,
     /// Small ones went while large ones had rested and waited: it is their turn now.
     small_have_gone: bool,
+    /// How long small ones have waited.
+    waits: Waits,
 }
 
 /// How long large ones have no turn, while there are small ones.
@@ -85,20 +111,26 @@ pub enum Turn {
 }
 
 impl Turns {
-    /// A batch of so many bytes has come, and waits.
-    pub fn came(&mut self, bytes: u64, now: Now) {
-        if is_small(bytes) {
+    /// This one has come, and waits.
+    pub fn came(&mut self, one: Waiting, now: Now) {
+        if one.is_small() {
             self.small_until = Some(now.after(SMALL_STAYS_MS));
         }
     }
 
-    /// Those whose turn it is, by their place among all who wait, whose partition and size are told in the order in which they
-    /// came; somebody must wait. Batches of one partition keep their order.
-    pub fn take(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)> + Clone, now: Now) -> Turn {
+    /// Small ones that had nothing of their partition before them have waited for so many microseconds, until they were safe and their
+    /// partition knew.
+    pub fn waited(&mut self, us: u64) {
+        self.waits.waited(us);
+    }
+
+    /// Those whose turn it is, by their place among all who wait, in the order in which they came; somebody must wait. Batches of one
+    /// partition keep their order.
+    pub fn take(&mut self, waiting: impl Iterator<Item = Waiting> + Clone, now: Now) -> Turn {
         self.see(waiting.clone(), now);
         let is_about = |until: Option<Deadline>| until.is_some_and(|until| !until.is_due(now));
         let one_came = is_about(self.small_until);
-        let one_waits = waiting.clone().any(|(_, bytes)| is_small(bytes));
+        let one_waits = waiting.clone().any(Waiting::is_small);
         self.large_since = None;
         if !one_came && !one_waits {
             self.small_have_gone = false;
@@ -131,12 +163,12 @@ impl Turns {
     }
 
     /// Which partitions have large ones, and whether a small one of another waits.
-    fn see(&mut self, waiting: impl Iterator<Item = (PartitionId, u64)>, now: Now) {
+    fn see(&mut self, waiting: impl Iterator<Item = Waiting>, now: Now) {
         self.large_at.retain(|_, at| self.syncs - *at <= LARGE_STAYS_SYNCS);
-        for (partition, bytes) in waiting {
-            if !is_small(bytes) {
-                self.large_at.insert(partition, self.syncs);
-            } else if !self.large_at.contains_key(&partition) {
+        for one in waiting {
+            if !one.is_small() {
+                self.large_at.insert(one.partition, self.syncs);
+            } else if !self.large_at.contains_key(&one.partition) {
                 self.passing_until = Some(now.after(SMALL_STAYS_MS));
             }
         }
@@ -155,22 +187,25 @@ impl Turns {
         if let Some((since, bytes)) = self.large_since.take() {
             let took_ms = now.mono_ms.saturating_sub(since).max(1);
             let rest_ms = took_ms.saturating_mul(bytes.div_ceil(REST_BYTES)).min(REST_MS_MAX);
+            let rest_ms = self.waits.lengthened(rest_ms).min(LONG_REST_MS_MAX);
             let half_ms = rest_ms.div_ceil(2);
             self.rest = Some(Rest { until: now.after(rest_ms), late: now.after(rest_ms + half_ms) });
         }
     }
 }
 
-fn is_small(bytes: u64) -> bool {
+/// Whether a batch, or what a partition brings at once, costs a sync nothing to speak of.
+#[must_use]
+pub fn is_small(bytes: u64) -> bool {
     bytes <= SMALL_BYTES_MAX
 }
 
 /// All small ones, and of the large ones so many bytes; one at least when it is more than none. Their places, and how many bytes
 /// the large ones have.
-fn share(waiting: impl Iterator<Item = (PartitionId, u64)>, large_bytes_max: u64) -> (Vec<usize>, u64) {
+fn share(waiting: impl Iterator<Item = Waiting>, large_bytes_max: u64) -> (Vec<usize>, u64) {
     let (mut large_bytes, mut behind) = (0, BTreeSet::new());
-    let mut has_turn = |(partition, bytes)| {
-        let is_large = !is_small(bytes);
+    let mut has_turn = |one: Waiting| {
+        let (Waiting { partition, bytes, .. }, is_large) = (one, !one.is_small());
         let has_room = large_bytes + bytes <= large_bytes_max || (large_bytes == 0 && large_bytes_max > 0);
         if is_large && !has_room {
             behind.insert(partition);
@@ -202,14 +237,18 @@ mod tests {
         PartitionId { topic: TopicId([1; 16]), index }
     }
 
-    fn sizes(waiting: &[(i32, u64)]) -> impl Iterator<Item = (PartitionId, u64)> + Clone {
-        waiting.iter().map(|(index, bytes)| (partition(*index), *bytes))
+    fn one(index: i32, bytes: u64) -> Waiting {
+        Waiting { partition: partition(index), bytes, is_flood: false }
+    }
+
+    fn sizes(waiting: &[(i32, u64)]) -> impl Iterator<Item = Waiting> + Clone {
+        waiting.iter().map(|(index, bytes)| one(*index, *bytes))
     }
 
     /// Whose turn it is at a journal where these have come, the last of them so many ms ago, and a small one has just gone.
     fn turns(waiting: &[(i32, u64)], later_ms: u64) -> Vec<usize> {
         let mut turns = Turns { small_have_gone: true, ..Turns::default() };
-        waiting.iter().for_each(|(_, bytes)| turns.came(*bytes, at(1000)));
+        waiting.iter().for_each(|(index, bytes)| turns.came(one(*index, *bytes), at(1000)));
         match turns.take(sizes(waiting), at(1000 + later_ms)) {
             Turn::Go(places) => places,
             Turn::Rest(until) => panic!("they rest until {until:?}"),
@@ -252,7 +291,7 @@ mod tests {
     #[test]
     fn small_ones_are_remembered_for_a_while() {
         let mut turns = Turns::default();
-        turns.came(SMALL, at(1000));
+        turns.came(one(1, SMALL), at(1000));
         let huge = [(0, HUGE), (1, HUGE)];
         assert_eq!(turns.take(sizes(&huge), at(1000 + SMALL_STAYS_MS - 1)), Turn::Go(vec![0]));
         assert_eq!(turns.take(sizes(&huge), at(1000 + SMALL_STAYS_MS)), Turn::Go(vec![0, 1]));
@@ -266,7 +305,7 @@ mod tests {
     /// Turns at a journal whose sync of a large batch took from 1,000 to 1,004; a small one of another partition had gone with it.
     fn after_one_of(bytes: u64) -> Turns {
         let mut turns = Turns { small_have_gone: true, ..Turns::default() };
-        turns.came(SMALL, at(1000));
+        turns.came(one(1, SMALL), at(1000));
         assert_eq!(turns.take(sizes(&[(0, bytes), (1, SMALL)]), at(1000)), Turn::Go(vec![0, 1]));
         turns.synced(at(1004));
         turns
@@ -291,6 +330,50 @@ mod tests {
             Turn::Go(vec![0]),
             "whoever comes, or does not"
         );
+    }
+
+    #[test]
+    fn where_small_ones_wait_for_long_the_rest_is_longer() {
+        let rest_after = |waits: &[u64], bytes| {
+            let mut turns = after_one_of(LARGE);
+            waits.iter().for_each(|us| turns.waited(*us));
+            assert_eq!(turns.take(sizes(&[(1, SMALL), (0, bytes)]), at(1016)), Turn::Go(vec![0]));
+            assert_eq!(turns.take(sizes(&[(1, SMALL), (0, bytes)]), at(1016)), Turn::Go(vec![0, 1]));
+            turns.synced(at(1020));
+            turns.take(sizes(&[(0, HUGE)]), at(1020))
+        };
+        let slow = [250, 5000, 5000, 5000, 5000, 5000];
+        assert_eq!(rest_after(&[], LARGE), Turn::Rest(Deadline(1020 + 8 + 4)));
+        assert_eq!(rest_after(&slow, LARGE), Turn::Rest(Deadline(1020 + 13 + 7)));
+        assert_eq!(rest_after(&slow, HUGE), Turn::Rest(Deadline(1020 + 32 + 16)));
+        let many = [slow; 10].concat();
+        assert_eq!(
+            rest_after(&many, HUGE),
+            Turn::Rest(Deadline(1020 + LONG_REST_MS_MAX + LONG_REST_MS_MAX / 2))
+        );
+    }
+
+    #[test]
+    fn small_ones_of_a_flood_are_large_together() {
+        let mut turns = Turns::default();
+        let of_flood = Waiting { is_flood: true, ..one(0, SMALL) };
+        let flood = || std::iter::repeat_n(of_flood, 100);
+        turns.came(of_flood, at(1000));
+        assert_eq!(turns.take(flood(), at(1000)), Turn::Go((0..100).collect()), "alone it waits for nobody");
+        turns.synced(at(1001));
+        assert_eq!(turns.take(flood(), at(1001)), Turn::Go((0..100).collect()));
+        turns.synced(at(1002));
+        turns.came(one(1, SMALL), at(1002));
+        let with_another = || flood().chain([one(1, SMALL)]);
+        assert_eq!(turns.take(with_another(), at(1002)), Turn::Go(vec![100]));
+        turns.synced(at(1003));
+        assert_eq!(
+            turns.take(with_another(), at(1003)),
+            Turn::Go((0..=100).collect()),
+            "behind it, with the next"
+        );
+        turns.synced(at(1004));
+        assert_eq!(turns.take(flood(), at(1004)), Turn::Rest(Deadline(1004 + 1 + 1)));
     }
 
     #[test]
@@ -335,7 +418,7 @@ mod tests {
     fn behind_a_flood() -> Turns {
         let mut turns = Turns::default();
         for from in [980, 990] {
-            turns.came(SMALL, at(from));
+            turns.came(one(1, SMALL), at(from));
             assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL)]), at(from)), Turn::Go(vec![0, 1]));
             turns.synced(at(from + 10));
         }
@@ -384,7 +467,7 @@ mod tests {
     #[test]
     fn one_that_waited_for_a_slow_sync_is_about_when_it_is_over() {
         let mut turns = behind_a_flood();
-        turns.came(SMALL, at(1000));
+        turns.came(one(1, SMALL), at(1000));
         let slow = 1000 + 10 * SMALL_STAYS_MS;
         assert_eq!(turns.take(sizes(&[(0, HUGE), (0, SMALL), (1, SMALL)]), at(slow)), Turn::Go(vec![2]));
         turns.synced(at(slow + 1));
@@ -423,7 +506,7 @@ mod tests {
         turns.synced(at(9000));
         let rested_ms = 9000 + REST_MS_MAX + REST_MS_MAX / 2;
         let huge_behind_a_small_one = [(1, SMALL), (0, HUGE)];
-        turns.came(SMALL, at(9000));
+        turns.came(one(1, SMALL), at(9000));
         assert_eq!(turns.take(sizes(&huge_behind_a_small_one), at(9000)), Turn::Go(vec![0]));
         turns.synced(at(9001));
         assert_eq!(turns.take(sizes(&[(0, HUGE)]), at(9001)), Turn::Rest(Deadline(rested_ms)));
