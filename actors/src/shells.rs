@@ -147,17 +147,17 @@ fn append_of(
     to: &Addr<PartitionActor>,
     value: &str,
 ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
+    let (append, answer) = one(value);
+    to.do_send(append);
+    answer
+}
+
+/// A batch of one record to append, and its answer.
+fn one(value: &str) -> (Append, impl Future<Output = Result<Appended, AppendError>> + use<>) {
     let (reply, answer) = Reply::once();
     let batch = BatchBuilder::new().value(value, 1).parsed();
-    to.do_send(Append {
-        batch,
-        acks: Acks::Leader,
-        patience_ms: 1_000,
-        transaction: None,
-        is_flood: false,
-        reply,
-    });
-    answer
+    let (acks, transaction, is_flood) = (Acks::Leader, None, false);
+    (Append { batch, acks, patience_ms: 1_000, transaction, is_flood, reply }, answer)
 }
 
 #[test]

@@ -117,16 +117,7 @@ fn a_partition_that_falls_leads_again_in_the_next_epoch() {
         shared.directory.tell(ID, Provoke);
 
         let appended = loop {
-            let (reply, answer) = Reply::once();
-            let batch = BatchBuilder::new().value("v", 1).parsed();
-            let append = Append {
-                batch,
-                acks: Acks::Leader,
-                patience_ms: 1_000,
-                transaction: None,
-                is_flood: false,
-                reply,
-            };
+            let (append, answer) = one("v");
             shared.directory.tell(ID, append);
             match answer.await {
                 // It falls, is not there, is being read: a producer comes again.
