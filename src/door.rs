@@ -33,10 +33,10 @@ mod credit;
 mod guests;
 mod intake;
 mod line;
-mod look;
 mod outbox;
 mod pace;
 mod tally;
+mod turnstile;
 mod vigil;
 
 /// How long the accept loop rests when the kernel has no file descriptor left: one connection or segment file that is

@@ -9,18 +9,14 @@
 //! The sync is asked of the host and answered by a message. On a machine it blocks this actor's thread, which is its own;
 //! in a simulation everything that can happen during a sync happens.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    io, mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, mem, sync::Arc, time::Duration};
 
 use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::Stamped,
     ids::{LeaderEpoch, Offset, PartitionId},
     planted,
+    queue::Queue,
     time::Deadline,
     turns::{self, Turn, Turns},
 };
@@ -76,24 +72,15 @@ messages!(Harden, Settled, Forgotten, SyncDone, JobEnded, Commit);
 /// One batch that waits for its place.
 struct Waiting {
     entry: Entry,
-    is_flood: bool,
     end: Offset,
     to: PartitionAddr,
-}
-
-impl Waiting {
-    /// As the rule of turns knows it.
-    fn turn(&self) -> turns::Waiting {
-        let (partition, bytes) = (self.entry.partition, self.entry.len());
-        turns::Waiting { partition, bytes, is_flood: self.is_flood }
-    }
 }
 
 /// The actor of one data directory's journal.
 pub struct JournalActor {
     shared: Arc<Shared>,
     journal: Journal,
-    waiting: VecDeque<Waiting>,
+    waiting: Queue<Waiting>,
     /// Who of them goes with the next sync.
     turns: Turns,
     /// Whom to tell when the sync under way is over.
@@ -124,7 +111,7 @@ impl Actor for JournalActor {
 
 impl JournalActor {
     pub(crate) fn new(shared: Arc<Shared>, journal: Journal, at_start: Vec<Need>) -> Self {
-        let (waiting, in_flight) = (VecDeque::new(), None);
+        let (waiting, in_flight) = (Queue::default(), None);
         let asked = BTreeMap::new();
         Self {
             shared,
@@ -145,12 +132,11 @@ impl JournalActor {
         if self.in_flight.is_some() || self.waiting.is_empty() || self.is_stuck || self.shared.is_lost() {
             return;
         }
-        let waiting = self.waiting.iter().map(Waiting::turn);
-        let turns = match self.turns.take(waiting, self.shared.now()) {
+        let turns = match self.turns.take(self.waiting.front(), self.shared.now()) {
             Turn::Go(turns) => turns,
             Turn::Rest(until) => return self.rest(until, ctx),
         };
-        let burst: Vec<_> = turns.iter().map(|at| self.waiting[*at].entry.clone()).collect();
+        let burst: Vec<_> = turns.iter().map(|at| self.waiting.task(*at).entry.clone()).collect();
         let mut needs = Vec::new();
         let staged = match self.journal.append(&burst, &mut needs) {
             Ok(staged) => staged,
@@ -193,24 +179,14 @@ impl JournalActor {
 
     /// Those at these places have been written and wait no more: who is to be told of them.
     fn leave(&mut self, written: &[usize]) -> Vec<(PartitionId, PartitionAddr, Offset)> {
-        let (mut written, mut at) = (written.iter().peekable(), 0);
-        let mut told = Vec::with_capacity(written.len());
-        self.waiting.retain(|one| {
-            let stays = written.next_if_eq(&&at).is_none();
-            if !stays {
-                told.push((one.entry.partition, one.to.clone(), one.end));
-            }
-            at += 1;
-            stays
-        });
-        told
+        let left = self.waiting.leave(written).into_iter();
+        left.map(|Waiting { entry, end, to }| (entry.partition, to, end)).collect()
     }
 
     /// No room: who waits is made safe by a sync of its own segments, so that an append never waits for somebody else's
     /// partition. What is safe that way leaves the queue when the partition reports.
     fn go_around(&self) {
-        let waiting: BTreeSet<_> = self.waiting.iter().map(|one| one.entry.partition).collect();
-        for partition in waiting {
+        for partition in self.waiting.partitions() {
             self.shared.directory.tell(partition, Checkpoint { settle: None });
         }
     }
@@ -273,9 +249,9 @@ impl Handler<Harden> for JournalActor {
         for batch in batches {
             let kind = EntryKind::Append { base: batch.base, bytes: batch.bytes };
             let entry = Entry { partition, epoch, kind };
-            let one = Waiting { entry, is_flood, end: batch.end, to: to.clone() };
-            self.turns.came(one.turn(), now);
-            self.waiting.push_back(one);
+            let one = turns::Waiting { partition, bytes: entry.len(), is_flood };
+            self.turns.came(one, now);
+            self.waiting.push(one, Waiting { entry, end: batch.end, to: to.clone() });
         }
         if self.is_stuck {
             self.shared.directory.tell(partition, Checkpoint { settle: None });
@@ -330,7 +306,7 @@ impl Handler<Settled> for JournalActor {
                 self.shared.directory.tell(partition, Checkpoint { settle: Some(asked) });
             }
         }
-        self.waiting.retain(|one| one.entry.partition != partition || one.end > end);
+        self.waiting.leave_of(partition, |one| one.end <= end);
         let mut needs = Vec::new();
         self.journal.settled(partition, upto, &mut needs);
         self.retry(needs, ctx);
@@ -342,7 +318,7 @@ impl Handler<Forgotten> for JournalActor {
 
     fn handle(&mut self, Forgotten { partition }: Forgotten, ctx: &mut Context<Self>) {
         self.asked.remove(&partition);
-        self.waiting.retain(|one| one.entry.partition != partition);
+        self.waiting.leave_of(partition, |_| true);
         let mut needs = Vec::new();
         self.journal.forgotten(partition, &mut needs);
         self.retry(needs, ctx);

@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ottla_host::Socket;
+use ottla_rules::floods::UnderWay;
 use ottla_rules::limits::{REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX};
+use ottla_rules::{turns, turnstile};
 use ottla_wire::frame::FrameError;
 use tokio::time::Sleep;
 
@@ -16,10 +18,10 @@ use super::credit::Share;
 use super::guests::Guest;
 use super::intake::Intake;
 use super::line::Line;
-use super::look::Look;
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::tally::Counter;
+use super::turnstile::Gate;
 use super::vigil;
 use crate::api::produce::{AppendReply, Appends};
 use crate::api::{self, Call, Close, Request};
@@ -93,8 +95,8 @@ pub(crate) struct Connection {
     arrived: Vec<(u64, AppendReply)>,
     /// What was done since the shard looked at its sockets at our request.
     since: Since,
-    /// Much was done: nothing more is before the shard has looked.
-    look: Look,
+    /// Much was done: nothing more is before the shard has looked, and it is our turn.
+    gate: Gate,
     /// Much was asked for, beside somebody who asks for little: nothing more is read or begun before it has rested.
     pace: Pace,
     /// The shard to which it moves once everything that has begun is answered; nothing begins until then.
@@ -115,6 +117,12 @@ pub(crate) struct Connection {
 struct Since {
     requests: usize,
     bytes: usize,
+}
+
+impl Since {
+    fn cost(self) -> u64 {
+        turnstile::cost(self.requests, self.bytes)
+    }
 }
 
 /// What a round has done.
@@ -154,7 +162,7 @@ impl Connection {
             appends,
             arrived: Vec::new(),
             since: Since::default(),
-            look: Look::default(),
+            gate: Gate::default(),
             pace: Pace::default(),
             bound_for: None,
             ended: false,
@@ -185,9 +193,10 @@ impl Connection {
 
     /// Ready with the shard to move to, or with the end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Ending>> {
-        if self.look.poll_over(cx).is_pending() {
+        if self.gate.poll_turn(&self.tally, &self.call.server.host.clock, cx).is_pending() {
             return Poll::Pending;
         }
+        let before = self.since.cost();
         self.guest.watch(cx);
         let mut moved_at_all = false;
         for _ in 0..ROUNDS_MAX {
@@ -201,9 +210,11 @@ impl Connection {
             }
             moved_at_all |= round.moved;
             if !round.again {
+                self.spend(before);
                 return self.rest(moved_at_all, cx);
             }
         }
+        self.spend(before);
         self.idle.last_moved_ms = self.call.server.host.clock.mono_ms();
         // Somebody else's turn is also that of those whose requests are still in their sockets. A wake-up of our own, or by
         // an answer, would keep the shard from looking as long as there is work.
@@ -211,8 +222,15 @@ impl Connection {
         if self.pace.is_flood() || self.pace.begun() >= ROUNDS_MAX {
             self.turn_over(cx);
         }
-        self.look.ask(cx);
+        self.gate.get_in_line(&self.tally, &self.call.server.host.clock, cx);
         Poll::Pending
+    }
+
+    /// A turn is over, before which so much had been spent.
+    fn spend(&mut self, before: u64) {
+        let clock = &self.call.server.host.clock;
+        let cost = self.since.cost().saturating_sub(before);
+        self.gate.spend(cost, self.pace.is_one_by_one(), &self.tally, clock);
     }
 
     /// One round: what is answered leaves before anything else begins.
@@ -322,7 +340,8 @@ impl Connection {
                 self.slept = ottla_host::sleeps();
             }
             let is_alone = self.line.is_empty() && self.intake.len() == 0;
-            self.pace.begins(self.guest.number(), is_alone, &self.tally, &self.call.server.host.clock);
+            let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
+            self.pace.begins(who, is_alone, turns::is_small(bytes as u64), &self.tally, clock);
             self.appends.is_flood = self.pace.is_flood();
             self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
             self.bound_for = self.appends.residence.settle();
@@ -436,7 +455,8 @@ impl Connection {
 
     fn turn_over(&mut self, cx: &mut Context<'_>) {
         let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
-        self.pace.turn_over(who, self.line.len(), &self.tally, clock, cx);
+        let under_way = UnderWay { requests: self.line.len(), bytes: self.share.held() };
+        self.pace.turn_over(who, under_way, &self.tally, clock, cx);
         if self.pace.is_resting() {
             // What begins when it has rested is a turn of its own.
             self.since = Since::default();

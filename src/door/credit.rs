@@ -190,6 +190,11 @@ impl Share {
         }
     }
 
+    /// How many bytes this connection holds.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
     /// True while this connection holds credit for bytes that have not come.
     pub(crate) fn is_ahead(&self) -> bool {
         self.ahead > 0

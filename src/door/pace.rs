@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use ottla_host::Clock;
-use ottla_rules::floods::{Flooding, Floods, OneByOne, is_flood};
+use ottla_rules::floods::{Flooding, Floods, OneByOne, UnderWay, is_flood};
 use ottla_rules::time::Now;
 use tokio::time::Sleep;
 
@@ -21,6 +21,15 @@ impl Shard {
     fn rule(&self) -> MutexGuard<'_, Floods> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether somebody asks one by one for little.
+    pub(super) fn one_asks_for_little(&self, clock: &Clock) -> bool {
+        self.rule().one_asks_for_little(now(clock))
+    }
+}
+
+fn now(clock: &Clock) -> Now {
+    Now { mono_ms: clock.mono_ms(), wall_ms: 0 }
 }
 
 /// One connection's pace.
@@ -34,16 +43,28 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The connection `who` begins a request, which has it to itself or not.
-    pub(super) fn begins(&mut self, who: u64, is_alone: bool, shard: &Counter, clock: &Clock) {
+    /// The connection `who` begins a request, which has it to itself or not, and is little or not.
+    pub(super) fn begins(
+        &mut self,
+        who: u64,
+        is_alone: bool,
+        is_little: bool,
+        shard: &Counter,
+        clock: &Clock,
+    ) {
         self.begun += 1;
         if !is_alone {
             return self.one_by_one.among_others();
         }
-        let now = Now { mono_ms: clock.mono_ms(), wall_ms: 0 };
+        let now = now(clock);
         if self.one_by_one.alone(now) {
-            shard.floods.rule().asked(who, now);
+            shard.floods.rule().asked(who, is_little, now);
         }
+    }
+
+    /// Whether its client asks one by one.
+    pub(super) fn is_one_by_one(&self) -> bool {
+        self.one_by_one.is_so()
     }
 
     /// So many requests have begun since the last turn was over.
@@ -56,12 +77,12 @@ impl Pace {
         self.flooding.goes_on()
     }
 
-    /// The turn of the connection `who` is over, and so many requests are under way: it may rest now, and its task is woken when
+    /// The turn of the connection `who` is over, and so much is under way: it may rest now, and its task is woken when
     /// it has rested.
     pub(super) fn turn_over(
         &mut self,
         who: u64,
-        under_way: usize,
+        under_way: UnderWay,
         shard: &Counter,
         clock: &Clock,
         cx: &mut Context<'_>,
@@ -71,12 +92,10 @@ impl Pace {
             return;
         }
         // Asked first: there is no clock to read for most.
-        let until = is_flood(begun, under_way).then(|| {
-            let now = Now { mono_ms: clock.mono_ms(), wall_ms: 0 };
-            shard.floods.rule().rest(who, begun, under_way, now)
-        });
-        let until = until.flatten();
-        self.flooding.turn_over(begun, until.is_some());
+        let until = is_flood(begun, under_way.requests)
+            .then(|| shard.floods.rule().rest(who, begun, under_way.requests, now(clock)))
+            .flatten();
+        self.flooding.turn_over(begun, under_way, until.is_some());
         self.rest = until.map(|until| Box::pin(clock.sleep_until(until.0)));
         self.poll_rest(cx);
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ottla_wire::api::ApiKey;
 
 use super::pace;
+use super::turnstile;
 use super::vigil::Vigil;
 
 /// Kafka numbers its APIs up to here for the time being.
@@ -24,6 +25,8 @@ pub(crate) struct Tally {
     pub(super) vigil: Vigil,
     /// Who asks one by one on it.
     pub(super) floods: pace::Shard,
+    /// Who has moved much and waits for its turn.
+    pub(super) turnstile: turnstile::Shard,
 }
 
 impl Default for Tally {
@@ -35,6 +38,7 @@ impl Default for Tally {
             requests: [const { AtomicU64::new(0) }; API_NUMBERS],
             vigil: Vigil::default(),
             floods: pace::Shard::default(),
+            turnstile: turnstile::Shard::default(),
         }
     }
 }

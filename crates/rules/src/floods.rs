@@ -23,6 +23,10 @@ const STAYS_MS: u64 = 50;
 /// or who was held up once would rest for ever.
 const FLOOD_REQUESTS: usize = 32;
 
+/// And so many bytes of as many requests under way are one too: of those that are not quite small a turn begins fewer. More than a client
+/// with five under way has, or one with ten thousand small ones a second whose batches wait for the longest of rests.
+const FLOOD_BYTES: usize = 256 * 1024;
+
 /// How long a flood rests. A timer of milliseconds makes it up to twice as long.
 const REST_MS: u64 = 1;
 
@@ -43,6 +47,12 @@ impl OneByOne {
         let is_soon = now.mono_ms.saturating_sub(self.last_ms) <= STAYS_MS;
         self.in_a_row = if is_soon { self.in_a_row.saturating_add(1) } else { 1 };
         self.last_ms = now.mono_ms;
+        self.is_so()
+    }
+
+    /// Whether its client asked one by one the last time.
+    #[must_use]
+    pub fn is_so(self) -> bool {
         self.in_a_row >= ALONE_IN_A_ROW
     }
 
@@ -58,6 +68,15 @@ pub fn is_flood(begun: usize, under_way: usize) -> bool {
     begun.max(under_way) >= FLOOD_REQUESTS
 }
 
+/// What one connection has under way: requests that are not answered, and what they and answers hold in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnderWay {
+    /// Requests.
+    pub requests: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
 /// Whether one connection floods beside somebody who asks one by one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flooding {
@@ -65,9 +84,10 @@ pub struct Flooding {
 }
 
 impl Flooding {
-    /// A turn that began so many requests is over, and the connection rests now, or does not.
-    pub fn turn_over(&mut self, begun: usize, rests: bool) {
-        if rests && begun >= FLOOD_REQUESTS {
+    /// A turn that began so many requests is over, so much is under way, and the connection rests now, or does not.
+    pub fn turn_over(&mut self, begun: usize, under_way: UnderWay, rests: bool) {
+        let is_crowd = under_way.requests >= FLOOD_REQUESTS && under_way.bytes >= FLOOD_BYTES;
+        if rests && (begun >= FLOOD_REQUESTS || is_crowd) {
             self.turns_left = FLOODING_TURNS;
         } else if begun > 0 {
             self.turns_left = self.turns_left.saturating_sub(1);
@@ -86,15 +106,26 @@ impl Flooding {
 pub struct Floods {
     last: Option<(u64, Deadline)>,
     before: Option<(u64, Deadline)>,
+    /// Somebody who asks for little is about until then.
+    little_until: Option<Deadline>,
 }
 
 impl Floods {
-    /// The connection `who` asks one by one, now.
-    pub fn asked(&mut self, who: u64, now: Now) {
+    /// The connection `who` asks one by one, now, and for little at a time or not.
+    pub fn asked(&mut self, who: u64, for_little: bool, now: Now) {
+        if for_little {
+            self.little_until = Some(now.after(STAYS_MS));
+        }
         if self.last.is_some_and(|(last, _)| last != who) {
             self.before = self.last;
         }
         self.last = Some((who, now.after(STAYS_MS)));
+    }
+
+    /// Whether somebody asks one by one for little: whole turns are in the way of that.
+    #[must_use]
+    pub fn one_asks_for_little(&self, now: Now) -> bool {
+        self.little_until.is_some_and(|until| !until.is_due(now))
     }
 
     /// The connection `who` has had a turn in which it began so many requests, and has so many under way: until when it rests,
@@ -137,7 +168,7 @@ mod tests {
     #[test]
     fn a_flood_rests_beside_somebody_who_asks_one_by_one() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, at(1000));
+        shard.asked(ALICE, true, at(1000));
         assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS, 0, at(1001)), Some(Deadline(1001 + REST_MS)));
         assert_eq!(shard.rest(FLOOD, 0, FLOOD_REQUESTS, at(1001)), Some(Deadline(1001 + REST_MS)));
         assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS - 1, FLOOD_REQUESTS - 1, at(1001)), None);
@@ -148,7 +179,7 @@ mod tests {
         let mut shard = Floods::default();
         let (a_millisecond, two_rests_ms) = (10, 2 * REST_MS);
         let gathered = |ms: u64| usize::try_from(ms).unwrap() * a_millisecond;
-        shard.asked(ALICE, at(1000));
+        shard.asked(ALICE, true, at(1000));
         assert!(shard.rest(FLOOD, gathered(5), 0, at(1001)).is_some(), "it was held up");
         assert_eq!(shard.rest(FLOOD, gathered(two_rests_ms), gathered(two_rests_ms), at(1003)), None);
     }
@@ -158,7 +189,7 @@ mod tests {
         let mut flooding = Flooding::default();
         assert!(!flooding.goes_on());
         for begun in [FLOOD_REQUESTS, FLOOD_REQUESTS - 1, 0, 0, 3, FLOOD_REQUESTS, 5].repeat(10) {
-            flooding.turn_over(begun, true);
+            flooding.turn_over(begun, UnderWay::default(), true);
             assert!(flooding.goes_on());
         }
     }
@@ -166,33 +197,56 @@ mod tests {
     #[test]
     fn who_was_held_up_once_does_not_flood_for_ever() {
         let mut flooding = Flooding::default();
-        flooding.turn_over(10 * FLOOD_REQUESTS, true);
-        (1..FLOODING_TURNS).for_each(|_| flooding.turn_over(FLOOD_REQUESTS - 1, true));
+        flooding.turn_over(10 * FLOOD_REQUESTS, UnderWay::default(), true);
+        (1..FLOODING_TURNS).for_each(|_| flooding.turn_over(FLOOD_REQUESTS - 1, UnderWay::default(), true));
         assert!(flooding.goes_on());
-        (0..100).for_each(|_| flooding.turn_over(0, false));
+        (0..100).for_each(|_| flooding.turn_over(0, UnderWay::default(), false));
         assert!(flooding.goes_on(), "answers alone say nothing");
-        flooding.turn_over(FLOOD_REQUESTS - 1, true);
+        flooding.turn_over(FLOOD_REQUESTS - 1, UnderWay::default(), true);
         assert!(!flooding.goes_on());
+    }
+
+    #[test]
+    fn who_has_much_under_way_in_many_requests_floods_however_few_a_turn_begins() {
+        let flooding = |requests, bytes| {
+            let mut flooding = Flooding::default();
+            flooding.turn_over(1, UnderWay { requests, bytes }, true);
+            flooding.goes_on()
+        };
+        assert!(flooding(FLOOD_REQUESTS, FLOOD_BYTES));
+        assert!(!flooding(5, 5 * FLOOD_BYTES), "a client with five large ones");
+        assert!(!flooding(10 * FLOOD_REQUESTS, FLOOD_BYTES - 1), "a client with many small ones that wait");
     }
 
     #[test]
     fn who_rests_for_nobody_does_not_flood() {
         let mut flooding = Flooding::default();
-        (0..100).for_each(|_| flooding.turn_over(FLOOD_REQUESTS, false));
+        (0..100).for_each(|_| flooding.turn_over(FLOOD_REQUESTS, UnderWay::default(), false));
         assert!(!flooding.goes_on());
     }
 
     #[test]
     fn nobody_rests_for_who_has_left() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, at(1000));
+        shard.asked(ALICE, true, at(1000));
         assert_eq!(shard.rest(FLOOD, 64, 100, at(1000 + STAYS_MS)), None);
+    }
+
+    #[test]
+    fn who_asks_for_little_is_about_for_a_while() {
+        let mut shard = Floods::default();
+        shard.asked(ALICE, false, at(1000));
+        assert!(!shard.one_asks_for_little(at(1000)));
+        shard.asked(BOB, true, at(1001));
+        shard.asked(ALICE, false, at(1002));
+        assert!(shard.one_asks_for_little(at(1000 + STAYS_MS)));
+        assert!(!shard.one_asks_for_little(at(1001 + STAYS_MS)));
     }
 
     #[test]
     fn nobody_rests_for_themselves() {
         let mut shard = Floods::default();
-        shard.asked(FLOOD, at(1000));
+        shard.asked(FLOOD, true, at(1000));
         assert_eq!(shard.rest(FLOOD, 64, 100, at(1000)), None);
         assert_eq!(Floods::default().rest(FLOOD, 64, 100, at(1000)), None);
     }
@@ -200,11 +254,11 @@ mod tests {
     #[test]
     fn a_flood_that_is_taken_for_one_by_one_for_a_moment_forgets_nobody() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, at(1000));
-        shard.asked(FLOOD, at(1001));
-        shard.asked(FLOOD, at(1002));
+        shard.asked(ALICE, true, at(1000));
+        shard.asked(FLOOD, true, at(1001));
+        shard.asked(FLOOD, true, at(1002));
         assert!(shard.rest(FLOOD, 64, 100, at(1003)).is_some());
-        shard.asked(BOB, at(1004));
+        shard.asked(BOB, true, at(1004));
         assert!(shard.rest(FLOOD, 64, 100, at(1005)).is_some());
     }
 }

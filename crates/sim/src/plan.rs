@@ -71,6 +71,8 @@ pub struct LanePlan {
     pub batch_records_max: u32,
     /// Bytes of each record.
     pub record_bytes: usize,
+    /// The same for every third batch.
+    pub third_bytes: usize,
     /// Rests up to so long between batches, now and then.
     pub rest_ms_max: u64,
 }
@@ -256,18 +258,28 @@ fn lanes(luck: &Chance, topic: usize, partitions: usize, large: bool) -> Vec<Lan
         let window = count(luck, 1, 5);
         let rest_ms_max = luck.below(30);
         if large {
-            let record_bytes = sizes[count(luck, 0, 1)];
+            let size = count(luck, 0, 1);
+            let (record_bytes, third_bytes) = (sizes[size], sizes[1 - size]);
             return LanePlan {
                 partition,
                 window,
                 records: 150,
                 batch_records_max: 1,
                 record_bytes,
+                third_bytes,
                 rest_ms_max,
             };
         }
         let record_bytes = count(luck, 12, 1500);
-        LanePlan { partition, window, records: 150, batch_records_max: 3, record_bytes, rest_ms_max }
+        LanePlan {
+            partition,
+            window,
+            records: 150,
+            batch_records_max: 3,
+            record_bytes,
+            third_bytes: record_bytes,
+            rest_ms_max,
+        }
     };
     (0..count(luck, 1, 4)).map(lane).collect()
 }

@@ -195,7 +195,9 @@ impl Writer {
         scene.ledger.borrow_mut().send(lane, numbers.end);
         let (id, first) = scene.lanes.borrow()[lane].id.unwrap_or_default();
         let sequence = i32::try_from(numbers.start - first).unwrap_or(i32::MAX);
-        let bytes = scene.lanes.borrow()[lane].plan.record_bytes;
+        // A batch that is sent again has the size that it had.
+        let plan = &scene.lanes.borrow()[lane].plan;
+        let bytes = if numbers.start.is_multiple_of(3) { plan.third_bytes } else { plan.record_bytes };
         let records = batch(id, sequence, numbers.map(|number| Mark { lane, number }), bytes);
         let data = PartitionProduceData {
             index: i32::try_from(self.index).unwrap_or(i32::MAX),
