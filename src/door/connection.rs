@@ -341,7 +341,9 @@ impl Connection {
             }
             let is_alone = self.line.is_empty() && self.intake.len() == 0;
             let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
-            self.pace.begins(who, is_alone, turns::is_small(bytes as u64), &self.tally, clock);
+            // A consumer asks for much in few bytes.
+            let is_little = turns::is_small(bytes as u64) && self.gate.is_light();
+            self.pace.begins(who, is_alone, is_little, &self.tally, clock);
             self.appends.is_flood = self.pace.is_flood();
             self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
             self.bound_for = self.appends.residence.settle();

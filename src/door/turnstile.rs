@@ -81,6 +81,11 @@ impl Default for Gate {
 }
 
 impl Gate {
+    /// Whether its next turn is likely to be a light one.
+    pub(super) fn is_light(&self) -> bool {
+        self.is_light
+    }
+
     /// A turn is over that cost so much, of a client that asks one by one or not. One that cost nothing was none.
     pub(super) fn spend(&mut self, cost: u64, is_one_by_one: bool, shard: &Counter, clock: &Clock) {
         if cost == 0 {

@@ -23,9 +23,9 @@ const STAYS_MS: u64 = 50;
 /// or who was held up once would rest for ever.
 const FLOOD_REQUESTS: usize = 32;
 
-/// And so many bytes of as many requests under way are one too: of those that are not quite small a turn begins fewer. More than a client
-/// with five under way has, or one with ten thousand small ones a second whose batches wait for the longest of rests.
-const FLOOD_BYTES: usize = 256 * 1024;
+/// And so many bytes in as many requests under way are one too: of those that are not quite small a turn begins fewer. A client with a
+/// pace of its own has not so much under way, whatever its batches wait for, unless it sends twenty megabytes a second.
+const FLOOD_BYTES: usize = 1024 * 1024;
 
 /// How long a flood rests. A timer of milliseconds makes it up to twice as long.
 const REST_MS: u64 = 1;
@@ -68,16 +68,16 @@ pub fn is_flood(begun: usize, under_way: usize) -> bool {
     begun.max(under_way) >= FLOOD_REQUESTS
 }
 
-/// What one connection has under way: requests that are not answered, and what they and answers hold in bytes.
+/// What one connection has under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UnderWay {
-    /// Requests.
+    /// Requests that have begun and are not answered.
     pub requests: usize,
-    /// Bytes.
+    /// What it holds: those, what it has read or announced behind them, and answers that are not written. Bytes.
     pub bytes: usize,
 }
 
-/// Whether one connection floods beside somebody who asks one by one.
+/// Whether one connection floods: it has a crowd under way, or begins one a turn beside somebody who asks one by one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flooding {
     turns_left: u8,
@@ -87,7 +87,8 @@ impl Flooding {
     /// A turn that began so many requests is over, so much is under way, and the connection rests now, or does not.
     pub fn turn_over(&mut self, begun: usize, under_way: UnderWay, rests: bool) {
         let is_crowd = under_way.requests >= FLOOD_REQUESTS && under_way.bytes >= FLOOD_BYTES;
-        if rests && (begun >= FLOOD_REQUESTS || is_crowd) {
+        // Whoever asks for little and waits long for it is not known to ask one by one: a crowd is one whether it rests or not.
+        if is_crowd || rests && begun >= FLOOD_REQUESTS {
             self.turns_left = FLOODING_TURNS;
         } else if begun > 0 {
             self.turns_left = self.turns_left.saturating_sub(1);
@@ -210,12 +211,22 @@ mod tests {
     fn who_has_much_under_way_in_many_requests_floods_however_few_a_turn_begins() {
         let flooding = |requests, bytes| {
             let mut flooding = Flooding::default();
-            flooding.turn_over(1, UnderWay { requests, bytes }, true);
+            flooding.turn_over(1, UnderWay { requests, bytes }, false);
             flooding.goes_on()
         };
         assert!(flooding(FLOOD_REQUESTS, FLOOD_BYTES));
         assert!(!flooding(5, 5 * FLOOD_BYTES), "a client with five large ones");
         assert!(!flooding(10 * FLOOD_REQUESTS, FLOOD_BYTES - 1), "a client with many small ones that wait");
+    }
+
+    #[test]
+    fn who_has_a_pace_of_its_own_does_not_flood_for_ever_because_its_batches_wait() {
+        let mut flooding = Flooding::default();
+        flooding.turn_over(FLOOD_REQUESTS, UnderWay::default(), true);
+        // A thousand batches of 16 KiB a second, each of which waits for the longest of rests.
+        let under_way = UnderWay { requests: 48, bytes: 48 * 16 * 1024 };
+        (0..FLOODING_TURNS).for_each(|_| flooding.turn_over(2, under_way, true));
+        assert!(!flooding.goes_on());
     }
 
     #[test]

@@ -15,10 +15,10 @@ use std::collections::VecDeque;
 /// A turn of more than this is not light: one small request is.
 const LIGHT: u64 = 2 * REQUEST;
 
-/// Nor one of more than this of a client that asks one by one: a request that is small for the journal is.
-const LIGHT_ONE_BY_ONE: u64 = 5 * REQUEST;
+/// Nor one of more than this of a client that asks one by one: a request with a batch that is small for the journal is.
+const LIGHT_ONE_BY_ONE: u64 = 6 * REQUEST;
 
-/// What is spent between two looks beside somebody who asks one by one for little. Before so much is spent nobody gets in line.
+/// What is spent between two looks beside somebody who asks one by one for little, and what one turn may cost.
 const BUDGET_BESIDE_ONE: u64 = 256 * 1024;
 
 /// And where nobody is known to mind: looks cost something as well.

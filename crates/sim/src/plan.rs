@@ -71,7 +71,7 @@ pub struct LanePlan {
     pub batch_records_max: u32,
     /// Bytes of each record.
     pub record_bytes: usize,
-    /// The same for every third batch.
+    /// The same for every third batch, where it differs.
     pub third_bytes: usize,
     /// Rests up to so long between batches, now and then.
     pub rest_ms_max: u64,
