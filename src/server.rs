@@ -60,11 +60,20 @@ pub(crate) struct Broker {
     pub(crate) rack: Option<String>,
 }
 
-/// The batch rules of the topics that were produced to under one image.
+/// What a topic asks of those who produce to it.
+#[derive(Clone)]
+pub(crate) struct TopicRules {
+    /// What it allows in a batch.
+    pub(crate) batch: Arc<BatchRules>,
+    /// A batch is answered when it is synced.
+    pub(crate) is_durable: bool,
+}
+
+/// The rules of the topics that were produced to under one image.
 #[derive(Default)]
 struct RulesOfTopics {
     version: u64,
-    topics: BTreeMap<TopicId, Arc<BatchRules>>,
+    topics: BTreeMap<TopicId, TopicRules>,
 }
 
 /// What the servers of one node share, whichever listener they belong to.
@@ -130,17 +139,20 @@ impl Server {
         image.settings(self.node, &self.given)
     }
 
-    /// What a topic allows in a batch. Kept until the image changes: it is asked for with every produce.
-    pub(crate) fn batch_rules(&self, image: &Image, topic: &Topic) -> Arc<BatchRules> {
+    /// What a topic asks of those who produce to it. Kept until the image changes: it is asked for with every produce.
+    pub(crate) fn topic_rules(&self, image: &Image, topic: &Topic) -> TopicRules {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         if rules.version != image.version() {
             *rules = RulesOfTopics { version: image.version(), ..RulesOfTopics::default() };
         }
         let found = rules.topics.entry(topic.id).or_insert_with(|| {
             let config = image.topic_config(topic, &self.settings(image));
-            Arc::new(config.batch_rules(&self.limits()))
+            TopicRules {
+                batch: Arc::new(config.batch_rules(&self.limits())),
+                is_durable: config.is_durable(),
+            }
         });
-        Arc::clone(found)
+        found.clone()
     }
 
     /// Every node of the cluster, as a client should reach it that reached us by `reached`.

@@ -37,7 +37,7 @@ pub(crate) struct Harden {
     pub(crate) partition: PartitionId,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) batches: Vec<Stamped>,
-    /// All of them came from connections that flood.
+    /// They came while connections flooded the partition, and of nobody who asks one by one.
     pub(crate) is_flood: bool,
     /// How long small ones of this partition have waited, in microseconds, until it knew that they are safe.
     pub(crate) waited_us: Option<u64>,

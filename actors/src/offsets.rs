@@ -16,6 +16,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::{BatchBuilder, BuildRecord},
     cluster::Image,
+    floods::Manner,
     group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError, crowd::Beat},
     ids::{Offset, PartitionId, ProducerId},
     partition::{Acks, AppendError, Appended},
@@ -310,7 +311,7 @@ impl OffsetsActor {
             acks: Acks::All,
             patience_ms,
             transaction: None,
-            is_flood: false,
+            manner: Manner::OneByOne,
             reply,
         };
         self.writing = Some(writers);

@@ -15,6 +15,7 @@ use std::{mem, sync::Arc};
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::{Batch, Stamped},
+    floods::Manner,
     ids::{LeaderEpoch, Offset, PartitionId},
     limits::WRITE_BYTES_MAX,
     partition::{
@@ -69,8 +70,8 @@ pub struct Append {
     pub patience_ms: u64,
     /// The transaction that the request belongs to.
     pub transaction: Option<Joining>,
-    /// It is one of many of a connection that floods, beside clients that ask one by one.
-    pub is_flood: bool,
+    /// How its client appends.
+    pub manner: Manner,
     /// Whom to answer.
     pub reply: Reply<Result<Appended, AppendError>>,
 }

@@ -15,6 +15,7 @@ use ottla_host::{Host, SimWorld};
 use ottla_rules::{
     batch::build::BatchBuilder,
     cluster::{Command, Image},
+    floods::Manner,
     ids::{LeaderEpoch, Offset, PartitionId, TopicId},
     partition::{Acks, AppendError, Appended},
     supervision::Exit,
@@ -156,8 +157,8 @@ fn append_of(
 fn one(value: &str) -> (Append, impl Future<Output = Result<Appended, AppendError>> + use<>) {
     let (reply, answer) = Reply::once();
     let batch = BatchBuilder::new().value(value, 1).parsed();
-    let (acks, transaction, is_flood) = (Acks::Leader, None, false);
-    (Append { batch, acks, patience_ms: 1_000, transaction, is_flood, reply }, answer)
+    let (acks, transaction, manner) = (Acks::Leader, None, Manner::Other);
+    (Append { batch, acks, patience_ms: 1_000, transaction, manner, reply }, answer)
 }
 
 #[test]

@@ -16,6 +16,7 @@ use ottla_rules::{
         marker::Marker,
         records::Record,
     },
+    floods::Manner,
     ids::{LeaderEpoch, PartitionId, ProducerId},
     partition::{Acks, AppendError, Appended},
     records::transaction::{decode, encode_key, encode_value},
@@ -268,7 +269,7 @@ impl TransactionActor {
             acks: Acks::All,
             patience_ms: WRITE_PATIENCE_MS,
             transaction: None,
-            is_flood: false,
+            manner: Manner::OneByOne,
             reply,
         };
         self.charge.shared.directory.tell(self.charge.partition, append);

@@ -11,6 +11,7 @@ use ottla_actors::{
 use ottla_rules::{
     batch::build::BatchBuilder,
     cluster::Command,
+    floods::Manner,
     ids::{Offset, PartitionId, TopicId},
     partition::{Acks, AppendError, Appended, ReadAsk},
 };
@@ -42,7 +43,14 @@ async fn append(crew: &Crew, to: PartitionId, text: &'static str) -> Result<Appe
     let (reply, answer) = Reply::once();
     crew.directory().tell(
         to,
-        Append { batch, acks: Acks::All, patience_ms: 30_000, transaction: None, is_flood: false, reply },
+        Append {
+            batch,
+            acks: Acks::All,
+            patience_ms: 30_000,
+            transaction: None,
+            manner: Manner::Other,
+            reply,
+        },
     );
     answer.await
 }

@@ -22,6 +22,7 @@ use ottla_actors::partition::Append;
 use ottla_actors::stage::reply::{Replies, Reply};
 use ottla_rules::batch::{Batch, BatchError, Codec, Header, Parsed};
 use ottla_rules::cluster::{Image, Topic};
+use ottla_rules::floods::Manner;
 use ottla_rules::ids::{PartitionId, TopicId};
 use ottla_rules::partition::{Acks, AppendError, Appended, Joining};
 use ottla_rules::residence::Residence;
@@ -39,7 +40,7 @@ use ottla_wire::produce::ProduceRequest;
 
 use self::unpacking::{ON_SHARD_BYTES_MAX, Unpacking};
 use super::{Call, Close, Response};
-use crate::server::Server;
+use crate::server::{Server, TopicRules};
 
 mod unpacking;
 
@@ -56,14 +57,14 @@ pub(crate) struct Appends {
     next_tag: u64,
     /// Where the connection should live.
     pub(crate) residence: Residence,
-    /// The connection floods, beside clients that ask one by one.
-    pub(crate) is_flood: bool,
+    /// How its client appends.
+    pub(crate) manner: Manner,
 }
 
 impl Appends {
     /// None yet, of a connection that lives where `residence` says.
     pub(crate) fn new(residence: Residence) -> Appends {
-        Appends { replies: Replies::new(), next_tag: 0, residence, is_flood: false }
+        Appends { replies: Replies::new(), next_tag: 0, residence, manner: Manner::Other }
     }
 }
 
@@ -97,7 +98,7 @@ struct Counter {
     patience_ms: u64,
     replies: Arc<Replies<AppendReply>>,
     transaction: Option<Joining>,
-    is_flood: bool,
+    manner: Manner,
 }
 
 impl Counter {
@@ -110,7 +111,7 @@ impl Counter {
         }
         // Dropped unanswered it would answer by itself.
         let reply = Reply::queued(Arc::clone(&self.replies), tag);
-        let append = Append { batch, acks, patience_ms, transaction, is_flood: self.is_flood, reply };
+        let append = Append { batch, acks, patience_ms, transaction, manner: self.manner, reply };
         Ok(self.server.directory.tell_where(partition, append))
     }
 }
@@ -119,6 +120,8 @@ impl Counter {
 struct Slot {
     topic: usize,
     partition: PartitionId,
+    /// What it takes from the wire, if the partition syncs before it answers.
+    durable_bytes: usize,
     outcome: Option<Outcome>,
 }
 
@@ -179,7 +182,7 @@ pub(crate) fn begin(
         patience_ms: u64::try_from(request.timeout_ms).unwrap_or(0),
         replies: Arc::clone(&appends.replies),
         transaction: joining(call, header.version, request.transactional_id.as_deref()),
-        is_flood: appends.is_flood,
+        manner: appends.manner,
     };
     let mut produced = Produced {
         server: Arc::clone(&call.server),
@@ -198,7 +201,7 @@ pub(crate) fn begin(
     for (at, records) in records.into_iter().enumerate() {
         let slot = &mut produced.slots[at];
         let (name, _) = &produced.topics[slot.topic];
-        let checked = desk.check(name, at, &mut slot.partition, records);
+        let checked = desk.check(name, at, slot, records);
         let sent = checked.and_then(|checked| match checked {
             Checked::Whole(batch) => produced.counter.hand_over(slot.partition, batch, first_tag + at as u64),
             Checked::Long(unpacking) => {
@@ -239,7 +242,7 @@ impl Produced {
             for partition in data.partition_data {
                 let id = PartitionId { topic: self.topics[topic].1, index: partition.index };
                 let slot = *seen.entry((topic, partition.index)).or_insert_with(|| {
-                    self.slots.push(Slot { topic, partition: id, outcome: None });
+                    self.slots.push(Slot { topic, partition: id, durable_bytes: 0, outcome: None });
                     records.push(None);
                     self.slots.len() - 1
                 });
@@ -252,6 +255,17 @@ impl Produced {
     /// The tag of its first slot.
     pub(crate) fn first_tag(&self) -> u64 {
         self.first_tag
+    }
+
+    /// The partitions that have a batch of it, or will, and sync it before they answer, and how many bytes it has.
+    pub(crate) fn durable(&self) -> impl Iterator<Item = (PartitionId, usize)> + Clone {
+        let is_on_its_way = |slot: &&Slot| slot.outcome.is_none() && slot.durable_bytes > 0;
+        self.slots.iter().filter(is_on_its_way).map(|slot| (slot.partition, slot.durable_bytes))
+    }
+
+    /// Whether its client waits for an answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.answers
     }
 
     /// True while some batch is not with its partition: nothing may be begun behind it.
@@ -423,35 +437,35 @@ impl<'a> Desk<'a> {
     fn check(
         &mut self,
         name: &str,
-        slot: usize,
-        partition: &mut PartitionId,
+        at: usize,
+        slot: &mut Slot,
         records: Option<BytesMut>,
     ) -> Result<Checked, Outcome> {
         let image = Arc::clone(&self.image);
         let topic = if self.version >= TOPIC_IDS_FROM {
-            image.topic(partition.topic).ok_or_else(|| Outcome::refused(Code::UnknownTopicId, None))?
+            image.topic(slot.partition.topic).ok_or_else(|| Outcome::refused(Code::UnknownTopicId, None))?
         } else {
             image.topic_named(name).ok_or_else(|| Outcome::refused(Code::UnknownTopicOrPartition, None))?
         };
         if !self.call.may(Operation::Write, ResourceKind::Topic, &topic.name) {
             return Err(Outcome::refused(Code::TopicAuthorizationFailed, None));
         }
-        partition.topic = topic.id;
-        if image.partition(*partition).is_none() {
+        slot.partition.topic = topic.id;
+        if image.partition(slot.partition).is_none() {
             return Err(Outcome::refused(Code::UnknownTopicOrPartition, None));
         }
         if is_internal(&topic.name) && !self.is_admin {
             let message = format!("Cannot append to internal topic {}", topic.name);
             return Err(Outcome::refused(Code::InvalidTopicException, Some(message)));
         }
-        self.parse(topic, slot, partition.index, records)
+        self.parse(topic, at, slot, records)
     }
 
     fn parse(
         &mut self,
         topic: &Topic,
-        slot: usize,
-        index: i32,
+        at: usize,
+        slot: &mut Slot,
         records: Option<BytesMut>,
     ) -> Result<Checked, Outcome> {
         let Some(records) = records.filter(|records| !records.is_empty()) else {
@@ -465,13 +479,14 @@ impl<'a> Desk<'a> {
             return Err(Outcome::refused(Code::UnsupportedCompressionType, Some(message.to_owned())));
         }
         let server = &self.call.server;
-        let rules = server.batch_rules(&self.image, topic);
+        let TopicRules { batch: rules, is_durable } = server.topic_rules(&self.image, topic);
+        slot.durable_bytes = if is_durable { records.len() } else { 0 };
         let parsed = Batch::begin(records, &rules, self.now, &mut self.patience);
-        Ok(match parsed.map_err(|error| named(error, &topic.name, index))? {
+        Ok(match parsed.map_err(|error| named(error, &topic.name, slot.partition.index))? {
             Parsed::Whole(batch) => Checked::Whole(batch),
             Parsed::Long(long) => {
                 let name = Arc::clone(&topic.name);
-                Checked::Long(Unpacking::begin(&server.host, slot, name, long, rules, self.now))
+                Checked::Long(Unpacking::begin(&server.host, at, name, long, rules, self.now))
             }
         })
     }

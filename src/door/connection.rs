@@ -19,11 +19,11 @@ use super::guests::Guest;
 use super::intake::Intake;
 use super::line::Line;
 use super::outbox::Outbox;
-use super::pace::Pace;
+use super::pace::{Begun, Pace};
 use super::tally::Counter;
 use super::turnstile::Gate;
 use super::vigil;
-use crate::api::produce::{AppendReply, Appends};
+use crate::api::produce::{AppendReply, Appends, Produced};
 use crate::api::{self, Call, Close, Request};
 
 /// After so many rounds the other tasks of the shard have their turn.
@@ -181,7 +181,10 @@ impl Connection {
                 Ok(baggage) => Parted::Moved(Box::new(baggage), shard),
                 Err(error) => Parted::Ended(error.into()),
             },
-            Err(ending) => Parted::Ended(ending),
+            Err(ending) => {
+                self.pace.leaves(self.guest.number(), &self.tally, &self.call.server.host.clock);
+                Parted::Ended(ending)
+            }
         }
     }
 
@@ -267,6 +270,8 @@ impl Connection {
                 Ok(finished) => finished,
                 Err(close) => return Err(self.close(close, cx)),
             };
+            let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
+            self.pace.answered(who, finished.request_bytes, &self.tally, clock);
             self.share.give(finished.request_bytes);
             let Some(response) = finished.response else { continue };
             self.share.take(response.bytes_in_memory());
@@ -310,9 +315,10 @@ impl Connection {
         self.since.requests >= self.requests_max() || self.since.bytes >= TURN_BYTES_MAX
     }
 
-    fn may_begin(&self) -> bool {
+    fn may_begin(&mut self) -> bool {
         let has_turn = self.since.requests < self.requests_max() && !self.pace.is_resting();
-        has_turn && self.bound_for.is_none() && !self.is_untaken()
+        let has_enough = self.pace.has_enough(&self.call.server.host.clock);
+        has_turn && !has_enough && self.bound_for.is_none() && !self.is_untaken()
     }
 
     /// Begins the requests that are here and whose turn it is.
@@ -339,18 +345,30 @@ impl Connection {
             if self.line.is_empty() {
                 self.slept = ottla_host::sleeps();
             }
-            let is_alone = self.line.is_empty() && self.intake.len() == 0;
-            let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
-            // A consumer asks for much in few bytes.
-            let is_little = turns::is_small(bytes as u64) && self.gate.is_light();
-            self.pace.begins(who, is_alone, is_little, &self.tally, clock);
-            self.appends.is_flood = self.pace.is_flood();
-            self.line.push(key, api::begin(&self.call, request, &mut self.appends)?, bytes);
+            self.start(request, bytes)?;
             self.bound_for = self.appends.residence.settle();
             self.since.requests += 1;
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// Begins a request of so many bytes.
+    fn start(&mut self, request: Request, bytes: usize) -> Result<(), Ending> {
+        let key = request.header.key;
+        let is_alone = self.line.is_empty() && self.intake.len() == 0;
+        let (who, clock) = (self.guest.number(), &self.call.server.host.clock);
+        self.appends.manner = self.pace.manner();
+        let turn = api::begin(&self.call, request, &mut self.appends)?;
+        // A consumer asks for much in few bytes.
+        let is_little = turns::is_small(bytes as u64) && self.gate.is_light();
+        let produced = turn.produced();
+        let is_awaited = produced.is_some_and(Produced::is_awaited);
+        let appends = produced.into_iter().flat_map(Produced::durable);
+        let begun = Begun { who, bytes, is_alone, is_little, is_awaited, appends };
+        self.pace.begins(begun, &self.tally, clock);
+        self.line.push(key, turn, bytes);
+        Ok(())
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
@@ -360,7 +378,12 @@ impl Connection {
             // As it was before the rest says nothing: answers may have left meanwhile.
             self.is_blind = false;
         }
-        if is_resting || self.ended || self.bound_for.is_some() || self.guest.should_leave() {
+        // What has begun to arrive goes on, unless it rests: its client may be waited for.
+        let has_enough = self.pace.has_enough(&self.call.server.host.clock) && !self.share.is_ahead();
+        if has_enough {
+            self.is_blind = false;
+        }
+        if is_resting || has_enough || self.ended || self.bound_for.is_some() || self.guest.should_leave() {
             self.share.wait_no_more();
             return Ok(false);
         }

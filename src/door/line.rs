@@ -34,6 +34,16 @@ pub(crate) enum Turn {
     },
 }
 
+impl Turn {
+    /// Its batches, of a Produce.
+    pub(super) fn produced(&self) -> Option<&Produced> {
+        match self {
+            Turn::Produce(produced) => Some(produced),
+            Turn::Answered(_) | Turn::Wait { .. } => None,
+        }
+    }
+}
+
 struct Place {
     key: ApiKey,
     turn: Turn,

@@ -24,7 +24,7 @@ pub(crate) struct Tally {
     /// Whether the shard stays awake for a moment: its own as well.
     pub(super) vigil: Vigil,
     /// Who asks one by one on it.
-    pub(super) floods: pace::Shard,
+    pub(super) known: pace::Shard,
     /// Who has moved much and waits for its turn.
     pub(super) turnstile: turnstile::Shard,
 }
@@ -37,7 +37,7 @@ impl Default for Tally {
             connections: AtomicU64::new(0),
             requests: [const { AtomicU64::new(0) }; API_NUMBERS],
             vigil: Vigil::default(),
-            floods: pace::Shard::default(),
+            known: pace::Shard::default(),
             turnstile: turnstile::Shard::default(),
         }
     }

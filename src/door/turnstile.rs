@@ -51,7 +51,7 @@ fn keep(mut kept: MutexGuard<'_, Kept>, shard: &Counter, clock: &Clock) {
         // Who yields goes on when the shard has looked, behind everybody whom it found something for.
         loop {
             tokio::task::yield_now().await;
-            let is_beside_one = shard.floods.one_asks_for_little(&clock);
+            let is_beside_one = shard.known.one_asks_for_little(&clock);
             let mut kept = shard.turnstile.kept();
             let was_for_something = kept.turnstile.looked(is_beside_one, |pass| {
                 pass.is_given.store(true, Ordering::Release);
@@ -112,7 +112,7 @@ impl Gate {
     /// Ready for who may go on; else the task is woken when its turn has come.
     pub(super) fn poll_turn(&mut self, shard: &Counter, clock: &Clock, cx: &Context<'_>) -> Poll<()> {
         let Some(pass) = &self.pass else {
-            let is_beside_one = || shard.floods.one_asks_for_little(clock);
+            let is_beside_one = || shard.known.one_asks_for_little(clock);
             if self.is_light || !shard.turnstile.kept().turnstile.waits(is_beside_one) {
                 return Poll::Ready(());
             }

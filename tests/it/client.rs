@@ -88,12 +88,17 @@ impl Client {
 
     /// The answer with this correlation id, which must be the next.
     pub(crate) fn receive<A: Message>(&mut self, version: i16, id: i32) -> A {
-        let frame = self.next_frame().expect("the broker closed the connection");
+        self.receive_or_closed(version, id).expect("the broker closed the connection")
+    }
+
+    /// The same; `None` when the broker has closed.
+    fn receive_or_closed<A: Message>(&mut self, version: i16, id: i32) -> Option<A> {
+        let frame = self.next_frame()?;
         let mut reader = Reader::new(&frame);
         assert_eq!(decode_response_header(&mut reader, A::KEY, version).unwrap(), id);
         let answer = A::decode(&mut reader, version).unwrap();
         assert_eq!(reader.remaining(), 0, "bytes behind the answer");
-        answer
+        Some(answer)
     }
 
     pub(crate) fn ask<Q: Message, A: Message>(&mut self, version: i16, request: &Q) -> A {
@@ -200,8 +205,13 @@ impl Client {
 
     /// The answer to a Produce of one partition.
     pub(crate) fn produced(&mut self, id: i32) -> PartitionProduceResponse {
-        let mut answer: ProduceResponse = self.receive(PRODUCE, id);
-        answer.responses.remove(0).partition_responses.remove(0)
+        self.produced_or_closed(id).expect("the broker closed the connection")
+    }
+
+    /// The same; `None` when the broker has closed.
+    pub(crate) fn produced_or_closed(&mut self, id: i32) -> Option<PartitionProduceResponse> {
+        let mut answer: ProduceResponse = self.receive_or_closed(PRODUCE, id)?;
+        Some(answer.responses.remove(0).partition_responses.remove(0))
     }
 
     /// Fetches from one partition; answered at once, with what is there.

@@ -7,7 +7,7 @@ use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 use ottla_wire::messages::produce::ProduceResponse;
 
 use crate::broker::{Broker, data_dir};
-use crate::client::{FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
+use crate::client::{Client, FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
 
 const ROOM: &str = "queued.max.request.bytes=1048576";
 
@@ -120,4 +120,75 @@ fn a_flood_is_answered_to_its_last_request_also_by_a_client_that_has_stopped_sen
             }
         }
     });
+}
+
+/// So many requests with a batch of 40,000 bytes to the first partition of "t", which they send without waiting for answers.
+fn much(requests: i32) -> Vec<u8> {
+    let long = "y".repeat(40_000);
+    let one = |id| encode(id, PRODUCE, &produce_request("t", 0, -1, Some(batch(&[&long]))));
+    (0..requests).flat_map(one).collect()
+}
+
+/// Somebody who appends little to the first partition of "t", one by one, as long as `goes_on`: how many it were.
+fn appends_little(client: &mut Client, goes_on: impl Fn() -> bool) -> i64 {
+    let mut appended = 0;
+    while goes_on() {
+        assert_eq!(client.produce("t", 0, batch(&["x"])).error_code, 0);
+        appended += 1;
+    }
+    appended
+}
+
+/// What comes in front of somebody who appends little is appended in portions, with a rest between them.
+#[test]
+fn portions_are_answered_to_the_last_also_to_a_client_that_has_stopped_sending() {
+    const REQUESTS: i32 = 300;
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    let saturating = || {
+        let mut client = broker.client();
+        client.send_bytes(&much(REQUESTS));
+        client.end();
+        let offsets: Vec<_> = (0..REQUESTS).map(|id| client.produced(id).base_offset).collect();
+        assert!(offsets.windows(2).all(|two| two[0] < two[1]), "{offsets:?}");
+        client.assert_closed();
+    };
+    let appended = std::thread::scope(|threads| {
+        let saturating = threads.spawn(saturating);
+        appends_little(&mut bystander, || !saturating.is_finished())
+    });
+    assert_eq!(bystander.offset_at("t", 0, -1).offset, i64::from(REQUESTS) + appended);
+}
+
+#[test]
+fn a_node_that_stops_while_portions_rest_has_stored_what_it_acknowledged() {
+    const REQUESTS: i32 = 300;
+    let (_around, dir) = data_dir();
+    let mut broker = Broker::start(&dir, &[]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    let mut client = broker.client();
+    let (acknowledged, appended) = std::thread::scope(|threads| {
+        let saturating = threads.spawn(move || {
+            client.send_bytes(&much(REQUESTS));
+            (0..REQUESTS / 10).for_each(|id| assert_eq!(client.produced(id).error_code, 0));
+            client
+        });
+        let appended = appends_little(&mut bystander, || !saturating.is_finished());
+        broker.signal("-TERM");
+        let mut client = saturating.join().unwrap();
+        let mut acknowledged = REQUESTS / 10;
+        while let Some(answer) = client.produced_or_closed(acknowledged) {
+            assert_eq!(answer.error_code, 0);
+            acknowledged += 1;
+        }
+        (i64::from(acknowledged), appended)
+    });
+    assert!(broker.wait().success());
+
+    let broker = Broker::start(&dir, &[]);
+    let stored = broker.client().offset_at("t", 0, -1).offset;
+    assert_eq!(stored, acknowledged + appended);
 }

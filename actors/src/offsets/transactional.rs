@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::BatchBuilder,
+    floods::Manner,
     group::{InTransaction, WriteError, open::OpenTransactions},
     ids::ProducerId,
     partition::{Acks, AppendError, Appended, Mark},
@@ -89,7 +90,7 @@ impl OffsetsActor {
             acks: Acks::All,
             patience_ms,
             transaction: Some(joining),
-            is_flood: false,
+            manner: Manner::OneByOne,
             reply,
         };
         self.charge.shared.directory.tell(self.charge.partition, append);

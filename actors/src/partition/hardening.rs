@@ -1,6 +1,8 @@
 //! What is written and has yet to become safe: handed to the journal, and how long that takes.
 
-use ottla_rules::{batch::Stamped, ids::Offset, turns};
+use std::mem;
+
+use ottla_rules::{batch::Stamped, floods::Manner, ids::Offset, turns};
 use ottla_store::journal::entry::ENTRY_HEADER_BYTES;
 
 /// Between the log and the journal of one partition.
@@ -8,8 +10,10 @@ use ottla_store::journal::entry::ENTRY_HEADER_BYTES;
 pub(super) struct Hardening {
     /// Written, and not yet given to the journal.
     waiting: Vec<Stamped>,
-    /// Whether all appends that came since the last lot are of connections that flood; none when none came.
-    all_flood: Option<bool>,
+    /// Since the last lot an append came of a connection that floods.
+    has_flood: bool,
+    /// And one of a client that asks one by one.
+    has_one_by_one: bool,
     /// Where the last lot ends, while it is not safe.
     under_way: Option<Offset>,
     /// When that lot went to the journal, in microseconds, if its wait is measured.
@@ -21,16 +25,17 @@ pub(super) struct Hardening {
 /// What goes to the journal at once.
 pub(super) struct Lot {
     pub(super) batches: Vec<Stamped>,
-    /// All that came since the last lot is of connections that flood.
+    /// It came while connections flooded the partition, and of nobody who asks one by one.
     pub(super) is_flood: bool,
     /// How long small ones have waited.
     pub(super) waited_us: Option<u64>,
 }
 
 impl Hardening {
-    /// An append has come, of a connection that floods or not.
-    pub(super) fn came(&mut self, is_flood: bool) {
-        self.all_flood = Some(self.all_flood.unwrap_or(true) && is_flood);
+    /// An append has come, of a client that appends like this.
+    pub(super) fn came(&mut self, manner: Manner) {
+        self.has_flood |= manner == Manner::Flood;
+        self.has_one_by_one |= manner == Manner::OneByOne;
     }
 
     /// These are written.
@@ -48,7 +53,9 @@ impl Hardening {
     pub(super) fn lot(&mut self, upto: Offset, now_us: impl FnOnce() -> u64) -> Lot {
         let count = self.waiting.partition_point(|batch| batch.end <= upto);
         let batches: Vec<_> = self.waiting.drain(..count).collect();
-        let is_flood = self.all_flood.take().unwrap_or(false);
+        let (has_flood, has_one_by_one) =
+            (mem::take(&mut self.has_flood), mem::take(&mut self.has_one_by_one));
+        let is_flood = has_flood && !has_one_by_one;
         if !batches.is_empty() {
             let bytes: usize = batches.iter().map(|batch| ENTRY_HEADER_BYTES + batch.bytes.len()).sum();
             let is_alone = self.under_way.replace(upto).is_none();
@@ -84,7 +91,7 @@ mod tests {
 
     /// One batch of so many bytes, at this offset, goes to the journal at this moment: how long the last one waited.
     fn send(hardening: &mut Hardening, at: i64, bytes: usize, now_us: u64) -> Option<u64> {
-        hardening.came(false);
+        hardening.came(Manner::OneByOne);
         hardening.written([batch(at, bytes)].into_iter());
         let lot = hardening.lot(Offset(at + 1), || now_us);
         assert_eq!((lot.batches.len(), lot.is_flood), (1, false));
@@ -111,7 +118,7 @@ mod tests {
         assert_eq!(send(&mut hardening, 1, SMALL, 1001), None, "behind it");
         hardening.persisted(Offset(1), no_clock);
         hardening.persisted(Offset(2), no_clock);
-        hardening.came(true);
+        hardening.came(Manner::Flood);
         hardening.written([batch(2, SMALL)].into_iter());
         assert!(hardening.lot(Offset(3), no_clock).is_flood);
         hardening.persisted(Offset(3), no_clock);
@@ -124,15 +131,28 @@ mod tests {
     }
 
     #[test]
-    fn a_lot_in_which_somebody_else_appended_is_no_flood() {
+    fn a_lot_in_which_somebody_appended_who_asks_one_by_one_is_no_flood() {
         let mut hardening = Hardening::default();
-        [true, false, true].into_iter().for_each(|is_flood| hardening.came(is_flood));
+        [Manner::Flood, Manner::OneByOne, Manner::Flood]
+            .into_iter()
+            .for_each(|manner| hardening.came(manner));
         hardening.written((0..3).map(|at| batch(at, SMALL)));
         assert!(!hardening.lot(Offset(3), || 0).is_flood);
-        hardening.came(true);
+        hardening.came(Manner::Flood);
         hardening.written((3..5).map(|at| batch(at, SMALL)));
         assert!(hardening.lot(Offset(5), || 0).is_flood, "only those since the last");
         assert!(!hardening.lot(Offset(5), || 0).is_flood);
+    }
+
+    #[test]
+    fn a_crowd_some_of_which_flood_is_one() {
+        let mut hardening = Hardening::default();
+        hardening.came(Manner::OneByOne);
+        assert!(!hardening.lot(Offset(0), || 0).is_flood);
+        [Manner::Other, Manner::Flood, Manner::Other].into_iter().for_each(|manner| hardening.came(manner));
+        assert!(hardening.lot(Offset(0), || 0).is_flood, "who asked one by one was of the last lot");
+        hardening.came(Manner::Other);
+        assert!(!hardening.lot(Offset(0), || 0).is_flood);
     }
 
     #[test]

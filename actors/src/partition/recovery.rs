@@ -94,8 +94,8 @@ impl PartitionActor {
 
     /// A batch, and a log to put it in.
     pub(super) fn append(&mut self, append: Append, ctx: &mut Context<Self>) {
-        let Append { batch, acks, patience_ms, transaction, is_flood, reply } = append;
-        self.hardening.came(is_flood);
+        let Append { batch, acks, patience_ms, transaction, manner, reply } = append;
+        self.hardening.came(manner);
         if self.charge.shared.is_full() {
             return reply.send(Err(AppendError::Storage));
         }

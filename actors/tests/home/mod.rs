@@ -15,6 +15,7 @@ use ottla_host::{Host, SimWorld};
 use ottla_rules::{
     batch::build::BatchBuilder,
     cluster::{Command, CommandError, Image},
+    floods::Manner,
     ids::{Offset, PartitionId, TopicId},
     partition::{Acks, AppendError, Appended, ReadAsk, ReadError},
 };
@@ -107,8 +108,14 @@ impl Node {
     ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
         let batch = BatchBuilder::new().record("key", value, 1_750_000_000_000).parsed();
         let (reply, answer) = Reply::once();
-        let append =
-            Append { batch, acks: Acks::All, patience_ms: 30_000, transaction: None, is_flood: false, reply };
+        let append = Append {
+            batch,
+            acks: Acks::All,
+            patience_ms: 30_000,
+            transaction: None,
+            manner: Manner::Other,
+            reply,
+        };
         self.crew().directory().tell(to, append);
         answer
     }

@@ -6,6 +6,10 @@
 //!   Flooding   who has a crowd of requests here, turn after turn: its batches are large together, however small each is
 //! ```
 //!
+//! Who asks one by one for what waits for the disk is about until it is answered, for a second at most, and a moment longer.
+//!
+//! Where such a one appends little, others append much to the same partition in portions ([`crate::portions`]).
+//!
 //! Requests cost little each, but their client is as busy as the shard: together they have all the cores, and who wakes beside
 //! them waits for the end of somebody's slice. A client that floods loses little by a rest, because what it sends meanwhile is read,
 //! synced and answered together. Alone, or among its like, nobody rests.
@@ -15,8 +19,11 @@ use crate::time::{Deadline, Now};
 /// A client asks one by one after so many requests in a row that had the connection to themselves.
 const ALONE_IN_A_ROW: u32 = 4;
 
-/// It is about, and in a row, for so long after the last of them.
+/// It is about, and in a row, for so long after the last of them, or after the answer to that.
 const STAYS_MS: u64 = 50;
+
+/// Who waits for the disk is about until it is answered, or for so long at most: a connection may end before.
+const WAITS_MS_MAX: u64 = 1000;
 
 /// So many requests under way, or begun in one turn, are a flood. Kafka's Java client has 5 under way at most, unless told otherwise;
 /// librdkafka may have more, where its batches are small and many. More than a rest alone gathers of ten thousand requests a second,
@@ -34,6 +41,18 @@ const REST_MS: u64 = 1;
 /// by then; one that has a hundred under way has them in one turn or the other.
 const FLOODING_TURNS: u8 = 8;
 
+/// How a client appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// It waits for each answer before it asks again.
+    OneByOne,
+    /// It floods, or appends much in front of somebody who appends little.
+    Flood,
+    /// Otherwise, or nobody knows.
+    #[default]
+    Other,
+}
+
 /// Whether one connection's client waits for each answer before it asks again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OneByOne {
@@ -48,6 +67,14 @@ impl OneByOne {
         self.in_a_row = if is_soon { self.in_a_row.saturating_add(1) } else { 1 };
         self.last_ms = now.mono_ms;
         self.is_so()
+    }
+
+    /// The last request, which had the connection to itself, is answered, after as many milliseconds as this returns. Only for what waits for
+    /// the disk: a client that has a long poll answered every half a second asks for next to nothing.
+    pub fn answered(&mut self, now: Now) -> u64 {
+        let took_ms = now.mono_ms.saturating_sub(self.last_ms);
+        self.last_ms = now.mono_ms;
+        took_ms
     }
 
     /// Whether its client asked one by one the last time.
@@ -87,7 +114,8 @@ impl Flooding {
     /// A turn that began so many requests is over, so much is under way, and the connection rests now, or does not.
     pub fn turn_over(&mut self, begun: usize, under_way: UnderWay, rests: bool) {
         let is_crowd = under_way.requests >= FLOOD_REQUESTS && under_way.bytes >= FLOOD_BYTES;
-        // Whoever asks for little and waits long for it is not known to ask one by one: a crowd is one whether it rests or not.
+        // Whoever asks for little, and has to wait long for what is no append, is not known to ask one by one: a crowd is one whether it
+        // rests or not.
         if is_crowd || rests && begun >= FLOOD_REQUESTS {
             self.turns_left = FLOODING_TURNS;
         } else if begun > 0 {
@@ -102,38 +130,73 @@ impl Flooding {
     }
 }
 
+/// A request of a client that asks one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The connection.
+    pub who: u64,
+    /// It is for little.
+    pub is_little: bool,
+    /// It waits for the disk.
+    pub waits: bool,
+}
+
+/// Somebody who is about until then.
+#[derive(Clone, Copy, Debug)]
+struct About {
+    who: u64,
+    until: Deadline,
+}
+
+impl About {
+    fn is_other(self, who: u64, now: Now) -> bool {
+        self.who != who && !self.until.is_due(now)
+    }
+}
+
 /// Who asks one by one on a shard. The last two are remembered, so that one of them is somebody else, whoever wants to know.
 #[derive(Debug, Default)]
 pub struct Floods {
-    last: Option<(u64, Deadline)>,
-    before: Option<(u64, Deadline)>,
-    /// Somebody who asks for little is about until then.
-    little_until: Option<Deadline>,
+    last: Option<About>,
+    before: Option<About>,
+    /// The last one who asked for little.
+    little: Option<About>,
 }
 
 impl Floods {
-    /// The connection `who` asks one by one, now, and for little at a time or not.
-    pub fn asked(&mut self, who: u64, for_little: bool, now: Now) {
-        if for_little {
-            self.little_until = Some(now.after(STAYS_MS));
+    /// A client asks one by one, now.
+    pub fn asked(&mut self, Asked { who, is_little, waits }: Asked, now: Now) {
+        let about = About { who, until: now.after(if waits { WAITS_MS_MAX } else { STAYS_MS }) };
+        // One of them is enough, if it is one who waits.
+        let waits = |other: About| other.who != who && other.until > now.after(STAYS_MS);
+        if is_little && !self.little.is_some_and(waits) {
+            self.little = Some(about);
         }
-        if self.last.is_some_and(|(last, _)| last != who) {
+        if self.last.is_some_and(|last| last.who != who) {
             self.before = self.last;
         }
-        self.last = Some((who, now.after(STAYS_MS)));
+        self.last = Some(about);
+    }
+
+    /// What the connection `who` waited for is answered, or it waits for it no more.
+    pub fn answered(&mut self, who: u64, now: Now) {
+        let known = [&mut self.last, &mut self.before, &mut self.little];
+        for about in known.into_iter().flatten().filter(|about| about.who == who) {
+            about.until = now.after(STAYS_MS);
+        }
     }
 
     /// Whether somebody asks one by one for little: whole turns are in the way of that.
     #[must_use]
     pub fn one_asks_for_little(&self, now: Now) -> bool {
-        self.little_until.is_some_and(|until| !until.is_due(now))
+        self.little.is_some_and(|little| !little.until.is_due(now))
     }
 
     /// The connection `who` has had a turn in which it began so many requests, and has so many under way: until when it rests,
     /// if it does.
     #[must_use]
     pub fn rest(&self, who: u64, begun: usize, under_way: usize, now: Now) -> Option<Deadline> {
-        let is_about = |(other, until): (u64, Deadline)| other != who && !until.is_due(now);
+        let is_about = |about: About| about.is_other(who, now);
         let one_is_about = self.last.is_some_and(is_about) || self.before.is_some_and(is_about);
         (is_flood(begun, under_way) && one_is_about).then(|| now.after(REST_MS))
     }
@@ -149,6 +212,14 @@ mod tests {
 
     fn at(mono_ms: u64) -> Now {
         Now { mono_ms, wall_ms: 0 }
+    }
+
+    fn one(who: u64, is_little: bool) -> Asked {
+        Asked { who, is_little, waits: false }
+    }
+
+    fn append(who: u64) -> Asked {
+        Asked { who, is_little: true, waits: true }
     }
 
     #[test]
@@ -169,7 +240,7 @@ mod tests {
     #[test]
     fn a_flood_rests_beside_somebody_who_asks_one_by_one() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, true, at(1000));
+        shard.asked(one(ALICE, true), at(1000));
         assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS, 0, at(1001)), Some(Deadline(1001 + REST_MS)));
         assert_eq!(shard.rest(FLOOD, 0, FLOOD_REQUESTS, at(1001)), Some(Deadline(1001 + REST_MS)));
         assert_eq!(shard.rest(FLOOD, FLOOD_REQUESTS - 1, FLOOD_REQUESTS - 1, at(1001)), None);
@@ -180,7 +251,7 @@ mod tests {
         let mut shard = Floods::default();
         let (a_millisecond, two_rests_ms) = (10, 2 * REST_MS);
         let gathered = |ms: u64| usize::try_from(ms).unwrap() * a_millisecond;
-        shard.asked(ALICE, true, at(1000));
+        shard.asked(one(ALICE, true), at(1000));
         assert!(shard.rest(FLOOD, gathered(5), 0, at(1001)).is_some(), "it was held up");
         assert_eq!(shard.rest(FLOOD, gathered(two_rests_ms), gathered(two_rests_ms), at(1003)), None);
     }
@@ -239,17 +310,17 @@ mod tests {
     #[test]
     fn nobody_rests_for_who_has_left() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, true, at(1000));
+        shard.asked(one(ALICE, true), at(1000));
         assert_eq!(shard.rest(FLOOD, 64, 100, at(1000 + STAYS_MS)), None);
     }
 
     #[test]
     fn who_asks_for_little_is_about_for_a_while() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, false, at(1000));
+        shard.asked(one(ALICE, false), at(1000));
         assert!(!shard.one_asks_for_little(at(1000)));
-        shard.asked(BOB, true, at(1001));
-        shard.asked(ALICE, false, at(1002));
+        shard.asked(one(BOB, true), at(1001));
+        shard.asked(one(ALICE, false), at(1002));
         assert!(shard.one_asks_for_little(at(1000 + STAYS_MS)));
         assert!(!shard.one_asks_for_little(at(1001 + STAYS_MS)));
     }
@@ -257,7 +328,7 @@ mod tests {
     #[test]
     fn nobody_rests_for_themselves() {
         let mut shard = Floods::default();
-        shard.asked(FLOOD, true, at(1000));
+        shard.asked(one(FLOOD, true), at(1000));
         assert_eq!(shard.rest(FLOOD, 64, 100, at(1000)), None);
         assert_eq!(Floods::default().rest(FLOOD, 64, 100, at(1000)), None);
     }
@@ -265,11 +336,52 @@ mod tests {
     #[test]
     fn a_flood_that_is_taken_for_one_by_one_for_a_moment_forgets_nobody() {
         let mut shard = Floods::default();
-        shard.asked(ALICE, true, at(1000));
-        shard.asked(FLOOD, true, at(1001));
-        shard.asked(FLOOD, true, at(1002));
+        shard.asked(one(ALICE, true), at(1000));
+        shard.asked(one(FLOOD, true), at(1001));
+        shard.asked(one(FLOOD, true), at(1002));
         assert!(shard.rest(FLOOD, 64, 100, at(1003)).is_some());
-        shard.asked(BOB, true, at(1004));
+        shard.asked(one(BOB, true), at(1004));
         assert!(shard.rest(FLOOD, 64, 100, at(1005)).is_some());
+    }
+
+    #[test]
+    fn who_waits_for_the_disk_asks_one_by_one_however_slow_it_is() {
+        let mut client = OneByOne::default();
+        for n in 0..u64::from(ALONE_IN_A_ROW) {
+            client.alone(at(1000 + n * 101));
+            assert_eq!(client.answered(at(1100 + n * 101)), 100);
+        }
+        assert!(client.is_so());
+        assert!(!client.alone(at(1403 + STAYS_MS + 1)), "and is not waited for longer than anybody else");
+    }
+
+    #[test]
+    fn who_waits_for_the_disk_is_about_until_it_is_answered_and_a_moment_longer() {
+        let mut shard = Floods::default();
+        shard.asked(append(ALICE), at(1000));
+        assert!(shard.one_asks_for_little(at(1500)));
+        assert!(shard.rest(FLOOD, FLOOD_REQUESTS, 0, at(1500)).is_some());
+        shard.answered(BOB, at(1500));
+        assert!(shard.one_asks_for_little(at(1600)), "another's answer is none of hers");
+        shard.answered(ALICE, at(1600));
+        let last = at(1600 + STAYS_MS - 1);
+        assert!(shard.one_asks_for_little(last) && shard.rest(FLOOD, FLOOD_REQUESTS, 0, last).is_some());
+        let over = at(1600 + STAYS_MS);
+        assert!(!shard.one_asks_for_little(over) && shard.rest(FLOOD, FLOOD_REQUESTS, 0, over).is_none());
+    }
+
+    #[test]
+    fn who_has_hung_up_is_not_about_for_ever() {
+        let mut shard = Floods::default();
+        shard.asked(append(ALICE), at(1000));
+        assert!(!shard.one_asks_for_little(at(1000 + WAITS_MS_MAX)));
+    }
+
+    #[test]
+    fn who_asks_in_between_does_not_have_another_forgotten_who_waits() {
+        let mut shard = Floods::default();
+        shard.asked(append(ALICE), at(1000));
+        shard.asked(one(BOB, true), at(1001));
+        assert!(shard.one_asks_for_little(at(1500)));
     }
 }

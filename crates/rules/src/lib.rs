@@ -13,6 +13,7 @@ pub mod ids;
 pub mod limits;
 pub mod partition;
 pub mod planted;
+pub mod portions;
 pub mod producers;
 pub mod queue;
 pub mod records;

@@ -16,10 +16,13 @@
 //! A small one behind a large one of its own partition cannot pass by, because a partition keeps its order. A rest would only make it
 //! wait as well, so while it waits there is none, unless others are about that do pass by.
 //!
-//! Where small ones wait for long all the same, rests are longer ([`crate::waits`]). And whatever its size, a batch that a connection
-//! sends while it floods ([`crate::floods`]) is one of many, and they are large together.
+//! Where small ones wait for long all the same, rests are longer ([`crate::waits`]). And whatever its size, a batch that comes while
+//! connections flood its partition ([`crate::floods`]) is one of many, and they are large together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use crate::{
     ids::PartitionId,
@@ -36,12 +39,20 @@ const HURRY_BYTES_MAX: u64 = 64 * 1024;
 /// What one sync covers of large batches while there are small ones, and one batch whatever its size.
 const LARGE_BYTES_MAX: u64 = 512 * 1024;
 
-/// There are small ones while one waits, and for so long after the last one came: who sends one by one is about to send another.
+/// Where the disk is slow it is more: so much for each millisecond that small ones usually wait, since what takes long there is the sync,
+/// and not its bytes.
+const LARGE_BYTES_PER_MS: u64 = 64 * 1024;
+
+/// But no more than this: what takes long may just as well be what others have written.
+const LARGE_BYTES_SLOW_MAX: u64 = 4 << 20;
+
+/// There are small ones while one waits or is being synced, and for so long after the last one came or was safe: who sends one by one is
+/// about to send another.
 const SMALL_STAYS_MS: u64 = 50;
 
 /// A partition has large ones for so many syncs after the last of them: whose large batches have just been acknowledged is about to send
-/// more, and a small one that comes in between does not show that it can always pass by.
-const LARGE_STAYS_SYNCS: u64 = 2;
+/// more, if only after a rest of its own ([`crate::portions`]), and a small one that comes in between does not show that it can always pass by.
+const LARGE_STAYS_SYNCS: u64 = 48;
 
 /// For each so many bytes of large ones in a sync they rest as long as it took. What a large batch costs others is not its sync
 /// alone: it is read, copied and written to its segment as well, and all of that stands in the way of a small one.
@@ -61,7 +72,7 @@ pub struct Waiting {
     pub partition: PartitionId,
     /// What it takes in the journal.
     pub bytes: u64,
-    /// It came while connections flooded its partition, and nobody else appended.
+    /// It came while connections flooded its partition, and of nobody who asks one by one.
     pub is_flood: bool,
 }
 
@@ -84,6 +95,8 @@ pub struct Turns {
     large_at: BTreeMap<PartitionId, u64>,
     /// When the sync began that is under way, and how many bytes of large ones it has, where small ones are about.
     large_since: Option<(u64, u64)>,
+    /// It has small ones.
+    has_small: bool,
     /// Large ones rest, while there are small ones.
     rest: Option<Rest>,
     /// Small ones went while large ones had rested and waited: it is their turn now.
@@ -134,32 +147,42 @@ impl Turns {
         self.large_since = None;
         if !one_came && !one_waits {
             self.small_have_gone = false;
-            return Turn::Go(share(waiting, u64::MAX).0);
+            return self.go(share(waiting, u64::MAX));
         }
-        let (all, large_bytes) = share(waiting.clone(), LARGE_BYTES_MAX);
-        if large_bytes == 0 {
+        let all = share(waiting.clone(), self.large_bytes_max());
+        if all.large_bytes == 0 {
             self.small_have_gone = false;
-            return Turn::Go(all);
+            return self.go(all);
         }
-        let (small, _) = share(waiting, 0);
+        let small = share(waiting, 0);
         let rest = self.rest.filter(|rest| !rest.late.is_due(now));
         let have_rested = rest.is_none_or(|rest| rest.until.is_due(now));
         // A small one that waits and cannot go is behind a large one of its partition.
-        let is_behind = small.is_empty() && one_waits;
+        let is_behind = !small.has_small && one_waits;
         let rests_for_nobody = is_behind && !is_about(self.passing_until);
-        let has_turn = self.small_have_gone || is_behind || rest.is_none() && small.is_empty();
+        let has_turn = self.small_have_gone || is_behind || rest.is_none() && !small.has_small;
         if rests_for_nobody || have_rested && has_turn {
             self.small_have_gone = false;
-            self.large_since = Some((now.mono_ms, large_bytes));
-            return Turn::Go(all);
+            self.large_since = Some((now.mono_ms, all.large_bytes));
+            return self.go(all);
         }
         match rest {
-            Some(rest) if small.is_empty() => Turn::Rest(if is_behind { rest.until } else { rest.late }),
+            Some(rest) if !small.has_small => Turn::Rest(if is_behind { rest.until } else { rest.late }),
             _ => {
                 self.small_have_gone = have_rested;
-                Turn::Go(small)
+                self.go(small)
             }
         }
+    }
+
+    fn go(&mut self, Share { places, has_small, .. }: Share) -> Turn {
+        self.has_small = has_small;
+        Turn::Go(places)
+    }
+
+    fn large_bytes_max(&self) -> u64 {
+        let on_a_slow_disk = self.waits.usual_ms().saturating_mul(LARGE_BYTES_PER_MS);
+        on_a_slow_disk.clamp(LARGE_BYTES_MAX, LARGE_BYTES_SLOW_MAX)
     }
 
     /// Which partitions have large ones, and whether a small one of another waits.
@@ -184,6 +207,9 @@ impl Turns {
     /// The sync of those who went last is over.
     pub fn synced(&mut self, now: Now) {
         self.syncs += 1;
+        if mem::take(&mut self.has_small) {
+            self.small_until = Some(now.after(SMALL_STAYS_MS));
+        }
         if let Some((since, bytes)) = self.large_since.take() {
             let took_ms = now.mono_ms.saturating_sub(since).max(1);
             let rest_ms = took_ms.saturating_mul(bytes.div_ceil(REST_BYTES)).min(REST_MS_MAX);
@@ -200,10 +226,16 @@ pub fn is_small(bytes: u64) -> bool {
     bytes <= SMALL_BYTES_MAX
 }
 
-/// All small ones, and of the large ones so many bytes; one at least when it is more than none. Their places, and how many bytes
-/// the large ones have.
-fn share(waiting: impl Iterator<Item = Waiting>, large_bytes_max: u64) -> (Vec<usize>, u64) {
-    let (mut large_bytes, mut behind) = (0, BTreeSet::new());
+/// Those who go with one sync.
+struct Share {
+    places: Vec<usize>,
+    large_bytes: u64,
+    has_small: bool,
+}
+
+/// All small ones, and of the large ones so many bytes; one at least when it is more than none.
+fn share(waiting: impl Iterator<Item = Waiting>, large_bytes_max: u64) -> Share {
+    let (mut large_bytes, mut has_small, mut behind) = (0, false, BTreeSet::new());
     let mut has_turn = |one: Waiting| {
         let (Waiting { partition, bytes, .. }, is_large) = (one, !one.is_small());
         let has_room = large_bytes + bytes <= large_bytes_max || (large_bytes == 0 && large_bytes_max > 0);
@@ -214,10 +246,11 @@ fn share(waiting: impl Iterator<Item = Waiting>, large_bytes_max: u64) -> (Vec<u
             return false;
         }
         large_bytes += if is_large { bytes } else { 0 };
+        has_small |= !is_large;
         true
     };
-    let turns = waiting.enumerate().filter_map(|(at, one)| has_turn(one).then_some(at)).collect();
-    (turns, large_bytes)
+    let places = waiting.enumerate().filter_map(|(at, one)| has_turn(one).then_some(at)).collect();
+    Share { places, large_bytes, has_small }
 }
 
 #[cfg(test)]
@@ -300,6 +333,35 @@ mod tests {
     #[test]
     fn a_small_one_that_waits_is_not_forgotten_however_long_the_sync_takes() {
         assert_eq!(turns(&[(0, HUGE), (1, HUGE), (2, SMALL)], 10 * SMALL_STAYS_MS), [0, 2]);
+    }
+
+    #[test]
+    fn a_small_one_is_not_forgotten_while_it_is_synced_however_long_that_takes() {
+        let mut turns = Turns::default();
+        turns.came(one(2, SMALL), at(1000));
+        let huge = [(0, HUGE), (1, HUGE)];
+        assert_eq!(turns.take(sizes(&[(2, SMALL)]), at(1000)), Turn::Go(vec![0]));
+        let slow = 1000 + 10 * SMALL_STAYS_MS;
+        turns.synced(at(slow));
+        assert_eq!(turns.take(sizes(&huge), at(slow + SMALL_STAYS_MS - 1)), Turn::Go(vec![0]));
+        turns.synced(at(slow + SMALL_STAYS_MS));
+        assert_eq!(turns.take(sizes(&huge), at(slow + SMALL_STAYS_MS)), Turn::Go(vec![0, 1]), "it has left");
+    }
+
+    #[test]
+    fn on_a_slow_disk_a_sync_has_more_of_large_ones() {
+        let gone = |waits_ms: u64| {
+            let mut turns = Turns::default();
+            turns.waited(1000 * waits_ms);
+            turns.came(one(1, SMALL), at(1000));
+            match turns.take([one(0, LARGE); 100].into_iter(), at(1000)) {
+                Turn::Go(places) => places.len() as u64 * LARGE,
+                Turn::Rest(until) => panic!("they rest until {until:?}"),
+            }
+        };
+        assert_eq!(gone(1), 2 * LARGE);
+        assert_eq!(gone(21), 6 * LARGE, "what the disk writes in the time of a sync");
+        assert_eq!(gone(1000), LARGE_BYTES_SLOW_MAX / LARGE * LARGE);
     }
 
     /// Turns at a journal whose sync of a large batch took from 1,000 to 1,004; a small one of another partition had gone with it.
@@ -481,13 +543,14 @@ mod tests {
     #[test]
     fn a_partition_had_large_ones_for_a_few_syncs_and_not_for_ever() {
         let mut turns = behind_a_flood();
-        for now in [1001, 1002] {
+        let last = 1000 + LARGE_STAYS_SYNCS;
+        for now in 1001..=last {
             assert_eq!(turns.take(sizes(&[(0, SMALL)]), at(now)), Turn::Go(vec![0]));
             assert_eq!(turns.passing_until, None);
             turns.synced(at(now));
         }
-        turns.take(sizes(&[(0, SMALL)]), at(1003));
-        assert_eq!(turns.passing_until, Some(Deadline(1003 + SMALL_STAYS_MS)));
+        turns.take(sizes(&[(0, SMALL)]), at(last + 1));
+        assert_eq!(turns.passing_until, Some(Deadline(last + 1 + SMALL_STAYS_MS)));
         assert!(turns.large_at.is_empty());
     }
 

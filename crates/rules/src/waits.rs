@@ -53,6 +53,15 @@ impl Waits {
         self.times = (self.times * if is_slow { LONGER } else { SHORTER }).clamp(1.0, TIMES_MAX);
     }
 
+    /// How many whole milliseconds half of them take at most; 0 before the first.
+    #[must_use]
+    pub fn usual_ms(&self) -> u64 {
+        // The cast rounds down, and a wait is no number of years.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let usual_ms = (self.usual_us.unwrap_or(0.0) / 1000.0) as u64;
+        usual_ms
+    }
+
     /// A rest of so many milliseconds, as long as it has to be now.
     #[must_use]
     pub fn lengthened(&self, rest_ms: u64) -> u64 {
