@@ -60,6 +60,7 @@ impl World {
         point.checkpoint(&self.producers.snapshot(), &[(LeaderEpoch(0), Offset(0))]).unwrap();
         self.store.facts().flush().unwrap();
         self.log.synced(point.end());
+        self.log.checkpointed(point.end());
     }
 
     /// The process dies and starts again. `power`: and what was not flushed of the facts is gone.
@@ -130,6 +131,22 @@ fn what_was_aborted_is_known_whenever_the_sync_was_and_whatever_a_crash_takes() 
             check(&world.restart(true), &when);
         }
     }
+}
+
+#[test]
+fn what_was_aborted_is_known_after_a_sync_that_brought_no_checkpoint() {
+    let mut world = World::new();
+    story(&mut world, 99);
+    // As while later batches are staged, or where the facts find no room.
+    let point = world.log.sync_point().unwrap();
+    point.sync().unwrap();
+    world.log.synced(point.end());
+    check(&world, "synced only");
+    world.write(ALICE, 3);
+    world.sync();
+    check(&world, "with the next checkpoint");
+    let world = world.restart(true);
+    check(&world, "after a power cut");
 }
 
 #[test]

@@ -65,12 +65,13 @@ impl Log {
     /// Takes note that everything below `end` is synced.
     pub fn synced(&mut self, end: Offset) {
         self.recovery_point = self.recovery_point.max(end);
-        self.aborted.saved_below(end);
     }
 
-    /// Takes note that the facts know everything below `end`, producers and epochs too: compaction may rewrite it.
+    /// Takes note that the facts know everything below `end`, producers, epochs and what was aborted too: compaction may rewrite
+    /// it. Not every sync brings a checkpoint.
     pub fn checkpointed(&mut self, end: Offset) {
         self.checkpointed = self.checkpointed.max(end);
+        self.aborted.saved_below(end);
     }
 
     /// A checkpoint of what is known to be synced, with the start as it is now: for a clean stop, or when only the
