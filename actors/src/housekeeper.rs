@@ -6,11 +6,12 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
     compaction::{bids::Bids, cleaner::Cleaner},
     ids::PartitionId,
+    rounds::Rounds,
     time::{Deadline, Now},
 };
 
 use crate::{
-    partition::{Bid, Checkpoint, Compact, OfferCompaction, Permit, PermitEnded, Sweep},
+    partition::{Bid, CheckpointRound, Compact, OfferCompaction, Permit, PermitEnded, Sweep},
     shared::Shared,
     stage::alarm::{Alarm, Wake},
 };
@@ -28,6 +29,7 @@ pub struct HousekeeperActor {
     checkpoint: Deadline,
     sweep: Deadline,
     compact: Deadline,
+    rounds: Rounds,
     /// Who wants to be compacted, and who is.
     bids: Bids,
 }
@@ -44,6 +46,7 @@ impl HousekeeperActor {
             checkpoint,
             sweep,
             compact,
+            rounds: Rounds::default(),
             bids: Bids::new(),
         }
     }
@@ -57,7 +60,9 @@ impl HousekeeperActor {
         let directory = &self.shared.directory;
         if self.checkpoint.is_due(now) {
             self.checkpoint = now.after(every(&self.shared, CHECKPOINT));
-            directory.partitions().into_iter().for_each(|it| directory.tell(it, Checkpoint { settle: None }));
+            for (it, is_its_turn) in self.rounds.next(&directory.partitions()) {
+                directory.tell(it, CheckpointRound { is_its_turn });
+            }
         }
         if self.sweep.is_due(now) {
             self.sweep = now.after(every(&self.shared, SWEEP));

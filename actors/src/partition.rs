@@ -57,7 +57,7 @@ use hardening::{Hardening, Lot};
 use reads::Waiting;
 pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, SharedPlan, Wanted, Weigh};
 pub use transactional::{DescribeProducers, WriteMarker};
-pub use upkeep::{Checkpoint, Sweep};
+pub use upkeep::{Checkpoint, CheckpointRound, Sweep};
 
 /// Appends a batch.
 #[derive(Debug)]

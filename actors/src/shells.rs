@@ -26,7 +26,7 @@ use crate::{
     broker::{BrokerActor, ImageChanged},
     coordinator::Applied,
     housekeeper::HousekeeperActor,
-    partition::{Append, Charge, PartitionActor, Provoke, Retire},
+    partition::{Append, Charge, CheckpointRound, PartitionActor, Provoke, Retire},
     shared::Shared,
     stage::{
         reply::Reply,
@@ -183,6 +183,30 @@ fn a_partition_without_a_journal_promises_nothing() {
         let (partition, _ended) = partition(&shared, 1);
         assert_eq!(append(&partition).await, Err(AppendError::Storage));
         assert_eq!(append(&partition).await, Err(AppendError::Storage), "nor later");
+    });
+}
+
+#[test]
+fn a_durable_partition_with_little_to_sync_waits_for_its_turn_and_any_other_does_not() {
+    tell(async |shared, _| {
+        let after_a_round = async |partition: &Addr<PartitionActor>, index, is_its_turn| {
+            partition.do_send(CheckpointRound { is_its_turn });
+            // Simulated: by then the sync is over, if there was one.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let id = PartitionId { index, ..ID };
+            ottla_store::facts::checkpoint::get(shared.store.facts(), id).unwrap().map(|it| it.recovery_point)
+        };
+        let (durable, _ended) = partition_at(&shared, 0, 1);
+        // Nobody is there to make it durable; it is written all the same.
+        append(&durable).await.unwrap_err();
+        assert_eq!(after_a_round(&durable, 0, false).await, None);
+        assert_eq!(after_a_round(&durable, 0, true).await, Some(Offset(1)));
+        let (cached, _ended) = partition_at(&shared, 1, 1_000);
+        append(&cached).await.unwrap();
+        assert_eq!(after_a_round(&cached, 1, false).await, Some(Offset(1)), "only the page cache has it");
+        let (much, _ended) = partition_at(&shared, 2, 1);
+        append_of(&much, &"v".repeat(64 << 10)).await.unwrap_err();
+        assert_eq!(after_a_round(&much, 2, false).await, Some(Offset(1)));
     });
 }
 

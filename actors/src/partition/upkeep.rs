@@ -8,6 +8,7 @@ use ottla_rules::{
     partition::{DeleteError, ReadError},
     planted,
     retention::{Keep, sweep},
+    rounds,
 };
 use ottla_store::{Log, LogError};
 
@@ -24,11 +25,18 @@ pub struct Checkpoint {
     pub(crate) settle: Option<u64>,
 }
 
+/// The housekeeper's round: a [`Checkpoint`], unless there is little to sync, the journal has it too, and others have their turn
+/// ([`ottla_rules::rounds`]).
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointRound {
+    pub(crate) is_its_turn: bool,
+}
+
 /// Deletes the segments that the topic's retention no longer asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep;
 
-messages!(Checkpoint, Sweep);
+messages!(Checkpoint, CheckpointRound, Sweep);
 
 impl PartitionActor {
     /// Syncs the segments in the background; `settle` is the journal's mark. One sync at a time: what is asked for
@@ -163,6 +171,19 @@ impl Handler<Checkpoint> for PartitionActor {
         // What is staged may be what the journal's mark covers, and the snapshot must match the segment.
         self.flush(ctx);
         self.sync(settle, ctx);
+    }
+}
+
+impl Handler<CheckpointRound> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, CheckpointRound { is_its_turn }: CheckpointRound, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+        let State::Leading { leader, .. } = &self.state else { return };
+        let has_little = leader.is_durable() && self.bytes_since_sync < rounds::LITTLE_BYTES;
+        if is_its_turn || !has_little {
+            self.sync(None, ctx);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod residence;
 pub mod retention;
 pub mod rights;
 pub mod roll;
+pub mod rounds;
 pub mod settings;
 pub mod staging;
 pub mod supervision;

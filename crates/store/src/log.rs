@@ -344,10 +344,11 @@ impl Log {
             }
         }
         let files = SegmentFiles::new(self.dir.clone(), base);
+        let mut is_new = true;
         for part in Part::ALL {
             let file = files.create(part).map_err(failed("create", &files, part))?;
             // Left by a deletion or a crash: a new segment begins empty.
-            segment::trim(&file, 0).map_err(failed("cut", &files, part))?;
+            is_new &= !segment::trim(&file, 0).map_err(failed("cut", &files, part))?;
             if self.config.preallocate && part == Part::Log {
                 // Blocks only, not the length, which Kafka sets too: so nothing but records is ever in the file.
                 file.reserve(self.config.segment_bytes);
@@ -356,6 +357,7 @@ impl Log {
         self.dir_dirty = true;
         self.recent.clear();
         let mut active = Active::new(Segment::new(files));
+        active.segment.dirty_indexes = !is_new;
         active.jitter_ms = self.store.draw_below(self.config.segment_jitter_ms);
         if let Some(full) = self.active.replace(active) {
             self.closed.push_back(full.segment);

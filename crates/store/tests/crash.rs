@@ -4,7 +4,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{NOTHING, batches, bytes_of, config, place, read_all, sync};
+use common::{NOTHING, batch, batches, bytes_of, config, place, read_all, sync};
 use ottla_host::{Fault, Host, SimWorld};
 use ottla_rules::{
     batch::Stamped,
@@ -224,4 +224,32 @@ fn a_failed_sync_moves_nothing() {
     node.world.disk().break_below("/data/payments-3", Fault::FailNextSync);
     assert!(point.sync().is_err());
     assert_eq!(node.log.recovery_point(), Offset(0));
+}
+
+#[test]
+fn an_index_is_synced_when_it_has_changed_and_only_then() {
+    let mut node = Node::new(1);
+    let index = |base: i64, part: &str| format!("/data/payments-3/{base:020}.{part}");
+    let broken = |world: &SimWorld, base| {
+        world.disk().heal();
+        world.disk().break_below(index(base, "index"), Fault::FailNextSync);
+        world.disk().break_below(index(base, "timeindex"), Fault::FailNextSync);
+    };
+    node.log.append(&[batch(0, 1, 10, 0)]).unwrap();
+    broken(&node.world, 0);
+    node.log.sync_point().unwrap().sync().expect("the files of its indexes are empty, and new");
+    node.log.append(&[batch(1, 1, 10, 0)]).unwrap();
+    node.log.sync_point().unwrap().sync().expect("there is no entry yet");
+    node.log.append(&batches(2, 4, 40)).unwrap();
+    assert!(node.log.sync_point().unwrap().sync().is_err(), "there are entries");
+
+    let mut node = Node::new(2);
+    node.log.append(&[batch(0, 1, 10, 7)]).unwrap();
+    node.log.sync_point().unwrap().sync().unwrap();
+    node.log.roll(node.log.end()).unwrap();
+    broken(&node.world, 0);
+    assert!(node.log.sync_point().unwrap().sync().is_err(), "the time index has got its last entry");
+    node.log.append(&[batch(1, 1, 10, 8)]).unwrap();
+    broken(&node.world, 1);
+    node.log.sync_point().unwrap().sync().expect("the new segment's indexes are empty");
 }

@@ -519,11 +519,14 @@ fn resume(segment: Segment, trusted: Offset, len: u64) -> Active {
     if let Some(active) = resume_indexed(segment.clone(), trusted, len) {
         return active;
     }
+    let mut active = Active::new(segment);
+    active.segment.dirty_indexes = false;
     for part in [Part::Index, Part::TimeIndex] {
         // When even this fails the index stays as it is: its entries are checked on use.
-        let _ = files.create(part).and_then(|file| segment::trim(&file, 0));
+        let was_cut = files.create(part).and_then(|file| segment::trim(&file, 0));
+        active.segment.dirty_indexes |= was_cut.unwrap_or(true);
     }
-    Active::new(segment)
+    active
 }
 
 fn resume_indexed(mut segment: Segment, trusted: Offset, len: u64) -> Option<Active> {
@@ -556,9 +559,10 @@ fn resume_indexed(mut segment: Segment, trusted: Offset, len: u64) -> Option<Act
 
 /// The segment cut to `size`, as the active one: its indexes are made anew. For the rare burst that failed half-way.
 pub(crate) fn reopen(mut segment: Segment, size: u64, config: &LogConfig) -> Active {
-    let files = segment.files.clone();
+    let (files, dirty_indexes) = (segment.files.clone(), segment.dirty_indexes);
     segment = Segment::new(files.clone());
     let mut active = resume(segment, Offset::ZERO, size);
+    active.segment.dirty_indexes |= dirty_indexes;
     let Ok(file) = files.open(Part::Log) else { return active };
     let mut scan = Scan::new(file, 0, size, super::slice::LOOK_BYTES);
     while let Ok(Some(found)) = scan.next_header() {

@@ -38,6 +38,24 @@ pub(crate) struct Segment {
     pub(crate) dirty: bool,
     /// A sync was asked for when it had so many bytes: about where those begin that the next one has to write.
     pub(crate) synced_bytes: u64,
+    /// Whether the same holds for what is in the files of its indexes; matters only while it is dirty.
+    pub(crate) dirty_indexes: bool,
+}
+
+/// What of a segment a power cut may take.
+pub(crate) struct Dirty {
+    pub(crate) files: Arc<SegmentFiles>,
+    /// The part of its records.
+    pub(crate) records: Range<u64>,
+    /// Whether the files of the indexes have changed; where they have not, syncing them is two waits for nothing.
+    pub(crate) indexes: bool,
+}
+
+impl Dirty {
+    /// The files to be synced.
+    pub(crate) fn parts(&self) -> &'static [Part] {
+        if self.indexes { &Part::ALL } else { &[Part::Log] }
+    }
 }
 
 impl Segment {
@@ -54,6 +72,7 @@ impl Segment {
             modified_ms: None,
             dirty: true,
             synced_bytes: 0,
+            dirty_indexes: true,
         }
     }
 
@@ -62,10 +81,11 @@ impl Segment {
     }
 
     /// Counts as synced from now on; what has to be synced for that.
-    pub(crate) fn clean(&mut self) -> (Arc<SegmentFiles>, Range<u64>) {
+    pub(crate) fn clean(&mut self) -> Dirty {
         self.dirty = false;
         let before = mem::replace(&mut self.synced_bytes, self.size);
-        (self.files.clone(), before.min(self.size)..self.size)
+        let indexes = mem::take(&mut self.dirty_indexes);
+        Dirty { files: self.files.clone(), records: before.min(self.size)..self.size, indexes }
     }
 
     /// When the file was last written, where that is its age, as Kafka's `LogSegment.largestTimestamp` has it: no record has
@@ -180,6 +200,7 @@ impl Active {
     /// Writes what of the indexes is only in memory.
     pub(crate) fn flush_indexes(&mut self) -> io::Result<()> {
         let base = self.segment.base();
+        self.segment.dirty_indexes |= self.offsets.has_tail() || self.times.has_tail();
         if self.offsets.has_tail() {
             let flushed = self.offsets.flush(base, &self.segment.files.create(Part::Index)?);
             self.segment.offsets = self.offsets.written();
@@ -209,8 +230,12 @@ impl Active {
         self.segment.first_timestamp = self.first_timestamp.unwrap_or(NO_TIMESTAMP);
         self.push_newest();
         self.flush_indexes()?;
-        trim(&self.segment.files.create(Part::Index)?, u64::from(self.offsets.written()) * 8)?;
-        trim(&self.segment.files.create(Part::TimeIndex)?, u64::from(self.times.written()) * 12)
+        let offsets = trim(&self.segment.files.create(Part::Index)?, u64::from(self.offsets.written()) * 8)?;
+        let times = trim(&self.segment.files.create(Part::TimeIndex)?, u64::from(self.times.written()) * 12)?;
+        self.segment.dirty_indexes |= offsets || times;
+        // The records may be synced already; the last entry of the time index says how old they are.
+        self.segment.dirty |= self.segment.dirty_indexes;
+        Ok(())
     }
 
     /// The time index ends with the largest timestamp there is, as Kafka has it when a segment is closed.
@@ -221,7 +246,11 @@ impl Active {
     }
 }
 
-/// Cuts a file that is longer than `len`.
-pub(crate) fn trim(file: &File, len: u64) -> io::Result<()> {
-    if file.len()? > len { file.set_len(len) } else { Ok(()) }
+/// Cuts a file that is longer than `len`; whether it was.
+pub(crate) fn trim(file: &File, len: u64) -> io::Result<bool> {
+    let is_longer = file.len()? > len;
+    if is_longer {
+        file.set_len(len)?;
+    }
+    Ok(is_longer)
 }

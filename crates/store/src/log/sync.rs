@@ -12,10 +12,13 @@ use ottla_rules::{
     producers::ProducerEntry,
 };
 
-use super::{Log, LogError, SYNC, aborted, failed, segment::Segment};
+use super::{
+    Log, LogError, SYNC, aborted, failed,
+    segment::{Dirty, Segment},
+};
 use crate::{
     facts::{self, Facts, checkpoint::Checkpoint},
-    files::{Dir, SegmentFiles},
+    files::Dir,
     layout::Part,
 };
 
@@ -28,8 +31,7 @@ pub struct SyncPoint {
     partition: PartitionId,
     end: Offset,
     start: Offset,
-    /// Each with the part of its records that may be dirty.
-    files: Vec<(Arc<SegmentFiles>, Range<u64>)>,
+    files: Vec<Dirty>,
     dir: Option<Arc<Dir>>,
     aborted: Vec<Aborted>,
 }
@@ -91,10 +93,11 @@ impl SyncPoint {
 
     /// Syncs the files. An error is for good: the directory must not be trusted any more.
     pub fn sync(&self) -> Result<(), LogError> {
-        for (files, records) in &self.files {
+        for dirty in &self.files {
+            let files = &dirty.files;
             let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
-            write_out(&log, records.clone()).map_err(failed(SYNC, files, Part::Log))?;
-            for part in Part::ALL {
+            write_out(&log, dirty.records.clone()).map_err(failed(SYNC, files, Part::Log))?;
+            for &part in dirty.parts() {
                 let file = files.open(part).map_err(failed("open", files, part))?;
                 file.sync_data().map_err(failed(SYNC, files, part))?;
             }
