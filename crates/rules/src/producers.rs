@@ -1,7 +1,7 @@
 //! Idempotent producers of one partition: which of their batches are already in the log, and which one comes next
 //! (KIP-98; Kafka's `ProducerStateManager`, `ProducerAppendInfo`, `ProducerStateEntry`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     batch::{Header, marker::Marker},
@@ -97,9 +97,22 @@ pub struct Producers {
     /// Who wrote when, in the order of writing: the first is forgotten first.
     by_age: BTreeMap<u64, ProducerId>,
     transactions: Transactions,
+    /// Markers that raised an epoch and may still fail to be written, in the order of the log.
+    raised: VecDeque<Raised>,
     writes: u64,
     max: usize,
 }
+
+/// A marker of a later epoch than its producer had (version 2: each has).
+#[derive(Clone, Copy, Debug)]
+struct Raised {
+    base: Offset,
+    producer: ProducerId,
+    before: ProducerEpoch,
+}
+
+/// So many are remembered: more than are in flight, and a bound while a log is replayed.
+const RAISED_MAX: usize = 1_024;
 
 /// About 150 bytes: a partition may have very many producers, most of them gone for good.
 #[derive(Clone, Debug)]
@@ -123,6 +136,7 @@ impl Producers {
             by_id: BTreeMap::new(),
             by_age: BTreeMap::new(),
             transactions: Transactions::new(),
+            raised: VecDeque::new(),
             writes: 0,
             max: max.max(1),
         }
@@ -169,6 +183,7 @@ impl Producers {
             return;
         }
         let producer = self.touch(header, now);
+        let before = producer.epoch;
         if producer.epoch != header.producer_epoch {
             producer.epoch = header.producer_epoch;
             producer.next_sequence = Sequence(0);
@@ -181,6 +196,12 @@ impl Producers {
         }
         if header.attributes.is_transactional() && !header.attributes.is_control() {
             self.transactions.wrote(header.producer_id, base);
+        }
+        if header.attributes.is_control() && before != header.producer_epoch {
+            if self.raised.len() == RAISED_MAX {
+                self.raised.pop_front();
+            }
+            self.raised.push_back(Raised { base, producer: header.producer_id, before });
         }
     }
 
@@ -208,6 +229,9 @@ impl Producers {
     /// The high watermark has moved: transactions that ended below it are stable.
     pub fn settle(&mut self, high_watermark: Offset) {
         self.transactions.settle(high_watermark);
+        while self.raised.front().is_some_and(|raised| raised.base < high_watermark) {
+            self.raised.pop_front();
+        }
     }
 
     /// Remembers a stored batch during recovery, without judging it. `now.wall_ms` counts as the time of its write. A batch
@@ -221,12 +245,18 @@ impl Producers {
     }
 
     /// Forgets the batches at and beyond `to`: their write failed, or the log was cut there. The sequence they began with is
-    /// expected again, so that a client's retry is taken; the epoch stays, because a client never goes back to an older one.
+    /// expected again, so that a client's retry is taken; the epoch stays, because a client never goes back to an older one. Only
+    /// what a marker raised is taken back: it comes again, and its transaction is open until then.
     ///
     /// Reaches back over at most [`WINDOW`] batches of each producer, as many as a client has in flight. After a deeper cut
     /// the state has to be made anew from the log, or the producer is told to begin a new epoch (out of order).
     pub fn rollback(&mut self, to: Offset) {
         self.transactions.rollback(to);
+        while let Some(raised) = self.raised.pop_back_if(|raised| raised.base >= to) {
+            if let Some(producer) = self.by_id.get_mut(&raised.producer) {
+                producer.epoch = raised.before;
+            }
+        }
         for producer in self.by_id.values_mut() {
             let kept = producer.window().iter().take_while(|batch| batch.base < to).count();
             if let Some(first) = producer.window().get(kept) {

@@ -74,11 +74,12 @@ impl<R, B> Leader<R, B> {
         Ok(self.end_of(epoch).unwrap_or((LeaderEpoch(-1), Offset(-1))))
     }
 
-    /// The last stable offset: below it every transaction has ended, and its end is safe.
+    /// The last stable offset: below it every transaction has ended, and its end is safe. Never below the log start, whatever was
+    /// deleted of a transaction that is still open (Kafka's `UnifiedLog.maybeIncrementFirstUnstableOffset`).
     #[must_use]
     pub fn stable(&self) -> Offset {
         let first = self.producers.transactions().first_unstable();
-        first.map_or(self.high_watermark, |first| first.min(self.high_watermark))
+        first.map_or(self.high_watermark, |first| first.max(self.log_start).min(self.high_watermark))
     }
 
     /// Whether the asker believes in this reign (KIP-320). None, and a negative epoch, ask for no check.

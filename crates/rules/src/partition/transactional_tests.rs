@@ -222,6 +222,30 @@ fn a_marker_that_could_not_be_written_leaves_the_transaction_open() {
 
     assert_eq!(stage.answers(), [("marker", Err(AppendError::Storage))]);
     assert_eq!(stage.leader.producers().transactions().open_since(PRODUCER), Some(Offset(0)));
+
+    // The client has been told that it has ended, and goes on: its next transaction is another one, and waits for the marker.
+    stage.out.clear();
+    stage.send_as("next", 1, 0);
+    assert_eq!(stage.asks(), [2]);
+    stage.mark(1, true, 3, Protocol::V2);
+    stage.settle();
+    assert_eq!(stage.answers(), [("marker", Ok(1))], "the coordinator sends the marker again");
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("next", Ok(2))]);
+    assert_eq!(stage.leader.producers().transactions().open_since(PRODUCER), Some(Offset(2)));
+}
+
+#[test]
+fn the_last_stable_offset_is_never_below_the_log_start() {
+    let mut stage = Stage::new();
+    stage.send("first", 0);
+    stage.joined(1, Ok(()));
+    stage.send("second", 1);
+    stage.settle();
+    assert_eq!(stage.stable(true), (0, 0));
+    stage.leader.delete_before(Some(Offset(1)), NOW, &mut stage.out).unwrap();
+    assert_eq!(stage.leader.stable(), Offset(1), "a reader who is sent there finds the log");
 }
 
 #[test]
