@@ -35,7 +35,9 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
         let kept = point.checkpoint(&found.producers.snapshot(), found.epochs.rows());
         let kept = kept.and_then(|()| Ok(shared.store.facts().flush()?));
         log.synced(point.end());
-        if unless_full(kept, &point)? {
+        // The journal is about to forget what no file tells: without room for that it is tried again later.
+        let is_needed = found.producers_from_journal;
+        if if is_needed { kept.map(|()| true) } else { unless_full(kept, &point) }? {
             log.checkpointed(point.end());
         }
     } else if found.producers_from_journal {
@@ -70,9 +72,11 @@ impl PartitionActor {
         });
     }
 
-    pub(super) fn lead(&mut self, log: Log, found: Recovered, ctx: &mut Context<Self>) {
+    pub(super) fn lead(&mut self, mut log: Log, found: Recovered, ctx: &mut Context<Self>) {
         let Charge { epoch, config, replicas, shared, .. } = self.charge.clone();
         let Recovered { log_start, end, producers, epochs, .. } = found;
+        // It may have changed since the recovery began.
+        log.configure(LogConfig::of(&self.charge.place.topic, &config, &shared.limits()));
         let start = Start { epoch, log_start, end, producers, epochs };
         let leader = Leader::new(start, config, shared.limits(), replicas);
         let before = mem::replace(&mut self.state, State::Leading { leader, log });

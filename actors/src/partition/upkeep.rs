@@ -10,7 +10,7 @@ use ottla_rules::{
     retention::{Keep, sweep},
     rounds,
 };
-use ottla_store::{Log, LogError};
+use ottla_store::{FactsError, Log, LogError};
 
 use super::{DeleteBefore, PartitionActor, Retire, StartMoved, State, Synced};
 use crate::{shared::Shared, stage::messages};
@@ -100,7 +100,10 @@ impl PartitionActor {
             };
             if let Err(error) = &kept {
                 log::error!(partition:% = id, error:% = error; "the log start is not kept");
-                shared.lose(error);
+                // Without room nothing is lost: who asked is told, and a sweep comes again.
+                if !matches!(error, FactsError::Full(_)) {
+                    shared.lose(error);
+                }
             }
             me.do_send(StartMoved { to, safe: kept.is_ok() });
         });
@@ -199,7 +202,7 @@ impl Handler<StartMoved> for PartitionActor {
             self.delete_segments(to);
         }
         match &self.state {
-            State::Leading { log, .. } if log.start() > to && !self.deleting.is_empty() => {
+            State::Leading { log, .. } if log.start() > to => {
                 self.keep_start(log.start(), ctx);
             }
             State::Leading { .. } | State::Recovering { .. } | State::Offline => (),
@@ -221,7 +224,7 @@ impl Handler<DeleteBefore> for PartitionActor {
         self.step(ctx, |leader, now, out| moved = leader.delete_before(upto, now, out));
         match moved {
             // Nothing moves: what is there is safe already, unless an earlier move still is under way.
-            Ok(start) if start == before && self.deleting.is_empty() => reply.send(Ok(start)),
+            Ok(start) if start == before && self.deleting.is_empty() && !self.moving => reply.send(Ok(start)),
             Ok(start) => self.deleting.push((start, reply)),
             Err(error) => reply.send(Err(error)),
         }
@@ -320,5 +323,5 @@ fn rest(
         log.synced(point.end());
         point.checkpoint(producers, epochs)?;
     }
-    Ok(ottla_store::facts::checkpoint::put(shared.store.facts(), log.partition(), log.checkpoint())?)
+    Ok(ottla_store::facts::checkpoint::advance(shared.store.facts(), log.partition(), log.checkpoint())?)
 }

@@ -184,6 +184,11 @@ impl SegmentFiles {
         self.rename(Named::Deleted)
     }
 
+    /// Whether the segment is no longer part of the log.
+    pub(crate) fn is_deleted(&self) -> bool {
+        lock(&self.slots).named == Named::Deleted
+    }
+
     /// Gives the files that compaction wrote the names of a segment.
     pub(crate) fn put_in_place(&self) -> io::Result<()> {
         self.rename(Named::Live)

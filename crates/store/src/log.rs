@@ -344,17 +344,9 @@ impl Log {
             }
         }
         let files = SegmentFiles::new(self.dir.clone(), base);
-        let mut is_new = true;
-        for part in Part::ALL {
-            let file = files.create(part).map_err(failed("create", &files, part))?;
-            // Left by a deletion or a crash: a new segment begins empty.
-            is_new &= !segment::trim(&file, 0).map_err(failed("cut", &files, part))?;
-            if self.config.preallocate && part == Part::Log {
-                // Blocks only, not the length, which Kafka sets too: so nothing but records is ever in the file.
-                file.reserve(self.config.segment_bytes);
-            }
-        }
         self.dir_dirty = true;
+        // Without all of its files it is none, and the one before may yet grow beyond where it would have begun.
+        let is_new = self.create_empty(&files).inspect_err(|_| drop(files.unlink()))?;
         self.recent.clear();
         let mut active = Active::new(Segment::new(files));
         active.segment.dirty_indexes = !is_new;
@@ -363,6 +355,21 @@ impl Log {
             self.closed.push_back(full.segment);
         }
         Ok(())
+    }
+
+    /// Creates the files of a new segment; whether there was nothing in them.
+    fn create_empty(&self, files: &Arc<SegmentFiles>) -> Result<bool, LogError> {
+        let mut is_new = true;
+        for part in Part::ALL {
+            let file = files.create(part).map_err(failed("create", files, part))?;
+            // Left by a deletion or a crash: a new segment begins empty.
+            is_new &= !segment::trim(&file, 0).map_err(failed("cut", files, part))?;
+            if self.config.preallocate && part == Part::Log {
+                // Blocks only, not the length, which Kafka sets too: so nothing but records is ever in the file.
+                file.reserve(self.config.segment_bytes);
+            }
+        }
+        Ok(is_new)
     }
 
     /// Whether the active segment, with `more` bytes added, has no room for `batch`.

@@ -270,6 +270,59 @@ fn a_batch_with_flipped_bits_ends_the_log_and_takes_later_segments_with_it() {
 }
 
 #[test]
+fn what_was_synced_is_missed_also_where_the_rest_lies_below_the_start() {
+    let mut world = World::with(&batches(0, 10, 40));
+    world.log.roll(Offset(20)).unwrap();
+    world.log.append(&batches(20, 10, 40)).unwrap();
+    world.log.set_start(Offset(30));
+    sync(&world.store, &mut world.log);
+    fs::remove_file(world.file("00000000000000000020.log")).unwrap();
+    let names = world.names();
+
+    let World { dir: kept, facts, store, log } = world;
+    drop((log, store));
+    let store = open(kept.path(), &facts);
+    let error = Log::recover(&store, place(), config(), NOTHING).err().unwrap();
+    assert!(matches!(&error, LogError::Damaged { why, .. } if why.contains("synced up to 40")), "{error}");
+    assert!(
+        names.iter().all(|name| kept.path().join("payments-3").join(name).exists()),
+        "nothing was touched"
+    );
+}
+
+#[test]
+fn a_segment_that_could_not_be_begun_leaves_nothing_behind() {
+    let mut world = World::with(&batches(0, 2, 40));
+    let in_its_way = world.file("00000000000000000004.index");
+    fs::create_dir(&in_its_way).unwrap();
+    world.log.roll(Offset(4)).unwrap_err();
+    assert!(!world.file("00000000000000000004.log").exists(), "the segment before it goes on");
+    world.log.append(&batches(4, 1, 40)).unwrap();
+    fs::remove_dir(&in_its_way).unwrap();
+    world.log.roll(Offset(6)).unwrap();
+    world.log.append(&batches(6, 1, 40)).unwrap();
+
+    let (world, recovered) = world.restart();
+    assert_eq!((recovered.cut, recovered.end), (None, Offset(8)));
+    assert_eq!(read_all(&world.log, Offset(0), 10_000), bytes_of(&batches(0, 4, 40)));
+}
+
+#[test]
+fn segments_stay_until_the_facts_know_their_producers() {
+    let mut world = World::with(&batches(0, 10, 40));
+    world.log.roll(Offset(20)).unwrap();
+    world.log.append(&batches(20, 1, 40)).unwrap();
+    let point = world.log.sync_point().unwrap();
+    point.sync().unwrap();
+    world.log.synced(point.end());
+    assert!(world.log.delete_segments(Offset(20)).is_none(), "synced, but without a checkpoint");
+    // Nothing has to be synced any more, and the facts still have to be told.
+    sync(&world.store, &mut world.log);
+    assert!(world.log.delete_segments(Offset(20)).is_some());
+    assert!(world.log.sync_point().is_some(), "of the names that are gone");
+}
+
+#[test]
 fn what_was_synced_is_never_cut() {
     let all = batches(0, 10, 40);
     let mut world = World::with(&all);

@@ -36,10 +36,10 @@ impl Log {
         self.start = self.start.max(start.min(self.end));
     }
 
-    /// Takes out the segments that end at or below `below` and below the recovery point, except the one that is written
-    /// to. The start moves to the first segment kept.
+    /// Takes out the segments that end at or below `below`, and of which the facts know all that is remembered of their producers,
+    /// except the one that is written to. The start moves to the first segment kept.
     pub fn delete_segments(&mut self, below: Offset) -> Option<Doomed> {
-        let below = below.min(self.recovery_point);
+        let below = below.min(self.recovery_point).min(self.checkpointed);
         let ends = self.all().skip(1).take_while(|segment| segment.base() <= below).count();
         let segments: Vec<_> =
             self.closed.drain(..ends.min(self.closed.len())).map(|segment| segment.files).collect();
@@ -73,7 +73,6 @@ impl Doomed {
     /// Renames the files so that they are known to be dead, after the new start is safe.
     pub fn mark(&self) -> Result<(), LogError> {
         facts::checkpoint::advance(&self.facts, self.partition, self.checkpoint)?;
-        facts::aborted::forget_before(&self.facts, self.partition, self.checkpoint.log_start)?;
         self.facts.flush()?;
         for segment in &self.segments {
             segment.mark_deleted().map_err(failed("rename", segment, Part::Log))?;
@@ -81,12 +80,14 @@ impl Doomed {
         Ok(())
     }
 
-    /// Removes the files. Whoever reads from them keeps what is open.
+    /// Removes the files, and what was aborted in them, which who has begun to read has to skip until then. Whoever reads from
+    /// them keeps what is open.
     pub fn unlink(self) -> Result<(), LogError> {
         for segment in &self.segments {
             segment.unlink().map_err(failed("remove", segment, Part::Log))?;
         }
-        Ok(())
+        // Last: on a full disk this may fail, and the next recovery forgets them too.
+        Ok(facts::aborted::forget_before(&self.facts, self.partition, self.checkpoint.log_start)?)
     }
 }
 

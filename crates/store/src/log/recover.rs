@@ -439,20 +439,20 @@ impl Recovery {
     /// Start and end agree with the facts and with each other.
     fn settle(&mut self) -> Result<(), LogError> {
         let log = &mut self.log;
-        if log.end < log.start {
-            // Everything that is there lies below the start: an old tail, of no use.
-            for files in log.all().map(|segment| segment.files.clone()).collect::<Vec<_>>() {
-                files.unlink().map_err(failed("remove", &files, Part::Log))?;
-            }
-            log.forget_segments(log.start);
-        }
-        if log.end < log.recovery_point {
+        if log.end.max(log.start) < log.recovery_point {
             let why =
                 format!("the log ends at offset {}, but was synced up to {}", log.end, log.recovery_point);
             let last =
                 log.active.as_ref().map(|active| (active.segment.files.path(Part::Log), active.segment.size));
             let (file, at) = last.unwrap_or((log.dir.path(), 0));
             return Err(LogError::Damaged { file, at, why });
+        }
+        if log.end < log.start {
+            // Everything that is there lies below the start: an old tail, of no use.
+            for files in log.all().map(|segment| segment.files.clone()).collect::<Vec<_>>() {
+                files.unlink().map_err(failed("remove", &files, Part::Log))?;
+            }
+            log.forget_segments(log.start);
         }
         let first = log.all().next().map_or(log.end, Segment::base);
         log.start = log.start.max(first);

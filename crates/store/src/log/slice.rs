@@ -175,6 +175,14 @@ impl Slice {
         }
     }
 
+    /// Whether `range`, found in this slice for a reader who wanted at most `bytes_max`, leaves something behind that the reader
+    /// might have; or ends with a closed segment.
+    #[must_use]
+    pub fn leaves_more(&self, range: &FileRange, bytes_max: usize) -> bool {
+        let (End::At(limit) | End::Before(limit)) = self.end;
+        self.bound.is_some() || limit.saturating_sub(range.at) > self.bytes_max.min(bytes_max) as u64
+    }
+
     /// Where the batch begins that holds `from`, or the first one after it.
     fn find_begin(&self, scan: &mut Scan, limit: u64) -> io::Result<Option<u64>> {
         let mut at = match self.begin {

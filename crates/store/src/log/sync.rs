@@ -37,7 +37,7 @@ pub struct SyncPoint {
 }
 
 impl Log {
-    /// What must be synced to move the recovery point to the end of the log; `None` when it is there already. Index
+    /// What must be synced to move the recovery point to the end of the log; `None` when it is there already, and the facts know. Index
     /// entries that were only in memory are written first, if there is room. Whoever runs it says [`Log::synced`] afterwards.
     pub fn sync_point(&mut self) -> Option<SyncPoint> {
         if let Some(active) = &mut self.active
@@ -46,7 +46,8 @@ impl Log {
             // A full disk, most likely. An index that lacks entries is slower, not wrong.
             log::warn!(partition:% = self.place.dir_name(), error:% = error; "index entries not written");
         }
-        if !self.dir_dirty && !self.all().any(|segment| segment.dirty) {
+        let is_known = self.checkpointed >= self.end;
+        if is_known && !self.dir_dirty && !self.all().any(|segment| segment.dirty) {
             return None;
         }
         // What is written from now on is for the next sync point; a failure is for good (the directory is given up).
@@ -94,12 +95,10 @@ impl SyncPoint {
     /// Syncs the files. An error is for good: the directory must not be trusted any more.
     pub fn sync(&self) -> Result<(), LogError> {
         for dirty in &self.files {
-            let files = &dirty.files;
-            let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
-            write_out(&log, dirty.records.clone()).map_err(failed(SYNC, files, Part::Log))?;
-            for &part in dirty.parts() {
-                let file = files.open(part).map_err(failed("open", files, part))?;
-                file.sync_data().map_err(failed(SYNC, files, part))?;
+            match sync_segment(dirty) {
+                // Retention has taken it meanwhile.
+                Err(error) if error.is_gone() && dirty.files.is_deleted() => (),
+                synced => synced?,
             }
         }
         if let Some(dir) = &self.dir {
@@ -123,6 +122,17 @@ impl SyncPoint {
         let checkpoint = Checkpoint { recovery_point: self.end, log_start: self.start };
         Ok(facts::checkpoint::advance(&self.facts, self.partition, checkpoint)?)
     }
+}
+
+fn sync_segment(dirty: &Dirty) -> Result<(), LogError> {
+    let files = &dirty.files;
+    let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
+    write_out(&log, dirty.records.clone()).map_err(failed(SYNC, files, Part::Log))?;
+    for &part in dirty.parts() {
+        let file = files.open(part).map_err(failed("open", files, part))?;
+        file.sync_data().map_err(failed(SYNC, files, part))?;
+    }
+    Ok(())
 }
 
 /// Writes records out, and what was appended behind them meanwhile. The sync that follows covers all that the file has, and

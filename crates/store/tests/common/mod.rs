@@ -73,6 +73,7 @@ pub fn sync(store: &Store, log: &mut Log) {
     point.checkpoint(&[], &[(LeaderEpoch(0), Offset(0))]).unwrap();
     store.facts().flush().unwrap();
     log.synced(point.end());
+    log.checkpointed(point.end());
 }
 
 fn last_end(bytes: &[u8]) -> Offset {
