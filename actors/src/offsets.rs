@@ -285,6 +285,7 @@ impl OffsetsActor {
         while self.staged.first().is_some_and(|staged| staged.bytes > self.charge.batch_bytes_max) {
             let Staged { writer, .. } = self.staged.remove(0);
             self.tell_written(&writer, Err(WriteError::TooLarge));
+            self.read_again_if_ahead(writer, ctx);
         }
         if self.staged.is_empty() {
             return;

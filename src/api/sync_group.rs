@@ -36,6 +36,9 @@ pub(crate) fn sync_group(
                 SyncGroupResponse { protocol_type, protocol_name: protocol, assignment, ..Default::default() }
             }
             Ok(_) => refused(Code::UnknownServerError),
+            // The rebalance that was under way is not known any more. Of all that says so, clients take this for what it is: Java's
+            // consumer ends over "loading" in answer to a SyncGroup.
+            Err(Code::CoordinatorLoadInProgress) => refused(Code::RebalanceInProgress),
             Err(code) => refused(code),
         }
     }

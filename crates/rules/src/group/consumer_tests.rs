@@ -210,6 +210,23 @@ fn patterns_are_looked_up_by_the_broker_and_again_when_topics_come() {
 }
 
 #[test]
+fn who_says_in_full_that_it_subscribes_by_a_pattern_is_told_in_full_what_it_has() {
+    let mut world = World::with(config());
+    let image = image(&[2]);
+    let full = |epoch| ConsumerHeartbeat {
+        topic_regex: Some("t.".into()),
+        topic_names: None,
+        rebalance_timeout_ms: Some(60_000),
+        owned: Some(vec![]),
+        ..beat("a", epoch, &image)
+    };
+    let a = world.beats(full(0));
+    assert_eq!(a.assignment, Some(parts(&[0, 1])));
+    // The answer was lost: the member says again all that it knows.
+    assert_eq!(world.beats(full(a.member_epoch)).assignment, Some(parts(&[0, 1])));
+}
+
+#[test]
 fn a_pattern_finds_the_brokers_own_topics_too() {
     let mut image = Image::clone(&image(&[1]));
     let partitions = image.topic_named("t1").unwrap().partitions.clone();

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    ask::Join,
-    tests::{World, commit, heartbeat, join, join_as, plain_join, sync},
+    ask::{Join, Leaver},
+    tests::{World, commit, config, heartbeat, join, join_as, leave, plain_join, static_join, sync},
     *,
 };
 
@@ -145,4 +145,26 @@ fn a_generation_that_could_not_be_written_is_nobodys() {
     world.settle(Ok(()));
 
     assert_eq!(world.joined("alice").generation, 3);
+}
+
+#[test]
+fn who_leaves_before_the_first_protocol_is_agreed_on_poisons_no_group_for_a_new_coordinator() {
+    let mut world = World::with(GroupConfig { initial_delay_ms: 3_000, ..config() });
+    world.ask("alice", join("alice"));
+    world.pass(3_000);
+    let id = world.joined("alice").member_id;
+    world.ask("alice", leave(&id));
+    assert_eq!((world.heard("alice"), world.state()), (Ok(Answer::Left(vec![Ok(())])), "Empty"));
+
+    // A generation was there, and the next has no protocol yet when one of those who join leaves again.
+    world.ask("bob", join("bob"));
+    world.ask("carol", static_join("carol"));
+    world.ask("admin", Ask::Leave(vec![Leaver { member_id: String::new(), instance_id: Some("i".into()) }]));
+    assert_eq!(world.heard("admin"), Ok(Answer::Left(vec![Ok(())])));
+    world.group = world.rebuilt();
+    world.answers.clear();
+
+    world.ask("bob", join("bob"));
+    world.pass(3_000);
+    assert_eq!(world.joined("bob").generation, 3, "or whom nobody can go with is waited for");
 }

@@ -229,7 +229,7 @@ pub(super) fn join_as(client: &str, id: &str) -> Ask {
     Ask::Join(Join { member_id: id.to_owned(), ..plain_join(client) })
 }
 
-fn static_join(client: &str) -> Ask {
+pub(super) fn static_join(client: &str) -> Ask {
     Ask::Join(Join { instance_id: Some("i".into()), ..plain_join(client) })
 }
 

@@ -39,9 +39,10 @@ impl<R> Classic<R> {
     }
 
     /// That somebody has left, for a coordinator that comes before the next generation is safe: it would else wait for the one
-    /// who has left until that session ends, and meanwhile nobody reads what was theirs. Nobody waits for this record.
+    /// who has left until that session ends, and meanwhile nobody reads what was theirs. Nobody waits for this record. Between two
+    /// generations that have a protocol: without one, what its members would be read back as goes with nobody.
     pub(super) fn note_departure(&self, desk: &mut Desk<'_, R>) {
-        if self.somebody_left && self.generation > 0 && !self.members.is_empty() {
+        if self.somebody_left && self.generation > 0 && self.protocol.is_some() && !self.members.is_empty() {
             desk.written.push((self.record_led_by(None, desk.group), Parked::Departed));
         }
     }

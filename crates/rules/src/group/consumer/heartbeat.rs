@@ -110,8 +110,10 @@ impl Consumer {
         let owned = beat.owned.as_deref().map(flat);
         let id = self.place_of(&beat, owned.as_ref(), desk)?;
         let before = self.members.get(&id).map(|member| member.assigned.clone()).unwrap_or_default();
+        // Said in full: by names, or by a pattern.
+        let subscribes = beat.topic_names.is_some() || beat.topic_regex.is_some();
         let is_full = beat.member_epoch == JOINING
-            || beat.rebalance_timeout_ms.is_some() && beat.topic_names.is_some() && beat.owned.is_some();
+            || beat.rebalance_timeout_ms.is_some() && subscribes && beat.owned.is_some();
         let known = self.members.get(&id).map(|member| member.described.clone());
         self.advance(&id, described(beat, known.unwrap_or_default()), owned.as_ref(), desk);
         let Some(member) = self.members.get_mut(&id) else { return Err(GroupError::UnknownMember) };
