@@ -2,6 +2,7 @@
 //!
 //! Versions: 1 which protocol a member speaks.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -31,9 +32,10 @@ pub(crate) fn consumer_group_describe(
 ) -> impl Future<Output = ConsumerGroupDescribeResponse> + use<> {
     let call = call.clone();
     let operations = asked.include_authorized_operations;
-    let waiting: Vec<_> = asked
-        .group_ids
-        .into_iter()
+    // As in DescribeGroups: asked twice, answered once.
+    let mut seen = BTreeSet::new();
+    let once = asked.group_ids.into_iter().filter(|id| seen.insert(id.clone()));
+    let waiting: Vec<_> = once
         .map(|id| {
             let speaks = call.server.image().feature_level(GROUP_VERSION) > 0;
             let answer = (if speaks { Ok(()) } else { Err(Code::UnsupportedVersion) })

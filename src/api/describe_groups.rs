@@ -3,6 +3,7 @@
 //! Versions: 3 authorized operations. 4 static members. 5 flexible. 6 a group that does not exist is an error (before: a group in
 //! state Dead).
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -28,9 +29,10 @@ pub(crate) fn describe_groups(
 ) -> impl Future<Output = DescribeGroupsResponse> + use<> {
     let call = call.clone();
     let operations = asked.include_authorized_operations;
-    let waiting: Vec<_> = asked
-        .groups
-        .into_iter()
+    // One small request must not become an answer without bound: asked twice, answered once.
+    let mut seen = BTreeSet::new();
+    let once = asked.groups.into_iter().filter(|id| seen.insert(id.clone()));
+    let waiting: Vec<_> = once
         .map(|id| {
             let answer = allowed(&call, &id).map(|()| call.server.ask_group(&id, Ask::Describe));
             (id, answer)

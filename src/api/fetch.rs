@@ -49,6 +49,8 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// The version from which the leader's address stands beside an error (KIP-951).
 const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
+/// So much of one answer may be read into memory, however many small ranges it has: nobody gives credit for it before it is there.
+const LOADED_BYTES_MAX: u64 = 1 << 20;
 
 /// One partition that is asked for.
 struct Wanted {
@@ -116,13 +118,14 @@ impl Fetching {
         let server = &call.server;
         let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
         let limit = server.limits().fetch_bytes_max;
+        let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(limit);
         let mut fetching = Fetching {
             server: Arc::clone(server),
             reached: call.reached,
             version,
             committed_only: asked.isolation_level == READ_COMMITTED,
-            bytes_min: usize::try_from(asked.min_bytes).unwrap_or(0),
-            bytes_max: usize::try_from(asked.max_bytes).unwrap_or(0).min(limit),
+            bytes_min: usize::try_from(asked.min_bytes).unwrap_or(0).min(bytes_max),
+            bytes_max,
             deadline: server.now().after(wait_ms),
             bell: Bell::new(),
             topics: Vec::with_capacity(asked.topics.len()),
@@ -210,23 +213,30 @@ impl Fetching {
         }))
     }
 
-    async fn run(self, first: impl Future<Output = Vec<Planned>>, correlation_id: i32) -> Vec<Piece> {
+    async fn run(mut self, first: impl Future<Output = Vec<Planned>>, correlation_id: i32) -> Vec<Piece> {
         let mut plans = first.await;
         // Whoever was rung is watched for only when it asks again.
         let mut is_watched = true;
         loop {
             let found = self.read(&plans).await;
             let is_over = self.deadline.is_due(self.server.now());
-            if is_over || found.is_enough(self.bytes_min) {
+            // As in Kafka, who asks for nothing waits for nothing: a consumer closes its session so.
+            if is_over || self.wanted.is_empty() || found.is_enough(self.bytes_min) {
                 return self.answer(plans, found, correlation_id).await;
             }
             let brought = if is_watched { self.woken().await } else { None };
             is_watched = brought.is_none();
             plans = match brought {
                 Some(shared) => vec![Ok(Plan::Shared(shared))],
-                None => self.ask().await,
+                None => self.ask_again().await,
             };
         }
+    }
+
+    /// Asks every partition with another bell: those that were not news go on watching for nobody, and forget it.
+    async fn ask_again(&mut self) -> Vec<Planned> {
+        self.bell = Bell::new();
+        self.ask().await
     }
 
     /// Waits for the bell, as long as there is time; what it brings along.
@@ -247,32 +257,39 @@ impl Fetching {
                 continue;
             };
             let left = self.bytes_max.saturating_sub(found.bytes);
+            let room = left.min(wanted.bytes_max);
             let range = if left > 0 || found.bytes == 0 {
-                plan.find(&self.server.host.pool, left.min(wanted.bytes_max), found.bytes == 0).await
+                plan.find(&self.server.host.pool, room, found.bytes == 0).await
             } else {
                 Ok(None)
             };
-            if let Ok(Some(range)) = &range {
-                let bytes = usize::try_from(range.len).unwrap_or(usize::MAX);
-                found.bytes += bytes;
-                // A partition that is at its own maximum gives no more by waiting.
-                found.is_urgent |= bytes >= wanted.bytes_max;
-            }
-            found.is_urgent |= range.is_err() || plan.bounds.diverging.is_some();
+            // Where a maximum or a segment's end leaves something behind, waiting brings no more; and only whole batches are
+            // counted, of which a minimum may lack a part.
+            let leaves_more = match &range {
+                Ok(Some(range)) => {
+                    found.bytes += usize::try_from(range.len).unwrap_or(usize::MAX);
+                    plan.slice.as_ref().is_some_and(|slice| slice.leaves_more(range, room))
+                }
+                Ok(None) => plan.slice.is_some() && found.bytes > 0,
+                Err(_) => false,
+            };
+            found.is_urgent |= leaves_more || range.is_err() || plan.bounds.diverging.is_some();
             found.ranges.push(range);
         }
         found
     }
 
     async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
-        let mut loaded = Vec::with_capacity(found.ranges.len());
+        let (mut loaded, mut room) = (Vec::with_capacity(found.ranges.len()), LOADED_BYTES_MAX);
         for (plan, range) in plans.iter().zip(found.ranges) {
             let skipped = match (plan, &range) {
                 (Ok(plan), Ok(Some(range))) => skipped::of(&self.server.host.pool, plan, range).await,
                 _ => Ok(Vec::new()),
             };
             let piece = match (plan, range) {
-                (Ok(plan), Ok(Some(range))) => plan.load(&self.server.host.pool, range).await.map(Some),
+                (Ok(plan), Ok(Some(range))) => {
+                    plan.load(&self.server.host.pool, range, &mut room).await.map(Some)
+                }
                 (_, range) => range.map(|_| None),
             };
             loaded.push(piece.and_then(|piece| Ok((piece, skipped?))));

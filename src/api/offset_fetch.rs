@@ -6,6 +6,7 @@
 //! Versions: 2 null is all topics, an error at the top. 5 leader epochs. 6 flexible. 7 only stable offsets on demand. 8 many
 //! groups. 9 members of the consumer protocol. 10 topic ids.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -37,7 +38,10 @@ pub(crate) fn offset_fetch(
 ) -> impl Future<Output = OffsetFetchResponse> + use<> {
     let stable = asked.require_stable;
     let groups = if version >= BATCH_FROM { asked.groups } else { vec![single(asked)] };
-    let waiting: Vec<_> = groups.into_iter().map(|group| fetch(call, version, stable, group)).collect();
+    // As in DescribeGroups: asked twice, answered once.
+    let mut seen = BTreeSet::new();
+    let once = groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+    let waiting: Vec<_> = once.map(|group| fetch(call, version, stable, group)).collect();
     async move {
         let mut groups = join_all(waiting).await;
         if version >= BATCH_FROM {

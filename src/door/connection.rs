@@ -420,10 +420,11 @@ impl Connection {
             self.share.wait_no_more();
             return 0;
         }
+        let is_owed = is_waiting || !self.line.is_empty() || !self.outbox.is_empty();
         match self.intake.rest_of_large() {
-            _ if is_waiting => self.share.room(cx).min(AHEAD_BYTES),
-            Some(rest) => self.share.room_for(rest, cx),
-            None => self.share.room(cx),
+            _ if is_waiting => self.share.room(is_owed, cx).min(AHEAD_BYTES),
+            Some(rest) => self.share.room_for(rest, is_owed, cx),
+            None => self.share.room(is_owed, cx),
         }
     }
 

@@ -153,12 +153,13 @@ impl Share {
     }
 
     /// How many bytes may be read now of a large request that still lacks `rest`: nothing before it has begun, then as
-    /// much as there is. Whoever may read nothing is woken when its turn comes.
-    pub(crate) fn room_for(&mut self, rest: usize, cx: &Context<'_>) -> usize {
+    /// much as there is. Whoever may read nothing is woken when its turn comes. `is_owed`: something it holds is going to
+    /// be returned; else what it holds is the beginning of a request, which has to be let in however large.
+    pub(crate) fn room_for(&mut self, rest: usize, is_owed: bool, cx: &Context<'_>) -> usize {
         if self.ahead > 0 {
             return usize::MAX;
         }
-        if self.held >= self.held_max {
+        if is_owed && self.held >= self.held_max {
             // Its own answers are what it waits for.
             self.wait_no_more();
             return 0;
@@ -172,10 +173,10 @@ impl Share {
     }
 
     /// How many bytes may be read now where no large request has begun. Who holds next to nothing may always read a
-    /// little, so that small requests pass by a crowd of large ones.
-    pub(crate) fn room(&mut self, cx: &Context<'_>) -> usize {
+    /// little, so that small requests pass by a crowd of large ones. `is_owed` as above.
+    pub(crate) fn room(&mut self, is_owed: bool, cx: &Context<'_>) -> usize {
         let little = CONNECTION_BYTES_ALWAYS.min(self.held_max).saturating_sub(self.held);
-        if self.held >= self.held_max || little > 0 && !self.credit.is_free() {
+        if is_owed && self.held >= self.held_max || little > 0 && !self.credit.is_free() {
             self.wait_no_more();
             return little;
         }
@@ -267,12 +268,12 @@ mod tests {
 
         fn begins(&mut self, bytes: usize) -> bool {
             let waker = Waker::from(Arc::clone(&self.woken));
-            self.share.room_for(bytes, &Context::from_waker(&waker)) > 0
+            self.share.room_for(bytes, true, &Context::from_waker(&waker)) > 0
         }
 
         fn room(&mut self) -> usize {
             let waker = Waker::from(Arc::clone(&self.woken));
-            self.share.room(&Context::from_waker(&waker))
+            self.share.room(true, &Context::from_waker(&waker))
         }
     }
 
@@ -281,14 +282,14 @@ mod tests {
         let credit = Credit::new(1000);
         let cx = Context::from_waker(Waker::noop());
         let mut share = Share::new(Arc::clone(&credit), 100);
-        assert_eq!(share.room_for(100, &cx), usize::MAX);
+        assert_eq!(share.room_for(100, true, &cx), usize::MAX);
         share.came(40);
-        assert_eq!(share.room_for(60, &cx), usize::MAX, "a request that has begun goes on");
+        assert_eq!(share.room_for(60, true, &cx), usize::MAX, "a request that has begun goes on");
         share.came(60);
-        assert_eq!(share.room(&cx), 0, "a new one waits");
-        assert_eq!(share.room_for(1, &cx), 0);
+        assert_eq!(share.room(true, &cx), 0, "a new one waits");
+        assert_eq!(share.room_for(1, true, &cx), 0);
         share.give(1);
-        assert_eq!(share.room(&cx), usize::MAX);
+        assert_eq!(share.room(true, &cx), usize::MAX);
     }
 
     #[test]

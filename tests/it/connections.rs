@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
+use ottla_wire::messages::produce::ProduceResponse;
 
 use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
@@ -20,6 +21,23 @@ fn one_connection_too_many_is_closed_and_the_others_are_served() {
     }
     for client in &mut clients {
         let _: MetadataResponse = client.ask(12, &MetadataRequest::default());
+    }
+}
+
+#[test]
+fn a_request_larger_than_a_connection_may_hold_is_let_in_alone() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["connection.bytes.max=1024"]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    for bytes in [900, 3_000, 100_000, 400_000] {
+        let value = "v".repeat(bytes);
+        let ids =
+            [(); 3].map(|()| client.send(PRODUCE, &produce_request("t", 0, -1, Some(batch(&[&value])))));
+        for id in ids {
+            let answer: ProduceResponse = client.receive(PRODUCE, id);
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "{bytes}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use ottla_rules::batch::build::BatchBuilder;
 use ottla_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
-use ottla_wire::messages::fetch::FetchResponse;
+use ottla_wire::messages::fetch::{FetchRequest, FetchResponse};
 
 use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, FETCH, TIME, batch, fetch_request, records_in};
@@ -89,6 +89,39 @@ fn a_small_limit_gives_one_whole_batch() {
     let id = client.send(FETCH, &request);
     let found = records_in(&client.fetched(id));
     assert_eq!(found, [(0, "a".to_owned()), (1, "b".to_owned())]);
+}
+
+#[test]
+fn what_waiting_cannot_bring_is_not_waited_for() {
+    /// Far longer than anybody waits for a test.
+    const FOR_EVER_MS: i32 = 600_000;
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["log.segment.bytes=1048576"]);
+    let mut client = filled(&broker);
+    // A consumer that closes its session asks for nothing.
+    let nothing = FetchRequest { topics: vec![], ..fetch_request("t", 0, 0, FOR_EVER_MS) };
+    let answer: FetchResponse = client.ask(FETCH, &nothing);
+    assert_eq!(answer.responses.len(), 0);
+
+    let size = i32::try_from(batch(&["a", "b"]).len()).unwrap();
+    let mut ask = |topic, partition_max, max, min| {
+        let mut request = fetch_request(topic, 0, 0, FOR_EVER_MS);
+        (request.max_bytes, request.min_bytes) = (max, min);
+        request.topics[0].partitions[0].partition_max_bytes = partition_max;
+        let id = client.send(FETCH, &request);
+        records_in(&client.fetched(id)).len()
+    };
+    assert_eq!(ask("t", 3 * size - 1, 1 << 20, 3 * size - 1), 4, "two whole batches and a part of the third");
+    assert_eq!(ask("t", 1 << 20, size, 1 << 20), 2, "more than there may be in an answer");
+    assert_eq!(ask("t", 1 << 20, 3 * size, 3 * size), 6);
+
+    let mut writer = broker.client();
+    writer.create("rolled", 1, &[]);
+    let large = "0123456789".repeat(60_000);
+    for _ in 0..2 {
+        assert_eq!(writer.produce("rolled", 0, batch(&[&large])).error_code, 0);
+    }
+    assert_eq!(ask("rolled", i32::MAX, i32::MAX, 50 << 20), 1, "the rest is in the next segment");
 }
 
 #[test]

@@ -147,3 +147,18 @@ fn the_old_way_resets_what_it_does_not_name() {
     assert_eq!(value(&mut client, "max.connections").1, 5);
     assert_eq!(value(&mut client, "message.max.bytes"), ("2000".into(), 2));
 }
+
+#[test]
+fn what_is_asked_for_twice_is_answered_once() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let node = DescribeConfigsResource {
+        resource_type: BROKER,
+        resource_name: "1".to_owned(),
+        configuration_keys: None,
+    };
+    let resources = vec![node; 1_000];
+    let answer: DescribeConfigsResponse =
+        broker.client().ask(4, &DescribeConfigsRequest { resources, ..Default::default() });
+    assert_eq!(answer.results.len(), 1, "or a small request would be an answer of hundreds of megabytes");
+}

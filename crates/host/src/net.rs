@@ -91,7 +91,10 @@ async fn connect_machine(address: &str) -> io::Result<Socket> {
     let mut refused = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in lookup_host(address).await? {
         match TcpStream::connect(address).await {
-            Ok(stream) => return Socket::machine(stream),
+            Ok(stream) => {
+                let peer = stream.peer_addr()?;
+                return Socket::machine(stream, peer);
+            }
             Err(error) => refused = error,
         }
     }
@@ -152,7 +155,11 @@ impl Listener {
     /// should pause before it asks again. A connection that was reset before it was accepted is another: ask again.
     pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let socket = match &self.0 {
-            ListenerKind::Machine(listener) => Socket::machine(listener.accept().await?.0)?,
+            ListenerKind::Machine(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Socket::machine(stream, peer)
+                    .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?
+            }
             #[cfg(feature = "sim")]
             ListenerKind::Simulated(listener) => Socket::simulated(listener.accept().await?.0)?,
         };
@@ -190,14 +197,15 @@ enum Stream {
 }
 
 impl Socket {
-    fn machine(stream: TcpStream) -> io::Result<Self> {
+    /// The peer's address is that of when it came: of a connection that was reset since, the kernel knows none.
+    fn machine(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         // A peer that vanished without a word would otherwise hold its connection for ever.
         SockRef::from(&stream).set_keepalive(true)?;
         // Where there is no such option the kernel's own bound counts.
         #[cfg(any(target_os = "android", target_os = "linux"))]
         SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-        let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+        let local = stream.local_addr()?;
         Ok(Self { stream: Stream::Machine(stream), local, peer })
     }
 

@@ -322,6 +322,23 @@ fn a_machine_echoes_and_sends_a_file() {
 }
 
 #[test]
+fn a_connection_that_was_reset_before_it_is_accepted_does_not_keep_the_next_one_out() {
+    let host = Host::machine().unwrap();
+    LocalSet::new().block_on(&ottla_host::runtime().unwrap(), async {
+        let listener = host.net.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let reset = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
+        let address = reset.local_addr().unwrap();
+        drop(reset);
+        let (_, peer) =
+            listener.accept().await.expect("it is a connection like any other, and ends at its first read");
+        assert_eq!(peer, address);
+        let next = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(listener.accept().await.unwrap().1, next.local_addr().unwrap());
+    });
+}
+
+#[test]
 fn a_simulated_host_echoes_and_sends_a_file() {
     let mut sim = turmoil::Builder::new().simulation_duration(Duration::from_secs(60)).rng_seed(7).build();
     let host = Host::simulated(&SimWorld::new(7));

@@ -50,11 +50,12 @@ impl Plan {
         Ok(Some(range).filter(|range| range.len > 0))
     }
 
-    /// Small ranges are read into memory, large ones stay where they are.
-    pub(super) async fn load(&self, pool: &Pool, range: FileRange) -> io::Result<Piece> {
-        if range.len >= SEND_FILE_BYTES {
+    /// Small ranges are read into memory, up to `room` bytes of them; large ones, and the others, stay where they are.
+    pub(super) async fn load(&self, pool: &Pool, range: FileRange, room: &mut u64) -> io::Result<Piece> {
+        if range.len >= SEND_FILE_BYTES || range.len > *room {
             return Ok(Piece::File(range));
         }
+        *room -= range.len;
         let load = || cold::load(pool, range);
         let bytes = match self {
             Plan::Own(_) => load().await?,
