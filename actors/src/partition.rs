@@ -207,6 +207,8 @@ pub struct PartitionActor {
     bytes_since_sync: u64,
     /// A log start is on its way into the facts.
     moving: bool,
+    /// The last one found no room there: after a crash the log would begin before it.
+    is_start_unsafe: bool,
     /// Compaction of the log.
     compacting: compaction::Compacting,
     /// Told to leave while the pool had the files.
@@ -266,6 +268,7 @@ impl PartitionActor {
             settle_next: None,
             bytes_since_sync: 0,
             moving: false,
+            is_start_unsafe: false,
             compacting: compaction::Compacting::default(),
             retiring: None,
         }

@@ -50,7 +50,7 @@ const TOPIC_IDS_FROM: i16 = 13;
 const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// So much of one answer may be read into memory, however many small ranges it has: nobody gives credit for it before it is there.
-const LOADED_BYTES_MAX: u64 = 1 << 20;
+const LOADED_BYTES_MAX: u64 = 8 << 20;
 
 /// One partition that is asked for.
 struct Wanted {

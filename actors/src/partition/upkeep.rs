@@ -195,6 +195,7 @@ impl Handler<StartMoved> for PartitionActor {
 
     fn handle(&mut self, StartMoved { to, safe }: StartMoved, ctx: &mut Context<Self>) {
         self.moving = false;
+        self.is_start_unsafe = !safe;
         for (start, reply) in self.deleting.extract_if(.., |(start, _)| *start <= to) {
             reply.send(if safe { Ok(start) } else { Err(DeleteError::Storage) });
         }
@@ -224,8 +225,17 @@ impl Handler<DeleteBefore> for PartitionActor {
         self.step(ctx, |leader, now, out| moved = leader.delete_before(upto, now, out));
         match moved {
             // Nothing moves: what is there is safe already, unless an earlier move still is under way.
-            Ok(start) if start == before && self.deleting.is_empty() && !self.moving => reply.send(Ok(start)),
-            Ok(start) => self.deleting.push((start, reply)),
+            Ok(start)
+                if start == before && self.deleting.is_empty() && !self.moving && !self.is_start_unsafe =>
+            {
+                reply.send(Ok(start));
+            }
+            Ok(start) => {
+                self.deleting.push((start, reply));
+                if self.is_start_unsafe {
+                    self.keep_start(start, ctx);
+                }
+            }
             Err(error) => reply.send(Err(error)),
         }
     }
@@ -254,8 +264,11 @@ impl Handler<Sweep> for PartitionActor {
         }
         let moves = log_start > leader.log_start();
         self.step(ctx, |leader, _, out| leader.move_start(log_start, out));
-        if !moves {
-            self.delete_segments(log_start);
+        match moves {
+            true => (),
+            // A move before found no room: the files go once the start is kept.
+            false if self.is_start_unsafe => self.keep_start(log_start, ctx),
+            false => self.delete_segments(log_start),
         }
     }
 }
