@@ -10,7 +10,7 @@ use ottla_rules::{
     producers::Producers,
     time::Now,
 };
-use ottla_store::{Log, MemoryFacts, Recovered, Store};
+use ottla_store::{Log, MemoryFacts, Recovered, Store, facts::checkpoint};
 use tempfile::TempDir;
 
 const ALICE: i64 = 1;
@@ -147,6 +147,33 @@ fn what_was_aborted_is_known_after_a_sync_that_brought_no_checkpoint() {
     check(&world, "with the next checkpoint");
     let world = world.restart(true);
     check(&world, "after a power cut");
+}
+
+#[test]
+fn what_ended_in_segments_that_are_dead_has_ended() {
+    let mut world = World::new();
+    world.write(ALICE, 0);
+    world.sync();
+    world.end(ALICE, true);
+    world.write(BOB, 0);
+    world.end(BOB, false);
+    world.write(BOB, 1);
+    world.log.roll(Offset(5)).unwrap();
+    world.write(ALICE, 1);
+    // The start is safe, and the process dies before the segments have gone, or a checkpoint has come.
+    world.log.set_start(Offset(5));
+    checkpoint::advance(world.store.facts(), place().id, world.log.checkpoint()).unwrap();
+
+    let mut world = world.restart(false);
+    assert_eq!(world.log.start(), Offset(5));
+    assert_eq!(world.open(), [(ALICE, 5), (BOB, 4)], "alice has begun again, and bob had");
+    world.end(BOB, false);
+    assert_eq!(world.aborted(5, 7), [(4, 6)]);
+    assert_eq!(
+        world.restart(true).open(),
+        [(ALICE, 5)],
+        "the segments have gone, and what they said has not"
+    );
 }
 
 #[test]

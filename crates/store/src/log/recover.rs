@@ -41,9 +41,9 @@ use crate::{
 };
 
 /// Bytes read at once.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// A length beyond this is taken for a damaged one: it must not make us allocate.
-const BATCH_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const BATCH_BYTES_MAX: u64 = 256 << 20;
 
 /// What recovery found out about a partition.
 #[derive(Debug)]
@@ -123,6 +123,7 @@ impl Log {
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let mut bases = recovery.log.list_segments()?;
+        recovery.play_dead_segments(&bases)?;
         recovery.play_dead(&journal)?;
         recovery.mend_segments(&mut bases, &journal)?;
         recovery.read_segments(&bases)?;
@@ -220,13 +221,16 @@ impl Recovery {
         })
     }
 
+    /// How many segments lie below the start, whole: DeleteRecords or retention, and then a crash.
+    pub(crate) fn dead(&self, bases: &[Offset]) -> usize {
+        bases.partition_point(|base| *base <= self.log.start).saturating_sub(1)
+    }
+
     fn read_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
-        // Whole segments below the start are dead: DeleteRecords or retention, and then a crash.
-        let first = bases.partition_point(|base| *base <= self.log.start).saturating_sub(1);
-        for base in &bases[..first] {
+        let (dead, bases) = bases.split_at(self.dead(bases));
+        for base in dead {
             self.remove(&SegmentFiles::new(self.log.dir.clone(), *base))?;
         }
-        let bases = &bases[first..];
         let trusted = self.known_upto.min(self.log.recovery_point);
         // The first segment holds the start, or else the one that did is lost.
         let mut expected = match bases.first() {

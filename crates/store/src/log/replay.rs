@@ -16,11 +16,12 @@ use super::{
     chain::{Chain, Link},
     failed,
     mend::is_same_for_the_crc,
-    recover::Recovery,
+    recover::{BATCH_BYTES_MAX, CHUNK_BYTES, Recovery},
     scan::Scan,
     segment::Segment,
 };
 use crate::{
+    facts,
     files::SegmentFiles,
     journal::entry::{EntryKind, JournalEntry},
     layout::Part,
@@ -57,6 +58,53 @@ impl From<JournalEntry> for Replay {
 }
 
 impl Recovery {
+    /// Plays the segments that are about to be removed, and puts what they say of producers into the facts: nothing else tells what
+    /// was written there, and which transactions ended, since the last checkpoint. What cannot be read is passed over, with all
+    /// that is behind it.
+    ///
+    /// # Errors
+    /// The facts cannot be written: the segments are still there, and another recovery finds them.
+    pub(crate) fn play_dead_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
+        let dead = self.dead(bases);
+        // The first of them that reaches beyond what is known.
+        let first = bases.partition_point(|base| *base <= self.known_upto).saturating_sub(1);
+        let known = self.known_upto;
+        for base in bases.get(first..dead).unwrap_or_default() {
+            let files = SegmentFiles::new(self.log.dir.clone(), *base);
+            if !self.play_segment(&files)? {
+                break;
+            }
+        }
+        if self.known_upto > known {
+            let (facts, id) = (self.log.store.facts(), self.log.place.id);
+            facts::producers::put(facts, id, self.known_upto, &self.producers.snapshot())?;
+            facts::epochs::replace(facts, id, self.epochs.rows())?;
+            facts.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Plays a segment; whether it could be read to its end.
+    fn play_segment(&mut self, files: &Arc<SegmentFiles>) -> Result<bool, LogError> {
+        let opened = files.open(Part::Log).and_then(|log| Ok((log.len()?, log)));
+        let Ok((len, log)) = opened else { return Ok(false) };
+        let mut scan = Scan::new(log, 0, len, CHUNK_BYTES);
+        while scan.position() < len {
+            let Ok(Some(found)) = scan.next_header() else { return Ok(false) };
+            if found.end() - found.position > BATCH_BYTES_MAX {
+                return Ok(false);
+            }
+            let Ok(batch) = scan.bytes_of(&found) else { return Ok(false) };
+            if batch::check_stored(batch).is_err() {
+                return Ok(false);
+            }
+            let marker = super::recover::marker_of(&found.header, batch);
+            self.play(&found.header, marker)?;
+            self.known_upto = self.known_upto.max(found.header.end());
+        }
+        Ok(true)
+    }
+
     /// Plays to the producers what lies below the log's start: nobody reads it again, but whoever wrote it may send it once
     /// more, or go on behind it. Before the segments are read: they hold what came later.
     ///
@@ -236,7 +284,7 @@ impl Recovery {
         self.log.truncate(to)?;
         self.epochs.cut(to);
         self.producers.rollback(to);
-        crate::facts::aborted::forget_from(self.log.store.facts(), self.log.place.id, to)?;
+        facts::aborted::forget_from(self.log.store.facts(), self.log.place.id, to)?;
         Ok(())
     }
 
