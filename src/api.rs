@@ -4,6 +4,7 @@
 //! future that only waits; arrival order is then the connection's order. Every function takes the [`Call`] it is
 //! made in, and asks it for rights before it says or does anything.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -117,6 +118,12 @@ pub(crate) fn group_right(call: &Call, operation: Operation, group: &str) -> Res
         return Err(Code::GroupAuthorizationFailed);
     }
     if group.is_empty() { Err(Code::InvalidGroupId) } else { Ok(()) }
+}
+
+/// Each thing once that was asked for: a small request that names one of them without end must not become an answer without bound.
+pub(crate) fn once<One, Key: Ord>(asked: Vec<One>, key: impl Fn(&One) -> Key) -> impl Iterator<Item = One> {
+    let mut seen = BTreeSet::new();
+    asked.into_iter().filter(move |one| seen.insert(key(one)))
 }
 
 /// The code of a refusal by a transaction's coordinator. Clients of old versions know only INVALID_PRODUCER_EPOCH for a

@@ -2,7 +2,6 @@
 //!
 //! Versions: 1 which protocol a member speaks.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -18,7 +17,7 @@ use ottla_wire::messages::consumer_group_describe::{
     TopicPartitions,
 };
 
-use super::{Call, consumer_group_heartbeat::sentence, group_right};
+use super::{Call, consumer_group_heartbeat::sentence, group_right, once};
 
 /// A member that speaks the classic protocol.
 const CLASSIC_MEMBER: i8 = 0;
@@ -32,10 +31,7 @@ pub(crate) fn consumer_group_describe(
 ) -> impl Future<Output = ConsumerGroupDescribeResponse> + use<> {
     let call = call.clone();
     let operations = asked.include_authorized_operations;
-    // As in DescribeGroups: asked twice, answered once.
-    let mut seen = BTreeSet::new();
-    let once = asked.group_ids.into_iter().filter(|id| seen.insert(id.clone()));
-    let waiting: Vec<_> = once
+    let waiting: Vec<_> = once(asked.group_ids, String::clone)
         .map(|id| {
             let speaks = call.server.image().feature_level(GROUP_VERSION) > 0;
             let answer = (if speaks { Ok(()) } else { Err(Code::UnsupportedVersion) })

@@ -18,7 +18,7 @@ use ottla_wire::messages::describe_configs::{
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::{BROKER, CLUSTER, Call, GROUP, TOPIC};
+use super::{BROKER, CLUSTER, Call, GROUP, TOPIC, once};
 
 /// Why a resource is not described.
 struct Wrong(Code, String);
@@ -32,11 +32,10 @@ impl From<Code> for Wrong {
 /// The settings of topics, brokers and groups.
 pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.server.image();
-    // One small request must not become an answer without bound: asked twice, answered once.
-    let mut seen = BTreeSet::new();
-    let once =
-        asked.resources.into_iter().filter(|one| seen.insert((one.resource_type, one.resource_name.clone())));
-    let results = once.map(|resource| {
+    let key = |one: &DescribeConfigsResource| {
+        (one.resource_type, one.resource_name.clone(), one.configuration_keys.clone())
+    };
+    let results = once(asked.resources, key).map(|resource| {
         let found = describe(call, &image, &resource);
         // No names ask for all settings, as null does.
         let wanted = resource.configuration_keys.filter(|names| !names.is_empty());

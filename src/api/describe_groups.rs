@@ -3,7 +3,6 @@
 //! Versions: 3 authorized operations. 4 static members. 5 flexible. 6 a group that does not exist is an error (before: a group in
 //! state Dead).
 
-use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -15,8 +14,8 @@ use ottla_wire::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 
-use super::Call;
 use super::consumer_group_heartbeat::sentence;
+use super::{Call, once};
 
 /// The version from which a group that does not exist is an error.
 const NOT_FOUND_FROM: i16 = 6;
@@ -29,10 +28,7 @@ pub(crate) fn describe_groups(
 ) -> impl Future<Output = DescribeGroupsResponse> + use<> {
     let call = call.clone();
     let operations = asked.include_authorized_operations;
-    // One small request must not become an answer without bound: asked twice, answered once.
-    let mut seen = BTreeSet::new();
-    let once = asked.groups.into_iter().filter(|id| seen.insert(id.clone()));
-    let waiting: Vec<_> = once
+    let waiting: Vec<_> = once(asked.groups, String::clone)
         .map(|id| {
             let answer = allowed(&call, &id).map(|()| call.server.ask_group(&id, Ask::Describe));
             (id, answer)

@@ -7,8 +7,6 @@
 //! Clients: a missing topic is answered with UNKNOWN_TOPIC_OR_PARTITION and created meanwhile, as KRaft does; the next
 //! question finds it.
 
-use std::collections::BTreeSet;
-
 use ottla_rules::cluster::{Command, Image, Topic};
 use ottla_rules::ids::TopicId;
 use ottla_rules::rights::{Operation, ResourceKind, authorized_operations};
@@ -19,7 +17,7 @@ use ottla_wire::messages::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 
-use super::{CLUSTER, Call};
+use super::{CLUSTER, Call, once};
 
 /// The version from which topics may be named by id alone.
 const BY_ID_FROM: i16 = 12;
@@ -75,15 +73,8 @@ impl Desk<'_> {
     }
 
     fn named(&self, topics: Vec<MetadataRequestTopic>) -> Vec<MetadataResponseTopic> {
-        // Kafka keeps the topics in a set: asked twice, answered once.
-        let mut seen = BTreeSet::new();
-        let mut answers = Vec::with_capacity(topics.len());
-        for topic in topics {
-            if seen.insert((topic.name.clone(), topic.topic_id)) {
-                answers.push(self.one(topic));
-            }
-        }
-        answers
+        // As Kafka, which keeps them in a set.
+        once(topics, |topic| (topic.name.clone(), topic.topic_id)).map(|topic| self.one(topic)).collect()
     }
 
     fn one(&self, asked: MetadataRequestTopic) -> MetadataResponseTopic {

@@ -6,7 +6,6 @@
 //! Versions: 2 null is all topics, an error at the top. 5 leader epochs. 6 flexible. 7 only stable offsets on demand. 8 many
 //! groups. 9 members of the consumer protocol. 10 topic ids.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -21,7 +20,7 @@ use ottla_wire::messages::offset_fetch::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-use super::Call;
+use super::{Call, once};
 
 /// The version from which many groups may be asked for.
 const BATCH_FROM: i16 = 8;
@@ -38,10 +37,14 @@ pub(crate) fn offset_fetch(
 ) -> impl Future<Output = OffsetFetchResponse> + use<> {
     let stable = asked.require_stable;
     let groups = if version >= BATCH_FROM { asked.groups } else { vec![single(asked)] };
-    // As in DescribeGroups: asked twice, answered once.
-    let mut seen = BTreeSet::new();
-    let once = groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
-    let waiting: Vec<_> = once.map(|group| fetch(call, version, stable, group)).collect();
+    let names = |topics: &Vec<OffsetFetchRequestTopics>| {
+        topics
+            .iter()
+            .map(|it| (it.name.clone(), it.topic_id, it.partition_indexes.clone()))
+            .collect::<Vec<_>>()
+    };
+    let key = |group: &OffsetFetchRequestGroup| (group.group_id.clone(), group.topics.as_ref().map(names));
+    let waiting: Vec<_> = once(groups, key).map(|group| fetch(call, version, stable, group)).collect();
     async move {
         let mut groups = join_all(waiting).await;
         if version >= BATCH_FROM {
