@@ -36,8 +36,11 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
         let kept = kept.and_then(|()| Ok(shared.store.facts().flush()?));
         log.synced(point.end());
         // The journal is about to forget what no file tells: without room for that it is tried again later.
-        let is_needed = found.producers_from_journal;
-        if if is_needed { kept.map(|()| true) } else { unless_full(kept, &point) }? {
+        let is_kept = match found.producers_from_journal {
+            true => kept.map(|()| true),
+            false => unless_full(kept, &point),
+        };
+        if is_kept? {
             log.checkpointed(point.end());
         }
     } else if found.producers_from_journal {

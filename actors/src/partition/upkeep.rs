@@ -264,11 +264,11 @@ impl Handler<Sweep> for PartitionActor {
         }
         let moves = log_start > leader.log_start();
         self.step(ctx, |leader, _, out| leader.move_start(log_start, out));
-        match moves {
-            true => (),
+        if self.is_start_unsafe {
             // A move before found no room: the files go once the start is kept.
-            false if self.is_start_unsafe => self.keep_start(log_start, ctx),
-            false => self.delete_segments(log_start),
+            self.keep_start(log_start, ctx);
+        } else if !moves {
+            self.delete_segments(log_start);
         }
     }
 }
