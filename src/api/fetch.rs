@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use ottla_actors::partition::{PlanRead, ReadPlan, SharedPlan};
 use ottla_actors::stage::bell::Bell;
 use ottla_actors::stage::reply::Reply;
+use ottla_host::is_out_of_files;
 use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, PartitionId};
 use ottla_rules::partition::{ReadAsk, ReadError};
 use ottla_rules::rights::{Operation, ResourceKind};
@@ -258,10 +259,14 @@ impl Fetching {
             };
             let left = self.bytes_max.saturating_sub(found.bytes);
             let room = left.min(wanted.bytes_max);
-            let range = if left > 0 || found.bytes == 0 {
-                plan.find(&self.server.host.pool, room, found.bytes == 0).await
-            } else {
-                Ok(None)
+            let range = match left > 0 || found.bytes == 0 {
+                true => plan.find(&self.server.host.pool, room, found.bytes == 0).await,
+                false => Ok(None),
+            };
+            let range = match range {
+                // An answer keeps its files open. As many as there is room for, and the others next time.
+                Err(error) if is_out_of_files(&error) && found.bytes > 0 => Ok(None),
+                range => range,
             };
             // Where a maximum or a segment's end leaves something behind, waiting brings no more; and only whole batches are
             // counted, of which a minimum may lack a part.

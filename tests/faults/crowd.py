@@ -150,6 +150,45 @@ def no_descriptors(stage):
     return f"limit=256 open={at_worst} cpu_percent={cpu:.1f} produced=20 refused={refused} served_again_after_s={took and round(took, 2)}", problems
 
 
+def fetched(answer, topic):
+    """What a Fetch of version 11 has been told of each partition of its topic: error code, and how many bytes of records."""
+    at, told = 4 + 4 + 2 + 4 + 4 + 2 + len(topic), {}
+    count, = struct.unpack_from(">i", answer, at)
+    at += 4
+    for _ in range(count):
+        partition, error, _, _, _, aborted = struct.unpack_from(">ihqqqi", answer, at)
+        length, = struct.unpack_from(">i", answer, at + 34 + 16 * max(0, aborted) + 4)
+        at += 34 + 16 * max(0, aborted) + 8 + max(0, length)
+        told[partition] = (error, max(0, length))
+    return told
+
+
+def few_descriptors(stage):
+    """Only 256 descriptors, and more partitions than that, each written to, synced in the background, and read with all others."""
+    if stage.args.attach:
+        raise scene.Skip("a broker that runs already has its limit")
+    n, times = 400, 3
+    vitals = stage.start("log.flush.offset.checkpoint.interval.ms=200", limit_files=256)
+    topic = stage.topic(n)
+    client, refused = stage.client(), 0
+    client.await_leader(topic, range(n))
+    for _ in range(times):
+        for partition in range(n):
+            refused += client.produced(raw.produce(topic, partition, raw.batch([b"d" * 1000])), topic) != 0
+    left, errors, fetches = set(range(n)), 0, 0
+    while left and fetches < 20:
+        told = fetched(client.ask(raw.fetch(topic, sorted(left))), topic)
+        errors += sum(error != 0 for error, _ in told.values())
+        left -= {partition for partition, (error, length) in told.items() if error == 0 and length > 0}
+        fetches += 1
+    problems = []
+    if refused:
+        problems.append(f"{refused} of {n * times} records were refused for want of descriptors")
+    if errors or left:
+        problems.append(f"{errors} partitions could not be read for want of descriptors, {len(left)} not at all")
+    return f"limit=256 partitions={n} open={vitals.fds()} produced={n * times} refused={refused} fetches={fetches} errors={errors}", problems
+
+
 def ask_metadata(ready, stop, port, number, n, per_second):
     """So many clients, each asks for all topics so often."""
     clients = slow.connect_all(port, n)
@@ -284,8 +323,8 @@ def partitions(stage):
     return figures, problems
 
 
-SCENES = {"idlers": idlers, "visitors": visitors, "no-descriptors": no_descriptors, "metadata-storm": metadata_storm, "herd": herd,
-          "partitions": partitions}
+SCENES = {"idlers": idlers, "visitors": visitors, "no-descriptors": no_descriptors, "few-descriptors": few_descriptors,
+          "metadata-storm": metadata_storm, "herd": herd, "partitions": partitions}
 
 if __name__ == "__main__":
     scene.play(__doc__, SCENES)

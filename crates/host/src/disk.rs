@@ -7,14 +7,18 @@
 
 mod file;
 mod machine;
+mod room;
 mod warm;
 mod way;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use file::{File, WriteError, is_cold};
+use room::Room;
+pub use room::is_out_of_files;
 pub use way::Hurry;
 use way::Way;
 
@@ -27,7 +31,7 @@ pub struct Disk(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Machine(Way),
+    Machine(Way, Room),
     #[cfg(feature = "sim")]
     Simulated(SimDisk),
 }
@@ -70,7 +74,7 @@ impl Disk {
     /// The file systems of this computer.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Kind::Machine(Way::default()))
+        Self(Kind::Machine(Way::default(), Room::default()))
     }
 
     #[cfg(feature = "sim")]
@@ -84,7 +88,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn create_dir_all(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_) => machine::create_dir_all(dir.as_ref()),
+            Kind::Machine(_, room) => room.within(|| machine::create_dir_all(dir.as_ref())),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.create_dir_all(dir.as_ref()),
         }
@@ -96,9 +100,22 @@ impl Disk {
     /// As the file system gives them: `NotFound`, `AlreadyExists`, out of file descriptors, no space.
     pub fn open(&self, path: impl AsRef<Path>, mode: OpenMode) -> io::Result<File> {
         match &self.0 {
-            Kind::Machine(way) => Ok(File::machine(machine::open(path.as_ref(), mode)?, way.clone())),
+            Kind::Machine(way, room) => {
+                let file = room.within(|| machine::open(path.as_ref(), mode))?;
+                Ok(File::machine(file, way.clone()))
+            }
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.open(path.as_ref(), mode).map(File::simulated),
+        }
+    }
+
+    /// From now on, where the process has as many files open as it may, whatever needs one more calls this and tries again, as long
+    /// as it says that it has let go of some. It may be called by whoever opens a file, with whatever that holds.
+    pub fn make_room_by(&self, let_go: impl Fn() -> bool + Send + Sync + 'static) {
+        match &self.0 {
+            Kind::Machine(_, room) => room.make_by(Arc::new(let_go)),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => (),
         }
     }
 
@@ -107,7 +124,7 @@ impl Disk {
     /// small ones.
     pub fn hurry(&self) -> Hurry {
         match &self.0 {
-            Kind::Machine(way) => way.hurry(),
+            Kind::Machine(way, _) => way.hurry(),
             #[cfg(feature = "sim")]
             Kind::Simulated(_) => Hurry::nowhere(),
         }
@@ -119,7 +136,7 @@ impl Disk {
     /// `NotFound` when there is no such directory; else as the file system gives them.
     pub fn list(&self, dir: impl AsRef<Path>) -> io::Result<Vec<Entry>> {
         match &self.0 {
-            Kind::Machine(_) => machine::list(dir.as_ref()),
+            Kind::Machine(_, room) => room.within(|| machine::list(dir.as_ref())),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.list(dir.as_ref()),
         }
@@ -131,7 +148,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_) => std::fs::rename(from, to),
+            Kind::Machine(..) => std::fs::rename(from, to),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.rename(from.as_ref(), to.as_ref()),
         }
@@ -143,7 +160,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn remove_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_) => std::fs::remove_file(path),
+            Kind::Machine(..) => std::fs::remove_file(path),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.remove_file(path.as_ref()),
         }
@@ -155,7 +172,7 @@ impl Disk {
     /// As the file system gives them; part of it may be gone then.
     pub fn remove_dir_all(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_) => std::fs::remove_dir_all(dir),
+            Kind::Machine(_, room) => room.within(|| std::fs::remove_dir_all(dir.as_ref())),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.remove_dir_all(dir.as_ref()),
         }
@@ -167,7 +184,7 @@ impl Disk {
     /// The names may be lost then, and asking again proves nothing.
     pub fn sync_dir(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_) => machine::sync_dir(dir.as_ref()),
+            Kind::Machine(_, room) => room.within(|| machine::sync_dir(dir.as_ref())),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.sync_dir(dir.as_ref()),
         }
@@ -177,7 +194,7 @@ impl Disk {
     #[must_use]
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         match &self.0 {
-            Kind::Machine(_) => path.as_ref().exists(),
+            Kind::Machine(..) => path.as_ref().exists(),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.exists(path.as_ref()),
         }
@@ -189,7 +206,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn free_bytes(&self, dir: impl AsRef<Path>) -> io::Result<u64> {
         match &self.0 {
-            Kind::Machine(_) => machine::free_bytes(dir.as_ref()),
+            Kind::Machine(..) => machine::free_bytes(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.free_bytes(dir.as_ref()),
         }
@@ -201,7 +218,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn total_bytes(&self, dir: impl AsRef<Path>) -> io::Result<u64> {
         match &self.0 {
-            Kind::Machine(_) => machine::total_bytes(dir.as_ref()),
+            Kind::Machine(..) => machine::total_bytes(dir.as_ref()),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.total_bytes(dir.as_ref()),
         }
@@ -213,7 +230,7 @@ impl Disk {
     /// `WouldBlock` when another process, or another holder in this one, has it.
     pub fn lock(&self, path: impl AsRef<Path>) -> io::Result<LockFile> {
         match &self.0 {
-            Kind::Machine(_) => machine::lock(path.as_ref()).map(|file| LockFile(Lock::Machine(file))),
+            Kind::Machine(..) => machine::lock(path.as_ref()).map(|file| LockFile(Lock::Machine(file))),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.lock(path.as_ref()).map(|lock| LockFile(Lock::Simulated(lock))),
         }
@@ -226,7 +243,7 @@ impl Disk {
     /// `WouldBlock` when another still has it then, else as the file system gives them.
     pub fn lock_within(&self, path: impl AsRef<Path>, patience: Duration) -> io::Result<LockFile> {
         match &self.0 {
-            Kind::Machine(_) => {
+            Kind::Machine(..) => {
                 machine::lock_within(path.as_ref(), patience).map(|file| LockFile(Lock::Machine(file)))
             }
             #[cfg(feature = "sim")]

@@ -134,11 +134,12 @@ impl Limits {
 impl Limits {
     /// The same within a process that may have so many files and sockets open: connections do not take those that
     /// segments, the journal and the facts need (a sixteenth, at least [`FILES_RESERVED_MIN`] where there are that
-    /// many), else a crowd at the door would stop the disk.
+    /// many), else a crowd at the door would stop the disk. Segments keep no more than half of them open for the next time.
     #[must_use]
     pub fn within_open_files(mut self, open_files_max: usize) -> Self {
         let reserved = (open_files_max / 16).max(FILES_RESERVED_MIN.min(open_files_max / 2));
         self.connections_max = self.connections_max.min(open_files_max - reserved);
+        self.segment_files_open_max = self.segment_files_open_max.min(open_files_max / 2);
         self.open_files_max = open_files_max;
         self
     }
@@ -175,6 +176,12 @@ mod tests {
         let of = |open_files| Limits::default().within_open_files(open_files).connections_max;
         assert_eq!([of(20_000), of(1024), of(256), of(64), of(0)], [18_750, 928, 160, 32, 0]);
         assert_eq!(of(usize::MAX), i32::MAX as usize);
+        let kept = |open_files| Limits::default().within_open_files(open_files).segment_files_open_max;
+        assert_eq!(
+            [kept(20_000), kept(4096), kept(1024)],
+            [4000, 2048, 512],
+            "and segments leave them to all others"
+        );
     }
 
     #[test]

@@ -62,8 +62,11 @@ struct Slots {
 }
 
 impl Files {
-    pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, max: AtomicUsize::new(OPEN_FILES_MAX), open: Mutex::default() }
+    pub(crate) fn new(disk: Disk) -> Arc<Self> {
+        let files = Arc::new(Self { disk, max: AtomicUsize::new(OPEN_FILES_MAX), open: Mutex::default() });
+        let kept = Arc::downgrade(&files);
+        files.disk.make_room_by(move || kept.upgrade().is_some_and(|files| files.make_room()));
+        files
     }
 
     /// How many files may stay open from now on; at least 16.
@@ -77,11 +80,12 @@ impl Files {
         Self::close_beyond(&mut open, self.max.load(Ordering::Relaxed));
     }
 
-    /// The process has no descriptor left: half of the files that are only kept open are closed.
-    fn make_room(&self) {
+    /// The process has no descriptor left: half of the files that are only kept open are closed. Whether there were any.
+    fn make_room(&self) -> bool {
         let mut open = lock(&self.open);
-        let half = open.len() / 2;
-        Self::close_beyond(&mut open, half);
+        let before = open.len();
+        Self::close_beyond(&mut open, before / 2);
+        open.len() < before
     }
 
     fn close_beyond(open: &mut VecDeque<(Weak<SegmentFiles>, Part)>, max: usize) {
@@ -96,11 +100,6 @@ impl Files {
             }
         }
     }
-}
-
-/// `EMFILE` or `ENFILE`: the process, or the machine, has as many files open as it may.
-fn is_out_of_files(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(24 | 23))
 }
 
 impl Dir {
@@ -151,16 +150,6 @@ impl SegmentFiles {
     }
 
     fn obtain(self: &Arc<Self>, part: Part, mode: OpenMode) -> io::Result<File> {
-        match self.try_obtain(part, mode) {
-            Err(error) if is_out_of_files(&error) => {
-                self.dir.files.make_room();
-                self.try_obtain(part, mode)
-            }
-            obtained => obtained,
-        }
-    }
-
-    fn try_obtain(self: &Arc<Self>, part: Part, mode: OpenMode) -> io::Result<File> {
         let mut slots = lock(&self.slots);
         slots.used[part as usize] = true;
         if let Some(file) = &slots.files[part as usize] {
@@ -233,9 +222,10 @@ impl SegmentFiles {
         lock(&self.dir.path).join(name)
     }
 
-    /// Whether the file stays open, because it was used since this was last asked.
+    /// Whether the file stays open, because it was used since this was last asked; or is being opened, perhaps by the one who
+    /// needs room for it.
     fn close_unless_used(&self, part: Part) -> bool {
-        let mut slots = lock(&self.slots);
+        let Ok(mut slots) = self.slots.try_lock() else { return true };
         if slots.files[part as usize].is_none() {
             return false;
         }

@@ -141,7 +141,7 @@ impl Store {
         let was_clean = facts::identity::is_clean(&facts).map_err(unreadable)?;
         // A process that was killed may have left names in it that no sync has covered.
         remove_strays(&disk, &dir).and_then(|()| disk.sync_dir(&dir)).map_err(unusable)?;
-        let files = Arc::new(Files::new(disk));
+        let files = Files::new(disk);
         let identity = Mutex::new(identity);
         Ok(Self {
             inner: Arc::new(Inner {
