@@ -447,15 +447,12 @@ impl<R> Group<R> {
 
     /// Old offsets go, and with the last of them a group without members. Called from time to time.
     pub fn expire(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
-        // A tombstone would also take back what is on its way: next time.
-        if !self.parked.is_empty() {
-            return;
-        }
         let Some(clock) = self.members.expiry_clock() else { return };
-        let unstable = self.unstable();
+        // A tombstone would also take back what is on its way, of a transaction or not: next time.
+        let on_its_way: BTreeSet<_> = self.pending.iter().chain(self.parked_places()).collect();
         let mut doomed = self.offsets.expired(&clock, self.config.retention_ms, now.wall_ms);
-        doomed.retain(|(topic, partition)| !unstable.contains(&(&**topic, *partition)));
-        let all = doomed.len() == self.offsets.len() && unstable.is_empty();
+        doomed.retain(|(topic, partition)| !on_its_way.contains(&(&**topic, *partition)));
+        let all = doomed.len() == self.offsets.len() && on_its_way.is_empty() && self.parked.is_empty();
         if all && self.members.is_vacant() && !self.is_blank() {
             return self.write_end(None, out);
         }
@@ -497,8 +494,8 @@ impl<R> Group<R> {
     /// All that is known is taken back.
     fn write_end(&mut self, to: Option<R>, out: &mut Vec<Effect<R>>) {
         // What is parked may become an offset before this is written: it goes too.
-        let parked = self.parked.iter().flat_map(|(_, parked)| commits_of(parked).iter().map(Commit::place));
-        let all: BTreeSet<_> = self.offsets.iter().chain(self.pending.iter()).chain(parked).collect();
+        let all: BTreeSet<_> =
+            self.offsets.iter().chain(self.pending.iter()).chain(self.parked_places()).collect();
         let doomed: Vec<_> =
             all.into_iter().map(|(topic, partition)| (topic.to_owned(), partition)).collect();
         let offsets = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition));
@@ -555,6 +552,11 @@ impl<R> Group<R> {
         let parked = self.parked.iter().filter(|(_, parked)| is_transactional(parked));
         let parked = parked.flat_map(|(_, parked)| commits_of(parked).iter().map(Commit::place));
         self.pending.iter().chain(parked).collect()
+    }
+
+    /// The partitions whose offset is on its way into the log.
+    fn parked_places(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.parked.iter().flat_map(|(_, parked)| commits_of(parked).iter().map(Commit::place))
     }
 
     fn has_no_offsets(&self) -> bool {

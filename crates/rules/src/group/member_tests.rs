@@ -33,6 +33,34 @@ fn who_waits_for_its_assignment_is_not_silent() {
     assert_eq!(world.heard("bob"), Ok(Answer::Alive));
 }
 
+#[test]
+fn who_asks_again_before_its_first_generation_waits_as_long_as_before() {
+    let mut world = World::new();
+    world.ask("alice", join("alice"));
+    let alice = world.joined("alice").member_id;
+    let patient = Join { id_first: true, ..plain_join("bob") };
+    world.ask("bob", Ask::Join(patient));
+    let Err(GroupError::MemberIdRequired(bob)) = world.heard("bob") else { panic!("an id first") };
+    for _ in 0..2 {
+        world.ask("bob", join_as("bob", &bob));
+    }
+    assert_eq!(
+        world.heard("bob"),
+        Err(GroupError::RebalanceInProgress),
+        "the second is the one it waits for"
+    );
+
+    // Alice takes longer than bob's session of 10 s to come, and sends heartbeats meanwhile.
+    for _ in 0..3 {
+        world.pass(7_000);
+        world.ask("alice", heartbeat(&alice, 1));
+        assert_eq!(world.heard("alice"), Err(GroupError::RebalanceInProgress));
+    }
+    world.ask("alice", join_as("alice", &alice));
+
+    assert_eq!((world.joined("bob").generation, world.joined("alice").members.len()), (2, 2));
+}
+
 /// The static member `i`, and its ways of assigning, the one it likes best first.
 fn named(client: &str, protocols: &[&str]) -> Ask {
     let protocols = protocols.iter().map(|name| ((*name).into(), Bytes::from_static(b"opaque"))).collect();

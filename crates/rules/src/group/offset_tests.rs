@@ -105,6 +105,22 @@ fn offsets_of_topics_that_are_no_longer_read_expire_alone() {
 }
 
 #[test]
+fn what_is_old_expires_while_somebody_commits_elsewhere() {
+    let mut world = World::with(GroupConfig { retention_ms: 1_000, ..config() });
+    for partition in [0, 1] {
+        world.ask("tool", commit("", -1, partition, 5));
+    }
+    world.pass(1_000);
+    world.slow = true;
+    world.ask("tool", commit("", -1, 0, 6));
+    world.step(|group, now, out| group.expire(now, out));
+    world.settle(Ok(()));
+    assert_eq!((committed(&world.group, 0), committed(&world.group, 1)), (Some(6), None));
+    let rebuilt = world.rebuilt();
+    assert_eq!((committed(&rebuilt, 0), committed(&rebuilt, 1)), (Some(6), None));
+}
+
+#[test]
 fn an_old_client_says_itself_how_long_offsets_are_kept() {
     let mut world = World::new();
     let Ask::Commit(asked) = commit("", -1, 0, 5) else { panic!() };
