@@ -102,6 +102,8 @@ pub(crate) struct Connection {
     /// The shard to which it moves once everything that has begun is answered; nothing begins until then.
     bound_for: Option<usize>,
     ended: bool,
+    /// What came is no request. What came before it is answered, as it would be if that had been read later.
+    broken: Option<Ending>,
     /// How often this thread had slept when the first request of those under way, or of the last ones, began.
     slept: u64,
     /// There was no room for what the client may have sent: its end is not seen by reading.
@@ -166,6 +168,7 @@ impl Connection {
             pace: Pace::default(),
             bound_for: None,
             ended: false,
+            broken: None,
             slept: 0,
             is_blind: false,
             hung_up: None,
@@ -243,7 +246,7 @@ impl Connection {
         left |= self.finish(cx)?;
         left |= self.write(cx)?;
         let mut came = self.read(cx)?;
-        came |= self.begin()?;
+        came |= self.begin_or_break();
         // Room that came free is nothing to somebody who had enough: mostly one round is all that an answer takes.
         let wants_room = self.is_blind || self.held.is_some() || self.intake.len() > 0;
         Ok(Round { moved: left || came, again: came || left && wants_room })
@@ -318,7 +321,16 @@ impl Connection {
     fn may_begin(&mut self) -> bool {
         let has_turn = self.since.requests < self.requests_max() && !self.pace.is_resting();
         let has_enough = self.pace.has_enough(&self.call.server.host.clock);
-        has_turn && !has_enough && self.bound_for.is_none() && !self.is_untaken()
+        has_turn && !has_enough && self.bound_for.is_none() && self.broken.is_none() && !self.is_untaken()
+    }
+
+    /// Begins what is here. Nothing more is read or begun behind what is no request.
+    fn begin_or_break(&mut self) -> bool {
+        self.begin().unwrap_or_else(|why| {
+            self.broken = Some(why);
+            self.ended = true;
+            true
+        })
     }
 
     /// Begins the requests that are here and whose turn it is.
@@ -441,7 +453,8 @@ impl Connection {
         if (self.ended || is_leaving) && !self.pace.is_resting() {
             let nothing_owed = self.held.is_none() && self.outbox.is_empty() && self.line.is_empty();
             if nothing_owed || self.line.is_droppable() && self.outbox.is_empty() {
-                return Poll::Ready(Err(if self.ended { Ending::Client } else { Ending::Leaving }));
+                let otherwise = if self.ended { Ending::Client } else { Ending::Leaving };
+                return Poll::Ready(Err(self.broken.take().unwrap_or(otherwise)));
             }
         }
         if self.is_stalled(cx) {

@@ -7,7 +7,7 @@ use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 use ottla_wire::{Decode, Reader, api};
 
 use crate::broker::{Broker, data_dir};
-use crate::client::{batch, encode, produce_request, raw};
+use crate::client::{PRODUCE, batch, encode, produce_request, raw};
 
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
@@ -49,6 +49,28 @@ fn what_is_no_request_closes_its_connection_and_no_other() {
     }
     let answer: MetadataResponse = bystander.ask(12, &MetadataRequest::default());
     assert_eq!(answer.brokers.len(), 1);
+}
+
+#[test]
+fn what_came_before_is_answered_before_the_connection_is_closed() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    broker.client().create("t", 1, &[]);
+    let metadata = encode(2, 12, &MetadataRequest::default());
+    for (what, bad) in [
+        ("no length", 0_i32.to_be_bytes().to_vec()),
+        ("an unknown key", raw(999, 0, 1, &[])),
+        ("a body cut short", raw(METADATA, 8, 1, &i32::MAX.to_be_bytes())),
+    ] {
+        let mut client = broker.client();
+        // The append waits for its sync while the next two are here already.
+        let append = encode(1, PRODUCE, &produce_request("t", 0, -1, Some(batch(&["v"]))));
+        client.send_bytes(&[&append[..], &metadata, &bad, &metadata].concat());
+        let answered: Vec<_> = std::iter::from_fn(|| client.next_frame())
+            .map(|frame| Reader::new(&frame).i32().unwrap())
+            .collect();
+        assert_eq!(answered, [1, 2], "{what}");
+    }
 }
 
 #[test]
