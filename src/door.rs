@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use log::{debug, warn};
 use ottla_actors::stage::shards::Shard;
-use ottla_host::{Listener, Socket};
+use ottla_host::{Listener, Socket, is_out_of_files};
 use ottla_rules::limits::Limits;
 use ottla_rules::rights::Caller;
 
@@ -165,6 +165,10 @@ impl Door {
     /// What accept can fail with is either one connection's bad luck or a lack of file descriptors, which passes.
     async fn rest(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        // A segment that is only kept open is closed for somebody who comes.
+        if is_out_of_files(error) && self.server.host.disk.make_room() {
             return;
         }
         warn!(error:% = error, open = self.hall.guests.count(); "cannot accept, trying again");

@@ -21,7 +21,6 @@ use crate::{
     broker::{BrokerActor, CoordinateAgain, ImageChanged},
     housekeeper::HousekeeperActor,
     observe::{CoordinatorSeen, Observe},
-    partition::PersistFailed,
     shared::Shared,
     stage::{
         alarm::{Alarm, Wake},
@@ -319,10 +318,7 @@ impl CoordinatorActor {
                 self.hire_housekeeper(ctx)
             }
             (ChildName::Journal, _) => {
-                log::error!("the journal is gone: appends are refused until the node is restarted");
-                for partition in self.shared.directory.partitions() {
-                    self.shared.directory.tell(partition, PersistFailed);
-                }
+                self.shared.lose(&"the journal is gone");
             }
             (child, verdict) => {
                 log::error!(child:? = child, verdict:? = verdict; "stays down until the node is restarted")

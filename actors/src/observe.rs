@@ -203,7 +203,7 @@ impl NodeSeen {
         }
         if self.is_lost {
             return Some(
-                "the data directory is lost: a sync failed, and the process has to be restarted".into(),
+                "the data directory is lost, the log says why: the process has to be restarted".into(),
             );
         }
         let recovering = self.in_state(PartitionState::Recovering).count();

@@ -164,7 +164,7 @@ impl Shared {
         if self.lost.swap(true, Ordering::Relaxed) {
             return;
         }
-        log::error!(error:% = why; "a sync failed, the data directory is lost: appends are refused until the node is restarted");
+        log::error!(error:% = why; "the data directory is lost: appends are refused until the node is restarted");
         // The next process must not believe what this one has seen fail.
         self.store.mark_suspect();
         for partition in self.directory.partitions() {

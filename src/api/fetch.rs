@@ -35,7 +35,7 @@ use ottla_wire::messages::fetch::{
 };
 use ottla_wire::{Decode, Reader, fetch};
 
-use self::plan::Plan;
+use self::plan::{Plan, Room};
 use self::session::Place;
 use super::{Call, Close, Response};
 use crate::door::{Piece, Turn};
@@ -70,6 +70,7 @@ struct Fetching {
     committed_only: bool,
     bytes_min: usize,
     bytes_max: usize,
+    open_files_max: usize,
     deadline: Deadline,
     bell: Bell<Arc<SharedPlan>>,
     topics: Vec<FetchableTopicResponse>,
@@ -118,8 +119,8 @@ impl Fetching {
     fn new(call: &Call, version: i16, asked: FetchRequest, place: Place) -> Fetching {
         let server = &call.server;
         let wait_ms = u64::try_from(asked.max_wait_ms).unwrap_or(0);
-        let limit = server.limits().fetch_bytes_max;
-        let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(limit);
+        let limits = server.limits();
+        let bytes_max = usize::try_from(asked.max_bytes).unwrap_or(0).min(limits.fetch_bytes_max);
         let mut fetching = Fetching {
             server: Arc::clone(server),
             reached: call.reached,
@@ -127,6 +128,7 @@ impl Fetching {
             committed_only: asked.isolation_level == READ_COMMITTED,
             bytes_min: usize::try_from(asked.min_bytes).unwrap_or(0).min(bytes_max),
             bytes_max,
+            open_files_max: limits.open_files_max,
             deadline: server.now().after(wait_ms),
             bell: Bell::new(),
             topics: Vec::with_capacity(asked.topics.len()),
@@ -264,8 +266,9 @@ impl Fetching {
                 false => Ok(None),
             };
             let range = match range {
-                // An answer keeps its files open. As many as there is room for, and the others next time.
+                // An answer keeps its files open, or their bytes. As many as there is room for, and the others next time.
                 Err(error) if is_out_of_files(&error) && found.bytes > 0 => Ok(None),
+                Ok(Some(range)) if found.bytes > 0 && self.keeps_too_much(&range, found.bytes) => Ok(None),
                 range => range,
             };
             // Where a maximum or a segment's end leaves something behind, waiting brings no more; and only whole batches are
@@ -284,8 +287,15 @@ impl Fetching {
         found
     }
 
+    /// Whether a range would have to be read into memory, since its file has one of the last descriptors, and is too large for that.
+    fn keeps_too_much(&self, range: &FileRange, before: usize) -> bool {
+        plan::takes_one_of_the_last(range, self.open_files_max)
+            && range.len.saturating_add(before as u64) > LOADED_BYTES_MAX
+    }
+
     async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
-        let (mut loaded, mut room) = (Vec::with_capacity(found.ranges.len()), LOADED_BYTES_MAX);
+        let mut room = Room { bytes: LOADED_BYTES_MAX, open_files_max: self.open_files_max };
+        let mut loaded = Vec::with_capacity(found.ranges.len());
         for (plan, range) in plans.iter().zip(found.ranges) {
             let skipped = match (plan, &range) {
                 (Ok(plan), Ok(Some(range))) => skipped::of(&self.server.host.pool, plan, range).await,

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use file::{File, WriteError, is_cold};
 use room::Room;
-pub use room::is_out_of_files;
+pub use room::{is_out_of_files, patiently};
 pub use way::Hurry;
 use way::Way;
 
@@ -88,7 +88,7 @@ impl Disk {
     /// As the file system gives them.
     pub fn create_dir_all(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_, room) => room.within(|| machine::create_dir_all(dir.as_ref())),
+            Kind::Machine(_, room) => machine::create_dir_all(dir.as_ref(), room),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.create_dir_all(dir.as_ref()),
         }
@@ -116,6 +116,15 @@ impl Disk {
             Kind::Machine(_, room) => room.make_by(Arc::new(let_go)),
             #[cfg(feature = "sim")]
             Kind::Simulated(_) => (),
+        }
+    }
+
+    /// Has files let go of that are only kept open, for who opens one by other means; whether there were any.
+    pub fn make_room(&self) -> bool {
+        match &self.0 {
+            Kind::Machine(_, room) => room.make(),
+            #[cfg(feature = "sim")]
+            Kind::Simulated(_) => false,
         }
     }
 
@@ -184,7 +193,7 @@ impl Disk {
     /// The names may be lost then, and asking again proves nothing.
     pub fn sync_dir(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         match &self.0 {
-            Kind::Machine(_, room) => room.within(|| machine::sync_dir(dir.as_ref())),
+            Kind::Machine(_, room) => machine::sync_dir(dir.as_ref(), room),
             #[cfg(feature = "sim")]
             Kind::Simulated(disk) => disk.sync_dir(dir.as_ref()),
         }

@@ -25,7 +25,9 @@ mod sim;
 
 pub use chance::Chance;
 pub use clock::{Clock, Instant};
-pub use disk::{Disk, Entry, File, Hurry, LockFile, OpenMode, WriteError, is_cold, is_out_of_files};
+pub use disk::{
+    Disk, Entry, File, Hurry, LockFile, OpenMode, WriteError, is_cold, is_out_of_files, patiently,
+};
 pub use net::{DetachedSocket, Listener, Net, Socket};
 pub use pool::{Job, Pool, PoolFull};
 pub use process::Process;

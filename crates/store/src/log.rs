@@ -12,6 +12,7 @@
 
 use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
 
+use ottla_host::is_out_of_files;
 use ottla_rules::{
     batch::Stamped,
     ids::{Offset, PartitionId, TopicId},
@@ -111,12 +112,13 @@ pub enum LogError {
 pub(crate) const SYNC: &str = "sync";
 
 impl LogError {
-    /// Whether it is only that the disk has no room: once there is some, the same may be tried again.
+    /// Whether it is only that there is no room, on the disk or for another open file: once there is some, the same may be tried again.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
             Self::Io { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                    || is_out_of_files(error)
             }
             Self::Facts(error) => matches!(error, FactsError::Full(_)),
             Self::Damaged { .. } | Self::TooLarge { .. } | Self::Busy => false,
@@ -132,7 +134,7 @@ impl LogError {
     /// Whether it was a sync that failed: nothing in the data directory is to be believed any more.
     #[must_use]
     pub fn is_failed_sync(&self) -> bool {
-        matches!(self, Self::Io { what, .. } if *what == SYNC)
+        matches!(self, Self::Io { what, error, .. } if *what == SYNC && !is_out_of_files(error))
     }
 }
 
@@ -495,7 +497,10 @@ pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicI
     let text = format!("version: 0\ntopic_id: {topic}");
     file.pwrite_all(text.as_bytes(), 0).map_err(|error| failed("write")(error.into()))?;
     file.set_len(text.len() as u64).map_err(failed("write"))?;
-    file.sync_data().and_then(|()| store.disk().sync_dir(dir)).map_err(failed(SYNC))
+    file.sync_data().map_err(failed(SYNC))?;
+    // One file at a time: there may be no room for two.
+    drop(file);
+    store.disk().sync_dir(dir).map_err(failed(SYNC))
 }
 
 /// The topic id that a partition's directory belongs to, when it says so.

@@ -14,6 +14,15 @@ use crate::door::Piece;
 /// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
 const SEND_FILE_BYTES: u64 = 64 * 1024;
 
+/// So many of the descriptors that the process may have are not kept by answers, which last until their readers have taken them:
+/// syncs and new segments need some.
+const DESCRIPTORS_LEFT: usize = 32;
+
+/// Whether its file has one of the last descriptors.
+pub(super) fn takes_one_of_the_last(range: &FileRange, open_files_max: usize) -> bool {
+    range.file.descriptor().is_some_and(|number| number.saturating_add(DESCRIPTORS_LEFT) >= open_files_max)
+}
+
 /// A plan, whoever else has it.
 pub(super) enum Plan {
     /// Made for this request.
@@ -33,6 +42,14 @@ impl Deref for Plan {
     }
 }
 
+/// What an answer may keep.
+pub(super) struct Room {
+    /// Bytes of memory.
+    pub(super) bytes: u64,
+    /// Files that the process may have open.
+    pub(super) open_files_max: usize,
+}
+
 impl Plan {
     /// Finds its whole batches, at most `bytes_max` bytes of them: of a shared plan as many as were asked for.
     pub(super) async fn find(
@@ -50,12 +67,14 @@ impl Plan {
         Ok(Some(range).filter(|range| range.len > 0))
     }
 
-    /// Small ranges are read into memory, up to `room` bytes of them; large ones, and the others, stay where they are.
-    pub(super) async fn load(&self, pool: &Pool, range: FileRange, room: &mut u64) -> io::Result<Piece> {
-        if range.len >= SEND_FILE_BYTES || range.len > *room {
+    /// Small ranges are read into memory, and those of which the file has one of the last descriptors, up to `room` bytes of
+    /// them; large ones, and the others, stay where they are.
+    pub(super) async fn load(&self, pool: &Pool, range: FileRange, room: &mut Room) -> io::Result<Piece> {
+        let stays = range.len >= SEND_FILE_BYTES && !takes_one_of_the_last(&range, room.open_files_max);
+        if stays || range.len > room.bytes {
             return Ok(Piece::File(range));
         }
-        *room -= range.len;
+        room.bytes -= range.len;
         let load = || cold::load(pool, range);
         let bytes = match self {
             Plan::Own(_) => load().await?,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::{Deref, Range};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -89,6 +90,12 @@ impl File {
             #[cfg(feature = "sim")]
             Kind::Simulated(_) => None,
         }
+    }
+
+    /// The number of its descriptor: the lowest that was free when it was opened. None in a simulation.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<usize> {
+        self.machine_fd().and_then(|file| usize::try_from(file.as_raw_fd()).ok())
     }
 
     /// The same file for a thread that must not wait for a disk: its reads fail with `WouldBlock` where the page cache

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Entry, OpenMode, WriteError};
+use super::{Entry, OpenMode, WriteError, room::Room};
 
 /// Slices that the kernel takes in one call (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
@@ -22,16 +22,17 @@ const PIECE_BYTES: u64 = 1024 * 1024;
 /// And so much where somebody hurries: more would be in his way, less would take the disk longer.
 const PIECE_BYTES_IN_THE_WAY: u64 = 256 * 1024;
 
-pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
+pub(super) fn create_dir_all(dir: &Path, room: &Room) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(Path::new(""));
-    create_dir_all(parent)?;
+    create_dir_all(parent, room)?;
     match fs::create_dir(dir) {
-        Ok(()) => sync_dir(parent),
+        // Not left behind unsynced: whoever asked again would find it there, and take it for safe.
+        Ok(()) => sync_dir(parent, room).inspect_err(|_| drop(fs::remove_dir(dir))),
         // Somebody else made it meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => sync_dir(parent),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => sync_dir(parent, room),
         Err(error) => Err(error),
     }
 }
@@ -59,9 +60,9 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path, room: &Room) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    fs::File::open(dir)?.sync_all()
+    room.within(|| fs::File::open(dir))?.sync_all()
 }
 
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {

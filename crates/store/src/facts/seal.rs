@@ -17,7 +17,7 @@ use std::{
 };
 
 use crc_fast::{CrcAlgorithm, Digest, checksum};
-use ottla_host::{Disk, OpenMode};
+use ottla_host::{Disk, OpenMode, patiently};
 
 use super::{Change, FactsError, Pair, tree::Tree};
 use crate::files::lock;
@@ -109,14 +109,15 @@ impl Seal {
         let crc = checksum(CrcAlgorithm::Crc32Iscsi, &slot[4..]) as u32;
         slot[..4].copy_from_slice(&crc.to_be_bytes());
         slot.resize(SLOT_BYTES, 0);
-        let written = self.disk.open(&self.path, OpenMode::Create).and_then(|file| {
+        let opened = patiently(|| self.disk.open(&self.path, OpenMode::Create));
+        let written = opened.and_then(|file| {
             let is_new = file.len()? == 0;
             file.pwrite_all(&slot, 0).map_err(io::Error::from)?;
             if synced {
                 file.sync_data()?;
             }
             if is_new && let Some(dir) = self.path.parent() {
-                self.disk.sync_dir(dir)?;
+                patiently(|| self.disk.sync_dir(dir))?;
             }
             // Not waited for: until it is safe the one before it is, and a power cut tears no more than one of them.
             file.pwrite_all(&slot, SLOT_BYTES as u64).map_err(io::Error::from)

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use ottla_host::{Disk, OpenMode};
+use ottla_host::{Disk, OpenMode, is_out_of_files, patiently};
 
 use super::{FactsError, Pair};
 use crate::{ballast::Ballast, files::lock};
@@ -155,7 +155,8 @@ impl Tree {
         if self.lost.load(Ordering::Relaxed) {
             return Err(FactsError::Failed("an earlier sync of them failed".to_owned()));
         }
-        let synced = self.disk.open(self.dir.join(DB_FILE), OpenMode::Read).and_then(|file| file.sync_data());
+        let opened = patiently(|| self.disk.open(self.dir.join(DB_FILE), OpenMode::Read));
+        let synced = opened.and_then(|file| file.sync_data());
         synced.map_err(|error| {
             self.lost.store(true, Ordering::Relaxed);
             refused(&error)
@@ -191,7 +192,7 @@ impl Tree {
     /// Opens sled anew and puts what was not flushed, with the ballast's room when there is none otherwise.
     fn reopen_with(&self, pending: &Pending) -> Result<(), FactsError> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        let open = || {
+        let open_once = || {
             let_go(&self.disk, &self.dir.join(DB_FILE), LET_GO)?;
             let opened = open(&self.dir)?;
             for (key, (_, value)) in &pending.last {
@@ -199,6 +200,12 @@ impl Tree {
             }
             opened.flush()?;
             Ok(opened)
+        };
+        let open = || loop {
+            match open_once() {
+                Err(sled::Error::Io(error)) if is_out_of_files(&error) && self.disk.make_room() => (),
+                opened => return opened,
+            }
         };
         // Closed first: two of them in one directory would not work.
         drop(db.take());
@@ -256,11 +263,13 @@ fn failed(error: sled::Error) -> FactsError {
         let place = if place.is_empty() { place } else { format!(" at byte {place}") };
         return FactsError::Failed(format!("{DB_FILE} in .ottla/facts is damaged{place}"));
     }
-    let kind = if let sled::Error::Io(error) = &error { Some(error.kind()) } else { None };
-    match kind {
-        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            FactsError::Full(error.to_string())
-        }
+    // A large value is a file of sled's own: without a descriptor for it nothing is written, as without room.
+    let is_full = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            || is_out_of_files(error)
+    };
+    match &error {
+        sled::Error::Io(cause) if is_full(cause) => FactsError::Full(error.to_string()),
         _ => FactsError::Failed(error.to_string()),
     }
 }

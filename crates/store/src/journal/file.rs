@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ottla_host::{Disk, File, OpenMode};
+use ottla_host::{Disk, File, OpenMode, patiently};
 use ottla_rules::staging::FileNumber;
 
 /// What a wipe covers: more than an entry's header, so that none is found at the beginning of the file.
@@ -28,12 +28,12 @@ pub(crate) fn number(name: &str) -> Option<FileNumber> {
 /// A file full of zeros, synced, and its name too: a later sync of what is written into it finds every block there.
 pub(crate) fn make(disk: &Disk, dir: &Path, number: FileNumber, bytes: u64) -> io::Result<File> {
     let path = path(dir, number);
-    let made = disk.open(&path, OpenMode::Create).and_then(|file| {
+    let made = patiently(|| disk.open(&path, OpenMode::Create)).and_then(|file| {
         file.set_len(0)?;
         file.allocate_zeroed(0..bytes).map_err(io::Error::from)?;
         file.write_out(0..bytes)?;
         file.sync_data()?;
-        disk.sync_dir(dir)?;
+        patiently(|| disk.sync_dir(dir))?;
         Ok(file)
     });
     if made.is_err() {

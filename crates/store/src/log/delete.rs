@@ -4,6 +4,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use ottla_host::patiently;
 use ottla_rules::ids::{Offset, PartitionId};
 
 use super::{Log, LogError, failed, segment::Segment};
@@ -123,7 +124,8 @@ pub(crate) fn rename_away(store: &Store, dir: &Arc<Dir>, name: &str) -> Result<P
         move |error| LogError::Io { what, file, error }
     };
     store.disk().rename(&*path, &to).map_err(failed("rename", &path))?;
-    store.disk().sync_dir(store.path()).map_err(failed(super::SYNC, &to))?;
     path.clone_from(&to);
+    drop(path);
+    patiently(|| store.disk().sync_dir(store.path())).map_err(failed(super::SYNC, &to))?;
     Ok(to)
 }

@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use ottla_host::patiently;
 use ottla_rules::{
     ids::{Offset, PartitionId},
     planted,
@@ -197,7 +198,7 @@ impl Replaced {
 }
 
 fn sync_dir(store: &Store, path: &Path) -> Result<(), LogError> {
-    let synced = store.disk().sync_dir(path);
+    let synced = patiently(|| store.disk().sync_dir(path));
     synced.map_err(|error| LogError::Io { what: SYNC, file: path.to_owned(), error })
 }
 

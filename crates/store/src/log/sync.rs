@@ -5,7 +5,7 @@
 
 use std::{io, ops::Range, sync::Arc};
 
-use ottla_host::File;
+use ottla_host::{File, patiently};
 use ottla_rules::{
     ids::{LeaderEpoch, Offset, PartitionId},
     partition::transactions::Aborted,
@@ -103,7 +103,7 @@ impl SyncPoint {
         }
         if let Some(dir) = &self.dir {
             let path = dir.path();
-            let synced = dir.files.disk.sync_dir(&path);
+            let synced = patiently(|| dir.files.disk.sync_dir(&path));
             synced.map_err(|error| LogError::Io { what: SYNC, file: path, error })?;
         }
         Ok(())
@@ -126,10 +126,10 @@ impl SyncPoint {
 
 fn sync_segment(dirty: &Dirty) -> Result<(), LogError> {
     let files = &dirty.files;
-    let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
+    let log = patiently(|| files.open(Part::Log)).map_err(failed("open", files, Part::Log))?;
     write_out(&log, dirty.records.clone()).map_err(failed(SYNC, files, Part::Log))?;
     for &part in dirty.parts() {
-        let file = files.open(part).map_err(failed("open", files, part))?;
+        let file = patiently(|| files.open(part)).map_err(failed("open", files, part))?;
         file.sync_data().map_err(failed(SYNC, files, part))?;
     }
     Ok(())
