@@ -264,9 +264,11 @@ impl Handler<Sweep> for PartitionActor {
         }
         let moves = log_start > leader.log_start();
         self.step(ctx, |leader, _, out| leader.move_start(log_start, out));
+        let State::Leading { leader, .. } = &self.state else { return };
         if self.is_start_unsafe {
-            // A move before found no room: the files go once the start is kept.
-            self.keep_start(log_start, ctx);
+            // A move before found no room: the files go once the start is kept, which is the one that the leader tells.
+            let start = leader.log_start();
+            self.keep_start(start, ctx);
         } else if !moves {
             self.delete_segments(log_start);
         }

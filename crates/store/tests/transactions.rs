@@ -177,6 +177,35 @@ fn what_ended_in_segments_that_are_dead_has_ended() {
 }
 
 #[test]
+fn a_dead_batch_with_a_flipped_offset_hides_nothing_behind_it() {
+    let mut world = World::new();
+    world.write(ALICE, 0);
+    world.sync();
+    world.end(ALICE, true);
+    world.write(BOB, 0);
+    world.log.roll(Offset(3)).unwrap();
+    world.write(ALICE, 1);
+    world.log.set_start(Offset(3));
+    checkpoint::advance(world.store.facts(), place().id, world.log.checkpoint()).unwrap();
+    let file = world.dir.path().join("payments-3/00000000000000000000.log");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let size_at = |at: usize| 12 + u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+    let last = size_at(0) + size_at(size_at(0));
+    // The CRC does not cover it.
+    bytes[last + 2] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+
+    let world = world.restart(false);
+
+    assert_eq!(
+        world.open(),
+        [(ALICE, 3)],
+        "what bob wrote is lost, and alice's marker and next batch are not"
+    );
+    assert_eq!(world.restart(true).open(), [(ALICE, 3)]);
+}
+
+#[test]
 fn damaged_rows_are_found_again_in_the_log() {
     let mut world = World::new();
     story(&mut world, 9);

@@ -12,6 +12,7 @@
 
 use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
+use ottla_host::patiently;
 use ottla_rules::{
     batch::{self, Header, marker::Marker},
     ids::Offset,
@@ -43,7 +44,7 @@ use crate::{
 /// Bytes read at once.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// A length beyond this is taken for a damaged one: it must not make us allocate.
-pub(crate) const BATCH_BYTES_MAX: u64 = 256 << 20;
+const BATCH_BYTES_MAX: u64 = 256 << 20;
 
 /// What recovery found out about a partition.
 #[derive(Debug)]
@@ -435,7 +436,7 @@ impl Recovery {
         Ok(())
     }
 
-    fn remove(&mut self, files: &Arc<SegmentFiles>) -> Result<(), LogError> {
+    pub(crate) fn remove(&mut self, files: &Arc<SegmentFiles>) -> Result<(), LogError> {
         self.log.dir_dirty = true;
         files.unlink().map_err(failed("remove", files, Part::Log))
     }
@@ -462,7 +463,7 @@ impl Recovery {
         log.start = log.start.max(first);
         if self.cut.is_some() {
             let path = log.dir.path();
-            let synced = log.store.disk().sync_dir(&path);
+            let synced = patiently(|| log.store.disk().sync_dir(&path));
             synced.map_err(|error| LogError::Io { what: SYNC, file: path, error })?;
         }
         Ok(())

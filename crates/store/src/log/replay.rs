@@ -16,7 +16,7 @@ use super::{
     chain::{Chain, Link},
     failed,
     mend::is_same_for_the_crc,
-    recover::{BATCH_BYTES_MAX, CHUNK_BYTES, Recovery},
+    recover::{CHUNK_BYTES, Recovery},
     scan::Scan,
     segment::Segment,
 };
@@ -63,15 +63,20 @@ impl Recovery {
     /// that is behind it.
     ///
     /// # Errors
-    /// The facts cannot be written: the segments are still there, and another recovery finds them.
+    /// The disk does not let them be read, or the facts be written: the segments are still there, and another recovery finds them.
     pub(crate) fn play_dead_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
         let dead = self.dead(bases);
         // The first of them that reaches beyond what is known.
         let first = bases.partition_point(|base| *base <= self.known_upto).saturating_sub(1);
+        // Those before it have nothing to tell. They go first: on a full disk their room is what the others' facts need.
+        for base in &bases[..first.min(dead)] {
+            self.remove(&SegmentFiles::new(self.log.dir.clone(), *base))?;
+        }
         let known = self.known_upto;
-        for base in bases.get(first..dead).unwrap_or_default() {
+        for (at, base) in bases.iter().enumerate().take(dead).skip(first) {
             let files = SegmentFiles::new(self.log.dir.clone(), *base);
-            if !self.play_segment(&files)? {
+            let bound = bases.get(at + 1).copied().unwrap_or(Offset(i64::MAX));
+            if !self.play_segment(&files, bound)? {
                 break;
             }
         }
@@ -84,25 +89,24 @@ impl Recovery {
         Ok(())
     }
 
-    /// Plays a segment; whether it could be read to its end.
-    fn play_segment(&mut self, files: &Arc<SegmentFiles>) -> Result<bool, LogError> {
-        let opened = files.open(Part::Log).and_then(|log| Ok((log.len()?, log)));
-        let Ok((len, log)) = opened else { return Ok(false) };
-        let mut scan = Scan::new(log, 0, len, CHUNK_BYTES);
-        while scan.position() < len {
-            let Ok(Some(found)) = scan.next_header() else { return Ok(false) };
-            if found.end() - found.position > BATCH_BYTES_MAX {
-                return Ok(false);
+    /// Plays a segment, up to where the next one begins; whether all of it are batches.
+    fn play_segment(&mut self, files: &Arc<SegmentFiles>, bound: Offset) -> Result<bool, LogError> {
+        let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
+        let len = log.len().map_err(failed("read", files, Part::Log))?;
+        let mut chain =
+            Chain::new(Scan::new(log, 0, len, CHUNK_BYTES), len, bound, Some(files.base)).whole_only();
+        loop {
+            match chain.next().map_err(failed("read", files, Part::Log))? {
+                Link::Batch(found) => {
+                    let batch = chain.bytes_of(&found).map_err(failed("read", files, Part::Log))?;
+                    let marker = super::recover::marker_of(&found.header, batch);
+                    self.play(&found.header, marker)?;
+                    self.known_upto = self.known_upto.max(found.header.end());
+                }
+                Link::Damage(_) => return Ok(false),
+                Link::End => return Ok(true),
             }
-            let Ok(batch) = scan.bytes_of(&found) else { return Ok(false) };
-            if batch::check_stored(batch).is_err() {
-                return Ok(false);
-            }
-            let marker = super::recover::marker_of(&found.header, batch);
-            self.play(&found.header, marker)?;
-            self.known_upto = self.known_upto.max(found.header.end());
         }
-        Ok(true)
     }
 
     /// Plays to the producers what lies below the log's start: nobody reads it again, but whoever wrote it may send it once
