@@ -69,6 +69,20 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Refuses a listener whose protocol (of `NAME:PROTOCOL,...`) is not served: who asked for encryption is not to have none.
+pub(crate) fn check_protocols(listen: &[Endpoint], protocols: &str) -> Result<(), String> {
+    for (name, protocol) in protocols.split(',').filter_map(|item| item.split_once(':')) {
+        let (name, protocol) = (name.trim(), protocol.trim());
+        let meant = listen.iter().find(|one| one.name.eq_ignore_ascii_case(name));
+        if let Some(one) = meant.filter(|_| !protocol.eq_ignore_ascii_case("PLAINTEXT")) {
+            return Err(format!(
+                "{one} would speak {protocol}, but only PLAINTEXT listeners are served for now"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// For each listener, what clients are told.
 pub(crate) fn advertise(listen: &[Endpoint], advertised: &[Endpoint]) -> Result<Vec<Endpoint>, String> {
     if let Some(stray) = advertised.iter().find(|one| listen.iter().all(|other| other.name != one.name)) {

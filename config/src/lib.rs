@@ -77,6 +77,8 @@ impl Config {
         if listen.is_empty() {
             return Err(wrong("listeners", "a node needs at least one, as PLAINTEXT://host:port".into()));
         }
+        endpoint::check_protocols(&listen, settings.text("listener.security.protocol.map"))
+            .map_err(|why| wrong("listener.security.protocol.map", why))?;
         let advertised = Endpoint::list(settings.text("advertised.listeners"))
             .map_err(|why| wrong("advertised.listeners", why))?;
         let advertise =

@@ -57,38 +57,31 @@ pub(crate) fn read(text: &str) -> Result<Read, String> {
         let verb = if names.len() == 1 { "does" } else { "do" };
         read.warnings.push(format!("{} {verb} nothing: {}", names.join(", "), OTHERWISE[place].1));
     }
-    translate(&mut read.pairs)?;
+    translate(&mut read.pairs);
     Ok(read)
 }
 
+/// The text of a file: what is not UTF-8 is Latin-1, as it is for Java.
+pub(crate) fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
+}
+
 /// From what a Kafka node with such settings would do to what a node here does.
-fn translate(pairs: &mut BTreeMap<String, String>) -> Result<(), String> {
+fn translate(pairs: &mut BTreeMap<String, String>) {
     let id = pairs.get("broker.id").filter(|id| id.trim() != "-1").cloned();
     if let Some(id) = id {
         pairs.entry("node.id".into()).or_insert(id);
     }
     let controllers = items(pairs, "controller.listener.names");
-    let protocols = items(pairs, "listener.security.protocol.map");
     for name in ["listeners", "advertised.listeners"] {
         if !pairs.contains_key(name) {
             continue;
         }
         let mut kept = items(pairs, name);
         kept.retain(|item| !controllers.iter().any(|it| is_of(item, it)));
-        for item in &kept {
-            let protocol =
-                protocols.iter().filter_map(|it| it.split_once(':')).find(|(it, _)| is_of(item, it));
-            if let Some((_, protocol)) =
-                protocol.filter(|(_, it)| !it.trim().eq_ignore_ascii_case("PLAINTEXT"))
-            {
-                return Err(format!(
-                    "{name} has {item}, which speaks {protocol}, but only PLAINTEXT listeners are served for now"
-                ));
-            }
-        }
         pairs.insert(name.into(), kept.join(","));
     }
-    Ok(())
 }
 
 /// The items of a list.
@@ -211,14 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn listeners_of_controllers_are_left_out_and_encrypted_ones_refused() {
+    fn what_is_not_utf8_is_latin_1() {
+        assert_eq!(text("ü=1".into()), "ü=1");
+        assert_eq!(text(vec![b'#', 0xfc]), "#ü");
+    }
+
+    #[test]
+    fn listeners_of_controllers_are_left_out() {
         let text = "listeners=PLAINTEXT://:9092, CONTROLLER://:9093\ncontroller.listener.names=CONTROLLER\n";
         assert_eq!(setting(&read(text).unwrap(), "listeners"), Some("PLAINTEXT://:9092".into()));
-        let text = "listeners=OUTSIDE://:9092\nlistener.security.protocol.map=OUTSIDE:SASL_SSL\n";
-        assert_eq!(
-            read(text).unwrap_err(),
-            "listeners has OUTSIDE://:9092, which speaks SASL_SSL, but only PLAINTEXT listeners are served for now"
-        );
     }
 
     #[test]

@@ -54,15 +54,15 @@ impl Sources {
         let (mut given, mut warnings) = (BTreeMap::new(), Vec::new());
         if let Some(file) = &self.file {
             let why = |why| ConfigError::Unreadable { file: file.clone(), why };
-            let text = fs::read_to_string(file).map_err(why)?;
             let pairs = if file.extension().is_some_and(|extension| extension == "properties") {
                 let wrong = |why| ConfigError::Properties { file: file.clone(), why };
-                let read = properties::read(&text).map_err(wrong)?;
+                let read =
+                    properties::read(&properties::text(fs::read(file).map_err(why)?)).map_err(wrong)?;
                 let place = Origin::File(file.clone());
                 warnings.extend(read.warnings.into_iter().map(|warning| format!("{place}: {warning}")));
                 read.pairs.into_iter().collect()
             } else {
-                flattened(&text, file)?
+                flattened(&fs::read_to_string(file).map_err(why)?, file)?
             };
             for (name, value) in pairs {
                 take(&mut given, name, value, Origin::File(file.clone()))?;

@@ -119,6 +119,19 @@ fn every_complaint_is_one_sentence_that_says_where() {
 }
 
 #[test]
+fn who_asks_for_encryption_is_refused_wherever_the_two_halves_stand() {
+    let why = "OUTSIDE://:9092 would speak SASL_SSL, but only PLAINTEXT listeners are served for now";
+    let both =
+        complaint(&set(&["listeners=OUTSIDE://:9092", "listener.security.protocol.map=OUTSIDE:SASL_SSL"]));
+    assert_eq!(both, format!("the command line sets listener.security.protocol.map wrongly: {why}"));
+    let mut given = file("listener.security.protocol.map = \"INSIDE:PLAINTEXT, OUTSIDE:SASL_SSL\"\n");
+    given.sources.env = vec![("OTTLA_LISTENERS".into(), "INSIDE://:9091,outside://:9092".into())];
+    assert!(complaint(&given.sources).ends_with(why), "{}", complaint(&given.sources));
+    given.sources.env = vec![("OTTLA_LISTENERS".into(), "INSIDE://:9091".into())];
+    assert_eq!(Config::load(&given.sources).unwrap().listen.len(), 1, "nobody listens there");
+}
+
+#[test]
 fn the_file_of_a_kafka_node_starts_a_node_here() {
     let mut given = file("");
     let path = given.sources.file.take().unwrap().with_file_name("server.properties");
