@@ -40,15 +40,15 @@ pub(crate) fn alter_configs(
     call: &Call,
     asked: AlterConfigsRequest,
 ) -> impl Future<Output = AlterConfigsResponse> + use<> {
-    let mut seen = BTreeSet::new();
+    let twice = named_twice(asked.resources.iter().map(|one| (one.resource_type, &*one.resource_name)));
     let waiting: Vec<_> = asked
         .resources
         .into_iter()
         .map(|resource| {
             let key = (resource.resource_type, resource.resource_name);
-            let is_new = seen.insert(key.clone());
+            let is_once = !twice.contains(&key);
             let configs = resource.configs.into_iter().map(|config| (config.name, config.value)).collect();
-            let answer = owner(call, key.0, &key.1, is_new).map(|owner| {
+            let answer = owner(call, key.0, &key.1, is_once).map(|owner| {
                 let command = match owner {
                     Owner::Topic(id) => Command::SetTopicConfigs { id, configs },
                     Owner::Broker(node) => Command::SetBrokerConfigs { node, configs },
@@ -80,9 +80,15 @@ pub(crate) fn alter_configs(
     }
 }
 
+/// What is named more than once: which of them is meant nobody knows.
+pub(super) fn named_twice<'a>(names: impl Iterator<Item = (i8, &'a str)>) -> BTreeSet<(i8, String)> {
+    let mut seen = BTreeSet::new();
+    names.filter(|one| !seen.insert(*one)).map(|(kind, name)| (kind, name.to_owned())).collect()
+}
+
 /// Who is meant, if the caller may alter its settings.
-pub(super) fn owner(call: &Call, kind: i8, name: &str, is_new: bool) -> Result<Owner, Wrong> {
-    if !is_new {
+pub(super) fn owner(call: &Call, kind: i8, name: &str, is_once: bool) -> Result<Owner, Wrong> {
+    if !is_once {
         return Err(Wrong(Code::InvalidRequest, "Each resource must appear at most once.".to_owned()));
     }
     match kind {

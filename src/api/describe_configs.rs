@@ -4,7 +4,7 @@
 //! Versions: 1 synonyms and sources. 3 types and documentation. 4 flexible.
 //! Clients: Connect and Schema Registry look for cleanup.policy, Debezium for default.replication.factor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_rules::cluster::Image;
 use ottla_rules::rights::{Operation, ResourceKind};
@@ -18,7 +18,7 @@ use ottla_wire::messages::describe_configs::{
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::{BROKER, CLUSTER, Call, GROUP, TOPIC, once};
+use super::{BROKER, CLUSTER, Call, GROUP, TOPIC};
 
 /// Why a resource is not described.
 struct Wrong(Code, String);
@@ -29,14 +29,41 @@ impl From<Code> for Wrong {
     }
 }
 
+/// A group that nobody knows has settings too: so many of them are described at once.
+const GROUPS_MAX: usize = 10_000;
+
+/// Each resource once, with all the settings that are asked for anywhere in the request.
+fn each_once(asked: Vec<DescribeConfigsResource>) -> impl Iterator<Item = DescribeConfigsResource> {
+    let mut places = BTreeMap::new();
+    let mut merged: Vec<DescribeConfigsResource> = Vec::new();
+    for one in asked {
+        let place = *places.entry((one.resource_type, one.resource_name.clone())).or_insert(merged.len());
+        match merged.get_mut(place) {
+            None => merged.push(one),
+            Some(known) => {
+                // No names ask for all settings, as null does.
+                let named = |keys: Option<Vec<String>>| keys.filter(|names| !names.is_empty());
+                let both = named(known.configuration_keys.take()).zip(named(one.configuration_keys));
+                known.configuration_keys = both.map(|(known, more)| known.into_iter().chain(more).collect());
+            }
+        }
+    }
+    merged.into_iter()
+}
+
 /// The settings of topics, brokers and groups.
 pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.server.image();
-    let key = |one: &DescribeConfigsResource| {
-        (one.resource_type, one.resource_name.clone(), one.configuration_keys.clone())
-    };
-    let results = once(asked.resources, key).map(|resource| {
-        let found = describe(call, &image, &resource);
+    let mut groups = 0;
+    let results = each_once(asked.resources).map(|resource| {
+        groups += usize::from(resource.resource_type == GROUP);
+        let found = match groups > GROUPS_MAX {
+            true => Err(Wrong(
+                Code::InvalidRequest,
+                format!("at most {GROUPS_MAX} groups may be described at once, ask again for the others"),
+            )),
+            false => describe(call, &image, &resource),
+        };
         // No names ask for all settings, as null does.
         let wanted = resource.configuration_keys.filter(|names| !names.is_empty());
         let wanted: Option<BTreeSet<String>> = wanted.map(BTreeSet::from_iter);
@@ -117,5 +144,24 @@ fn show(config: Described, synonyms: bool, documentation: bool) -> DescribeConfi
         synonyms: synonyms.collect(),
         config_type: config.kind.number(),
         documentation: documentation.then(|| config.doc.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_again_and_again_is_described_once() {
+        let one = |name: &str, keys: &[&str]| DescribeConfigsResource {
+            resource_type: TOPIC,
+            resource_name: name.into(),
+            configuration_keys: Some(keys.iter().map(|key| (*key).into()).collect()),
+        };
+        let asked = vec![one("t", &["a"]), one("u", &["a"]), one("t", &["b"]), one("u", &[])];
+        let merged: Vec<_> =
+            each_once(asked).map(|one| (one.resource_name, one.configuration_keys)).collect();
+        let both = Some(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(merged, [("t".to_owned(), both), ("u".to_owned(), None)]);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use ottla_rules::cluster::{Image, Topic};
 use ottla_rules::rights::{Operation, ResourceKind, authorized_operations};
-use ottla_rules::topic::check_name;
+use ottla_rules::topic::{check_name, is_internal};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -113,10 +113,16 @@ fn describe(image: &Image, topic: &Topic, from: usize, max: usize) -> DescribeTo
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
         partitions: partitions.collect(),
+        is_internal: is_internal(&topic.name),
         ..Default::default()
     }
 }
 
 fn refuse(code: Code, name: String) -> DescribeTopicPartitionsResponseTopic {
-    DescribeTopicPartitionsResponseTopic { error_code: code.into(), name: Some(name), ..Default::default() }
+    DescribeTopicPartitionsResponseTopic {
+        error_code: code.into(),
+        is_internal: is_internal(&name),
+        name: Some(name),
+        ..Default::default()
+    }
 }

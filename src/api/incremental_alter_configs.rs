@@ -4,7 +4,6 @@
 //! Versions: 1 flexible.
 //! Clients: the only way of Java's Admin since 4.0.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -16,7 +15,7 @@ use ottla_wire::messages::incremental_alter_configs::{
     IncrementalAlterConfigsResponse,
 };
 
-use super::alter_configs::{Owner, Wrong, owner};
+use super::alter_configs::{Owner, Wrong, named_twice, owner};
 use super::{Call, code_by_name};
 
 /// Changes single settings. Every command is with the coordinator when this returns.
@@ -24,14 +23,13 @@ pub(crate) fn incremental_alter_configs(
     call: &Call,
     asked: IncrementalAlterConfigsRequest,
 ) -> impl Future<Output = IncrementalAlterConfigsResponse> + use<> {
-    let mut seen = BTreeSet::new();
+    let twice = named_twice(asked.resources.iter().map(|one| (one.resource_type, &*one.resource_name)));
     let waiting: Vec<_> = asked
         .resources
         .into_iter()
         .map(|resource| {
             let key = (resource.resource_type, resource.resource_name.clone());
-            let is_new = seen.insert(key.clone());
-            let command = command(call, resource, is_new);
+            let command = command(call, resource, !twice.contains(&key));
             (key, command.map(|command| call.server.submit_or_check(command, asked.validate_only)))
         })
         .collect();
@@ -56,8 +54,8 @@ pub(crate) fn incremental_alter_configs(
     }
 }
 
-fn command(call: &Call, resource: AlterConfigsResource, is_new: bool) -> Result<Command, Wrong> {
-    let owner = owner(call, resource.resource_type, &resource.resource_name, is_new)?;
+fn command(call: &Call, resource: AlterConfigsResource, is_once: bool) -> Result<Command, Wrong> {
+    let owner = owner(call, resource.resource_type, &resource.resource_name, is_once)?;
     let mut alters = Vec::with_capacity(resource.configs.len());
     for config in resource.configs {
         let number = config.config_operation;

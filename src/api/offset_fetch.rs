@@ -6,6 +6,7 @@
 //! Versions: 2 null is all topics, an error at the top. 5 leader epochs. 6 flexible. 7 only stable offsets on demand. 8 many
 //! groups. 9 members of the consumer protocol. 10 topic ids.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -20,7 +21,7 @@ use ottla_wire::messages::offset_fetch::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-use super::{Call, once};
+use super::Call;
 
 /// The version from which many groups may be asked for.
 const BATCH_FROM: i16 = 8;
@@ -37,14 +38,7 @@ pub(crate) fn offset_fetch(
 ) -> impl Future<Output = OffsetFetchResponse> + use<> {
     let stable = asked.require_stable;
     let groups = if version >= BATCH_FROM { asked.groups } else { vec![single(asked)] };
-    let names = |topics: &Vec<OffsetFetchRequestTopics>| {
-        topics
-            .iter()
-            .map(|it| (it.name.clone(), it.topic_id, it.partition_indexes.clone()))
-            .collect::<Vec<_>>()
-    };
-    let key = |group: &OffsetFetchRequestGroup| (group.group_id.clone(), group.topics.as_ref().map(names));
-    let waiting: Vec<_> = once(groups, key).map(|group| fetch(call, version, stable, group)).collect();
+    let waiting: Vec<_> = each_once(groups).map(|group| fetch(call, version, stable, group)).collect();
     async move {
         let mut groups = join_all(waiting).await;
         if version >= BATCH_FROM {
@@ -54,6 +48,30 @@ pub(crate) fn offset_fetch(
         let topics = group.topics.into_iter().map(|topic| old_topic(topic, version, group.error_code));
         OffsetFetchResponse { topics: topics.collect(), error_code: group.error_code, ..Default::default() }
     }
+}
+
+/// Each group once, with each partition that is asked for anywhere in the request once: what was committed may be much longer than
+/// the question for it.
+fn each_once(groups: Vec<OffsetFetchRequestGroup>) -> impl Iterator<Item = OffsetFetchRequestGroup> {
+    let mut seen: BTreeMap<_, BTreeSet<i32>> = BTreeMap::new();
+    let mut merged: Vec<OffsetFetchRequestGroup> = Vec::new();
+    let mut places = BTreeMap::new();
+    for mut group in groups {
+        let place = *places.entry(group.group_id.clone()).or_insert(merged.len());
+        for topic in group.topics.iter_mut().flatten() {
+            let of_it = seen.entry((place, topic.name.clone(), topic.topic_id)).or_default();
+            topic.partition_indexes.retain(|index| of_it.insert(*index));
+        }
+        match merged.get_mut(place) {
+            None => merged.push(group),
+            Some(known) => {
+                // Null is all that there is.
+                let both = known.topics.take().zip(group.topics);
+                known.topics = both.map(|(known, more)| known.into_iter().chain(more).collect());
+            }
+        }
+    }
+    merged.into_iter()
 }
 
 /// A request from when there was one group at a time.
@@ -204,5 +222,40 @@ fn without_offset(index: i32, code: Code) -> OffsetFetchResponsePartitions {
         committed_leader_epoch: -1,
         metadata: Some(String::new()),
         error_code: code.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(id: &str, topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequestGroup {
+        let topic = |(name, indexes): &(&str, &[i32])| OffsetFetchRequestTopics {
+            name: (*name).into(),
+            partition_indexes: indexes.to_vec(),
+            ..Default::default()
+        };
+        let topics = topics.map(|topics| topics.iter().map(topic).collect());
+        OffsetFetchRequestGroup { group_id: id.into(), topics, ..Default::default() }
+    }
+
+    fn asked(groups: Vec<OffsetFetchRequestGroup>) -> Vec<(String, Option<Vec<i32>>)> {
+        let indexes = |topics: Vec<OffsetFetchRequestTopics>| {
+            topics.into_iter().flat_map(|topic| topic.partition_indexes).collect()
+        };
+        each_once(groups).map(|group| (group.group_id, group.topics.map(indexes))).collect()
+    }
+
+    #[test]
+    fn what_is_named_again_and_again_is_answered_once() {
+        let twice = [("t", [0, 1, 0, 0].as_slice()), ("t", &[1, 2])];
+        let groups = vec![
+            group("g", Some(&twice)),
+            group("h", Some(&[("t", &[0])])),
+            group("g", Some(&[("t", &[2, 3])])),
+        ];
+        assert_eq!(asked(groups), [("g".into(), Some(vec![0, 1, 2, 3])), ("h".into(), Some(vec![0]))]);
+        let everything = vec![group("g", Some(&twice)), group("g", None)];
+        assert_eq!(asked(everything), [("g".into(), None)]);
     }
 }

@@ -67,11 +67,11 @@ impl Guests {
         if book.present.len() >= limits.connections_max {
             return Err(Refused::Full(limits.connections_max));
         }
-        let from_there = book.per_ip.entry(ip).or_default();
-        if *from_there >= limits.connections_per_ip_max {
+        let from_there = book.per_ip.get(&ip).copied().unwrap_or_default();
+        if from_there >= limits.connections_per_ip_max {
             return Err(Refused::FullFromThere(limits.connections_per_ip_max));
         }
-        *from_there += 1;
+        book.per_ip.insert(ip, from_there + 1);
         let id = book.next;
         book.next += 1;
         let waker = Arc::new(AtomicWaker::new());

@@ -55,6 +55,19 @@ fn pages_hold_every_partition_once_whatever_their_size() {
 }
 
 #[test]
+fn topics_of_the_broker_itself_are_told_apart() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    let names = ["__consumer_offsets", "__transaction_state", "nobody's", "t"];
+    let answer = page(&mut client, &names, 10, None);
+    let told: Vec<_> = answer.topics.iter().map(|topic| (topic.error_code, topic.is_internal)).collect();
+    assert_eq!(told.iter().filter(|(_, is_internal)| *is_internal).count(), 2, "{told:?}");
+    assert!(told.contains(&(0, false)), "{told:?}");
+}
+
+#[test]
 fn the_broker_has_a_limit_of_its_own() {
     let (_around, dir) = data_dir();
     let broker = Broker::start(&dir, &["max.request.partition.size.limit=2"]);

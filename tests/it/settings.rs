@@ -149,6 +149,35 @@ fn the_old_way_resets_what_it_does_not_name() {
 }
 
 #[test]
+fn a_broker_that_stands_twice_in_a_request_is_not_changed_at_all() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let change = |value: &str| AlterConfigsResource {
+        resource_type: BROKER,
+        resource_name: "1".into(),
+        configs: vec![AlterableConfig {
+            name: "log.segment.bytes".into(),
+            value: Some(value.into()),
+            ..Default::default()
+        }],
+    };
+    let before = value(&mut client, "log.segment.bytes");
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![change("2000000"), change("3000000")],
+        ..Default::default()
+    };
+    let answer: IncrementalAlterConfigsResponse = client.ask(1, &request);
+    let codes: Vec<_> = answer.responses.iter().map(|response| response.error_code).collect();
+    assert_eq!(codes, [INVALID_REQUEST, INVALID_REQUEST]);
+    assert_eq!(value(&mut client, "log.segment.bytes"), before);
+    // What would lock everybody out, or stop compaction without a word.
+    for name in ["max.connections.per.ip", "log.cleaner.threads"] {
+        assert_ne!(alter(&mut client, "", &[(name, Some("0"))], false), 0, "{name}");
+    }
+}
+
+#[test]
 fn what_is_asked_for_twice_is_answered_once() {
     let (_around, dir) = data_dir();
     let broker = Broker::start(&dir, &[]);

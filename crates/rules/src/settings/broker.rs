@@ -140,7 +140,7 @@ pub(super) const TABLE: &[Definition] = &[
     // Compaction.
     fixed("log.cleaner.enable", Kind::Boolean, "true", Check::Any, Honoured,
         "Whether compacted topics are compacted."),
-    live("log.cleaner.threads", Kind::Int, "1", Check::AtLeast(0), Honoured,
+    live("log.cleaner.threads", Kind::Int, "1", Check::AtLeast(1), Honoured,
         "How many logs are compacted at a time."),
     live("log.cleaner.dedupe.buffer.size", Kind::Long, "134217728", Check::Any, Honoured,
         "Memory for the keys of all rounds of compaction that run at a time, in bytes; 24 bytes a key. A log with more keys takes several rounds."),
@@ -169,7 +169,7 @@ pub(super) const TABLE: &[Definition] = &[
         "Requests that wait for a thread. Here bytes are counted instead."),
     live("max.connections", Kind::Int, INT_MAX, Check::AtLeast(0), Honoured,
         "Connections of this node. A further one is closed at once."),
-    live("max.connections.per.ip", Kind::Int, INT_MAX, Check::AtLeast(0), Honoured,
+    live("max.connections.per.ip", Kind::Int, INT_MAX, Check::AtLeast(1), Honoured,
         "Connections from one address. A further one is closed at once."),
     live("max.connections.per.ip.overrides", Kind::String, "", Check::Any, Known,
         "Other bounds for some addresses: `address:connections,...`."),
