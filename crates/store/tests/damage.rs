@@ -8,14 +8,15 @@ use std::{
 };
 
 use ottla_host::{Chance, Disk};
-use ottla_rules::ids::{Offset, PartitionId};
+use ottla_rules::ids::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use ottla_rules::{
     cluster::Change,
     ids::{NodeId, TopicId},
+    producers::{ProducerEntry, RememberedBatch},
 };
 use ottla_store::{
     FactsKind, OpenError, Store,
-    facts::{checkpoint, checkpoint::Checkpoint, identity::Identity, image},
+    facts::{checkpoint, checkpoint::Checkpoint, identity::Identity, image, producers},
 };
 use tempfile::TempDir;
 
@@ -92,6 +93,50 @@ fn refused(root: &TempDir, expected: &Known, damage: impl FnOnce(&Path), what: &
             assert!(sentence.contains(&dir) || sentence.contains("is damaged"), "{what}: {sentence}");
             true
         }
+    }
+}
+
+#[test]
+fn what_was_half_written_when_the_process_died_or_the_disk_was_full_is_passed_over() {
+    let (root, before) = written();
+    let facts = root.path().join(".ottla/facts");
+    // sled writes what it knows under such a name first, and takes it for whole when it opens.
+    for half in [&b""[..], b"half of what", &[0; 4096]] {
+        fs::write(facts.join("snap.7FFFFFFFFFFFFFFF.generating"), half).unwrap();
+        assert_eq!(known(&open(root.path()).unwrap()).unwrap(), before, "{} bytes", half.len());
+    }
+}
+
+#[test]
+fn many_producers_make_no_file_that_nobody_syncs() {
+    let root = tempfile::tempdir().unwrap();
+    let batch =
+        RememberedBatch { base: Offset(1), base_sequence: Sequence(0), last_offset_delta: 0, timestamp: 2 };
+    let one = |id| ProducerEntry {
+        id: ProducerId(id),
+        epoch: ProducerEpoch(0),
+        last_write_ms: 3,
+        next_sequence: Sequence(1),
+        coordinator_epoch: -1,
+        open_since: None,
+        batches: vec![batch; 5],
+    };
+    let all: Vec<_> = (0..3_000).map(one).collect();
+    let partition = |index| PartitionId { topic: TopicId([1; 16]), index };
+    let counts = |index: i32| if index == 7 { 3_000 } else { 20 + index as usize };
+    let store = open(root.path()).unwrap();
+    for turn in 1..=2 {
+        for index in 0..40 {
+            producers::put(store.facts(), partition(index), Offset(turn), &all[..counts(index)]).unwrap();
+        }
+        store.facts().flush().unwrap();
+    }
+    drop(store);
+    assert_eq!(fs::read_dir(root.path().join(".ottla/facts/blobs")).unwrap().count(), 0);
+    let store = open(root.path()).unwrap();
+    for index in 0..40 {
+        let (end, found) = producers::get(store.facts(), partition(index)).unwrap().unwrap();
+        assert_eq!((end, found.len()), (Offset(2), counts(index)));
     }
 }
 

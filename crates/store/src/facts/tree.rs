@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use ottla_host::{Disk, OpenMode, is_out_of_files, patiently};
+use ottla_host::{Disk, OpenMode, patiently};
 
 use super::{FactsError, Pair};
 use crate::{ballast::Ballast, files::lock};
@@ -192,20 +192,15 @@ impl Tree {
     /// Opens sled anew and puts what was not flushed, with the ballast's room when there is none otherwise.
     fn reopen_with(&self, pending: &Pending) -> Result<(), FactsError> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        let open_once = || {
+        let open = || {
             let_go(&self.disk, &self.dir.join(DB_FILE), LET_GO)?;
+            remove_half_written(&self.disk, &self.dir)?;
             let opened = open(&self.dir)?;
             for (key, (_, value)) in &pending.last {
                 change(&opened, key, value.as_deref())?;
             }
             opened.flush()?;
             Ok(opened)
-        };
-        let open = || loop {
-            match open_once() {
-                Err(sled::Error::Io(error)) if is_out_of_files(&error) && self.disk.make_room() => (),
-                opened => return opened,
-            }
         };
         // Closed first: two of them in one directory would not work.
         drop(db.take());
@@ -231,6 +226,17 @@ fn change(db: &sled::Db, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
         Some(value) => db.insert(key, value).map(drop),
         None => db.remove(key).map(drop),
     }
+}
+
+/// sled takes what it was writing when it was killed, or when the disk was full, for its newest snapshot, and refuses to open. What is
+/// wanted is the one before it, which goes only when the new one is whole and has its name.
+fn remove_half_written(disk: &Disk, dir: &Path) -> io::Result<()> {
+    if !disk.exists(dir) {
+        return Ok(());
+    }
+    let names = disk.list(dir)?.into_iter().map(|entry| entry.name);
+    let mut half = names.filter(|name| name.starts_with("snap.") && name.ends_with(".generating"));
+    half.try_for_each(|name| disk.remove_file(dir.join(name)))
 }
 
 /// Waits until nobody holds the file any more. Blocks, at most for `patience`.
@@ -263,13 +269,11 @@ fn failed(error: sled::Error) -> FactsError {
         let place = if place.is_empty() { place } else { format!(" at byte {place}") };
         return FactsError::Failed(format!("{DB_FILE} in .ottla/facts is damaged{place}"));
     }
-    // A large value is a file of sled's own: without a descriptor for it nothing is written, as without room.
-    let is_full = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            || is_out_of_files(error)
-    };
-    match &error {
-        sled::Error::Io(cause) if is_full(cause) => FactsError::Full(error.to_string()),
+    let kind = if let sled::Error::Io(error) = &error { Some(error.kind()) } else { None };
+    match kind {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            FactsError::Full(error.to_string())
+        }
         _ => FactsError::Failed(error.to_string()),
     }
 }
