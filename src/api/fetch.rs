@@ -52,6 +52,8 @@ const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// So much of one answer may be read into memory, however many small ranges it has: nobody gives credit for it before it is there.
 const LOADED_BYTES_MAX: u64 = 8 << 20;
+/// And where that is done because their files have the last descriptors, only for an answer that is not larger: the others come next time.
+const RESCUED_BYTES_MAX: u64 = 1 << 20;
 
 /// One partition that is asked for.
 struct Wanted {
@@ -70,7 +72,7 @@ struct Fetching {
     committed_only: bool,
     bytes_min: usize,
     bytes_max: usize,
-    open_files_max: usize,
+    descriptors_max: usize,
     deadline: Deadline,
     bell: Bell<Arc<SharedPlan>>,
     topics: Vec<FetchableTopicResponse>,
@@ -128,7 +130,7 @@ impl Fetching {
             committed_only: asked.isolation_level == READ_COMMITTED,
             bytes_min: usize::try_from(asked.min_bytes).unwrap_or(0).min(bytes_max),
             bytes_max,
-            open_files_max: limits.open_files_max,
+            descriptors_max: limits.descriptors_to_keep(),
             deadline: server.now().after(wait_ms),
             bell: Bell::new(),
             topics: Vec::with_capacity(asked.topics.len()),
@@ -289,12 +291,12 @@ impl Fetching {
 
     /// Whether a range would have to be read into memory, since its file has one of the last descriptors, and is too large for that.
     fn keeps_too_much(&self, range: &FileRange, before: usize) -> bool {
-        plan::takes_one_of_the_last(range, self.open_files_max)
-            && range.len.saturating_add(before as u64) > LOADED_BYTES_MAX
+        plan::takes_one_of_the_last(range, self.descriptors_max)
+            && range.len.saturating_add(before as u64) > RESCUED_BYTES_MAX
     }
 
     async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
-        let mut room = Room { bytes: LOADED_BYTES_MAX, open_files_max: self.open_files_max };
+        let mut room = Room { bytes: LOADED_BYTES_MAX, descriptors_max: self.descriptors_max };
         let mut loaded = Vec::with_capacity(found.ranges.len());
         for (plan, range) in plans.iter().zip(found.ranges) {
             let skipped = match (plan, &range) {

@@ -329,6 +329,8 @@ impl Connection {
         self.begin().unwrap_or_else(|why| {
             self.broken = Some(why);
             self.ended = true;
+            // Nothing more is read: whether the client is there has to be asked.
+            self.is_blind = true;
             true
         })
     }
@@ -452,7 +454,9 @@ impl Connection {
         // While it rests there may be requests here that have not begun.
         if (self.ended || is_leaving) && !self.pace.is_resting() {
             let nothing_owed = self.held.is_none() && self.outbox.is_empty() && self.line.is_empty();
-            if nothing_owed || self.line.is_droppable() && self.outbox.is_empty() {
+            // Who has sent nonsense may be there to take what it asked for before.
+            let is_gone = self.broken.is_none() && self.line.is_droppable();
+            if nothing_owed || is_gone && self.outbox.is_empty() {
                 let otherwise = if self.ended { Ending::Client } else { Ending::Leaving };
                 return Poll::Ready(Err(self.broken.take().unwrap_or(otherwise)));
             }
@@ -541,7 +545,7 @@ impl Connection {
         let watch = match self.hung_up.take() {
             Some(watch) => watch,
             // Without a file descriptor to spare the end of the poll will do.
-            None => match self.socket.hung_up() {
+            None => match self.socket.hung_up(self.call.server.limits().descriptors_to_keep()) {
                 Ok(watch) => watch,
                 Err(_) => return Poll::Pending,
             },

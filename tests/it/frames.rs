@@ -7,7 +7,7 @@ use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 use ottla_wire::{Decode, Reader, api};
 
 use crate::broker::{Broker, data_dir};
-use crate::client::{PRODUCE, batch, encode, produce_request, raw};
+use crate::client::{FETCH, PRODUCE, batch, encode, fetch_request, produce_request, raw};
 
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
@@ -57,11 +57,12 @@ fn what_came_before_is_answered_before_the_connection_is_closed() {
     let broker = Broker::start(&dir, &[]);
     broker.client().create("t", 1, &[]);
     let metadata = encode(2, 12, &MetadataRequest::default());
-    for (what, bad) in [
+    let bad = [
         ("no length", 0_i32.to_be_bytes().to_vec()),
         ("an unknown key", raw(999, 0, 1, &[])),
         ("a body cut short", raw(METADATA, 8, 1, &i32::MAX.to_be_bytes())),
-    ] {
+    ];
+    for ((what, bad), end) in bad.into_iter().zip(1..) {
         let mut client = broker.client();
         // The append waits for its sync while the next two are here already.
         let append = encode(1, PRODUCE, &produce_request("t", 0, -1, Some(batch(&["v"]))));
@@ -70,6 +71,14 @@ fn what_came_before_is_answered_before_the_connection_is_closed() {
             .map(|frame| Reader::new(&frame).i32().unwrap())
             .collect();
         assert_eq!(answered, [1, 2], "{what}");
+
+        // So is what waits for somebody else.
+        let mut client = broker.client();
+        let poll = encode(3, FETCH, &fetch_request("t", 0, end, 300));
+        client.send_bytes(&[&poll[..], &bad].concat());
+        let frame = client.next_frame();
+        assert_eq!(frame.map(|frame| Reader::new(&frame).i32().unwrap()), Some(3), "{what}");
+        assert_eq!(client.next_frame(), None, "{what}");
     }
 }
 

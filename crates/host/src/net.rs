@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -286,14 +286,17 @@ impl Socket {
     /// simulation it never ends: nobody is told there of what lies behind unread bytes.
     ///
     /// # Errors
-    /// When there is no file descriptor left.
+    /// When there is no file descriptor left, or none below `descriptors_max`.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
-    pub fn hung_up(&self) -> io::Result<Pin<Box<dyn Future<Output = ()>>>> {
+    pub fn hung_up(&self, descriptors_max: usize) -> io::Result<Pin<Box<dyn Future<Output = ()>>>> {
         match &self.stream {
             Stream::Machine(stream) => {
                 let handle = stream.as_fd().try_clone_to_owned()?;
+                if usize::try_from(handle.as_raw_fd()).is_ok_and(|number| number >= descriptors_max) {
+                    return Err(io::Error::from_raw_os_error(libc::EMFILE));
+                }
                 let watched = TcpStream::from_std(handle.into())?;
                 Ok(Box::pin(async move {
                     // Whoever waits for urgent bytes is told of the end as well, and not of other bytes. Nobody sends

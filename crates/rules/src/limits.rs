@@ -94,6 +94,9 @@ pub const COMMITS_UNDER_WAY_MAX: usize = 1_000;
 /// find memory for it, 1 MB takes some milliseconds, in which nobody else on the shard would be served.
 pub const WRITE_BYTES_MAX: usize = 256 * 1024;
 
+/// So many descriptors are left for what must not fail for want of one.
+const DESCRIPTORS_LEFT: usize = 32;
+
 /// Open files that are kept from connections, where the process may have twice as many.
 pub const FILES_RESERVED_MIN: usize = 96;
 
@@ -142,6 +145,13 @@ impl Limits {
         self.segment_files_open_max = self.segment_files_open_max.min(open_files_max / 2);
         self.open_files_max = open_files_max;
         self
+    }
+
+    /// Descriptors from this number on are not kept by answers, which last until their readers have taken them, nor by what one
+    /// can do without: syncs and new segments need some. The kernel gives the lowest that is free.
+    #[must_use]
+    pub fn descriptors_to_keep(&self) -> usize {
+        self.open_files_max.saturating_sub(DESCRIPTORS_LEFT)
     }
 }
 

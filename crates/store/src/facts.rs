@@ -11,6 +11,7 @@
 //! | `c/<partition>` | recovery point and log start | [`checkpoint`] |
 //! | `e/<partition><epoch>` | where each leader epoch starts | [`epochs`] |
 //! | `p/<partition>` | snapshot of the idempotent producers | [`producers`] |
+//! | `o/<partition><number>` | a part of such a snapshot, where it is large | [`producers`] |
 //! | `a/<partition><offset>` | the transaction that the marker there aborted | [`aborted`] |
 //! | `k/<partition>` | up to where the log is compacted, and which segment is being put in place | [`compaction`] |
 //!

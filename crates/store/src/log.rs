@@ -110,6 +110,8 @@ pub enum LogError {
 
 /// What was tried when a sync failed.
 pub(crate) const SYNC: &str = "sync";
+/// The disk failed (`EIO`).
+const EIO: i32 = 5;
 
 impl LogError {
     /// Whether it is only that there is no room, on the disk or for another open file: once there is some, the same may be tried again.
@@ -386,7 +388,11 @@ impl Log {
         }
         let disk = self.store.disk();
         let path = self.dir.path();
-        let failed = |error| LogError::Io { what: "create", file: path.clone(), error };
+        let failed = |error: io::Error| {
+            // What only a sync can say, that of the directory above.
+            let what = if error.raw_os_error() == Some(EIO) { SYNC } else { "create" };
+            LogError::Io { what, file: path.clone(), error }
+        };
         disk.create_dir_all(&path).map_err(failed)?;
         write_metadata(&self.store, &path, self.place.id.topic)?;
         self.exists = true;
@@ -504,12 +510,22 @@ pub(crate) fn write_metadata(store: &Store, dir: &std::path::Path, topic: TopicI
 }
 
 /// The topic id that a partition's directory belongs to, when it says so.
-pub(crate) fn read_metadata(store: &Store, dir: &std::path::Path) -> Option<TopicId> {
-    let file = store.disk().open(dir.join(layout::PARTITION_METADATA), ottla_host::OpenMode::Read).ok()?;
+///
+/// # Errors
+/// There is no room for one more open file: that it does not say so is another matter.
+pub(crate) fn read_metadata(store: &Store, dir: &std::path::Path) -> Result<Option<TopicId>, LogError> {
+    let path = dir.join(layout::PARTITION_METADATA);
     let mut bytes = [0; 256];
-    let n = file.pread(&mut bytes, 0).ok()?;
-    let text = std::str::from_utf8(&bytes[..n]).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim().parse().ok()
+    let opened = store.disk().open(&path, ottla_host::OpenMode::Read);
+    let n = match opened.and_then(|file| file.pread(&mut bytes, 0)) {
+        Err(error) if is_out_of_files(&error) => {
+            return Err(LogError::Io { what: "open", file: path, error });
+        }
+        read => read.unwrap_or(0),
+    };
+    let text = std::str::from_utf8(&bytes[..n]).unwrap_or_default();
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
+    Ok(id.and_then(|id| id.trim().parse().ok()))
 }
 
 /// Wraps an error of the operating system with what was tried on which file.

@@ -258,7 +258,7 @@ impl Store {
         let mut removed = vec![];
         for name in self.disk().list(dir).map_err(failed)?.into_iter().map(|entry| entry.name) {
             let Some((topic, index)) = layout::read_dir_name(&name) else { continue };
-            let Some(id) = crate::log::read_metadata(self, &dir.join(&name)) else { continue };
+            let Some(id) = crate::log::read_metadata(self, &dir.join(&name))? else { continue };
             if is_known(topic, PartitionId { topic: id, index })
                 || planted::is(planted::Bug::DeletedTopicRead)
             {

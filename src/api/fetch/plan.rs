@@ -14,13 +14,9 @@ use crate::door::Piece;
 /// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
 const SEND_FILE_BYTES: u64 = 64 * 1024;
 
-/// So many of the descriptors that the process may have are not kept by answers, which last until their readers have taken them:
-/// syncs and new segments need some.
-const DESCRIPTORS_LEFT: usize = 32;
-
-/// Whether its file has one of the last descriptors.
-pub(super) fn takes_one_of_the_last(range: &FileRange, open_files_max: usize) -> bool {
-    range.file.descriptor().is_some_and(|number| number.saturating_add(DESCRIPTORS_LEFT) >= open_files_max)
+/// Whether its file has one of the last descriptors, which are from `descriptors_max` on.
+pub(super) fn takes_one_of_the_last(range: &FileRange, descriptors_max: usize) -> bool {
+    range.file.descriptor().is_some_and(|number| number >= descriptors_max)
 }
 
 /// A plan, whoever else has it.
@@ -46,8 +42,8 @@ impl Deref for Plan {
 pub(super) struct Room {
     /// Bytes of memory.
     pub(super) bytes: u64,
-    /// Files that the process may have open.
-    pub(super) open_files_max: usize,
+    /// Files whose descriptors are below this.
+    pub(super) descriptors_max: usize,
 }
 
 impl Plan {
@@ -70,7 +66,7 @@ impl Plan {
     /// Small ranges are read into memory, and those of which the file has one of the last descriptors, up to `room` bytes of
     /// them; large ones, and the others, stay where they are.
     pub(super) async fn load(&self, pool: &Pool, range: FileRange, room: &mut Room) -> io::Result<Piece> {
-        let stays = range.len >= SEND_FILE_BYTES && !takes_one_of_the_last(&range, room.open_files_max);
+        let stays = range.len >= SEND_FILE_BYTES && !takes_one_of_the_last(&range, room.descriptors_max);
         if stays || range.len > room.bytes {
             return Ok(Piece::File(range));
         }

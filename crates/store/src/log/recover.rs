@@ -144,7 +144,7 @@ impl Log {
             let file = path.clone();
             move |error| LogError::Io { what, file, error }
         };
-        if super::read_metadata(&store, &path).is_some_and(|topic| topic != self.place.id.topic)
+        if super::read_metadata(&store, &path)?.is_some_and(|topic| topic != self.place.id.topic)
             && !planted::is(planted::Bug::DeletedTopicRead)
         {
             // An earlier topic of the same name was deleted, and its files were not yet.
@@ -172,7 +172,7 @@ impl Log {
             self.exists = true;
             // A process that was killed may have left names that no sync has covered yet.
             self.dir_dirty = bases.last() >= Some(&self.recovery_point);
-            if super::read_metadata(&store, &path).is_none() {
+            if super::read_metadata(&store, &path)?.is_none() {
                 super::write_metadata(&store, &path, self.place.id.topic)?;
             }
         }

@@ -145,10 +145,10 @@ impl<R> Classic<R> {
         member.rebalance_timeout_ms = join.rebalance_timeout_ms;
         member.session_timeout_ms = join.session_timeout_ms;
         member.can_skip = join.can_skip;
+        let promised = member.session.filter(|_| member.is_new);
+        member.heard(desk.now);
         // Whoever asks again before its first generation may wait for it as long as it was promised.
-        if !member.is_new {
-            member.heard(desk.now);
-        }
+        member.session = member.session.max(promised);
         if let Some(before) = member.joining.replace(to) {
             // Of two requests of one member, the client only waits for the second.
             desk.answer(before, Err(GroupError::RebalanceInProgress));
