@@ -324,7 +324,10 @@ impl Client {
     fn refused(&mut self, error: &GroupError, now_ms: u64) {
         match error {
             GroupError::RebalanceInProgress => {
-                self.heard_ms = now_ms;
+                // A heartbeat prolongs its session whatever it is answered; a refused SyncGroup, as in Kafka, does not.
+                if self.stage == Stage::Stable {
+                    self.heard_ms = now_ms;
+                }
                 self.stage = Stage::Out;
             }
             GroupError::IllegalGeneration if self.speaks_classic => {
