@@ -122,8 +122,14 @@ impl Door {
     }
 
     fn admit(self: &Arc<Door>, socket: Socket, peer: SocketAddr, shard: usize) {
+        let limits = self.server.limits();
         // Dropping the socket closes it: Kafka does not say why either.
-        let guest = match self.hall.guests.admit(peer.ip(), &self.server.limits()) {
+        if socket.descriptor().is_some_and(|number| number >= limits.descriptors_to_keep()) {
+            // Who comes next may find room where a segment was only kept open.
+            self.server.host.disk.make_room();
+            return debug!(peer:% = peer; "connection refused, the last descriptors are for the disk");
+        }
+        let guest = match self.hall.guests.admit(peer.ip(), &limits) {
             Ok(guest) => guest,
             Err(refused) => return debug!(peer:% = peer, error:% = refused; "connection refused"),
         };
@@ -131,7 +137,7 @@ impl Door {
             Caller { principal: "User:ANONYMOUS".to_owned(), listener: self.name.clone(), host: peer.ip() };
         let (server, reached) = (Arc::clone(&self.server), socket.local_addr());
         let call = Call { server, caller, client_host: format!("/{}", peer.ip()).into(), reached };
-        let share = Share::new(Arc::clone(&self.hall.credit), self.server.limits().connection_bytes_max);
+        let share = Share::new(Arc::clone(&self.hall.credit), limits.connection_bytes_max);
         let tally = Counter { tallies: Arc::clone(&self.hall.tallies), shard };
         tally.connected();
         match socket.detach() {

@@ -189,6 +189,43 @@ def few_descriptors(stage):
     return f"limit=256 partitions={n} open={vitals.fds()} produced={n * times} refused={refused} fetches={fetches} errors={errors}", problems
 
 
+def held_descriptors(stage):
+    """Only 256 descriptors, and clients that keep all they can: some in long polls behind which unread bytes lie, some that ask for all
+    partitions and take nothing. Appends may be refused meanwhile. When they have gone everything goes on by itself, and nothing is lost."""
+    if stage.args.attach:
+        raise scene.Skip("a broker that runs already has its limit")
+    n = 200
+    vitals = stage.start("log.flush.offset.checkpoint.interval.ms=200", limit_files=256)
+    topic, quiet = stage.topic(n), stage.topic()
+    client = stage.client()
+    client.await_leader(topic, range(n))
+    frames = [raw.produce(topic, partition, raw.batch([b"h" * 100_000])) for partition in range(n)]
+    taken = [client.produced(frame, topic) == 0 for frame in frames]
+    poll = raw.fetch(quiet, [0], wait_ms=60_000)
+    waiting, takers = slow.connect_all(stage.port, 90), slow.connect_all(stage.port, 30, receive_bytes=4096)
+    asks = [(one, poll * 2 + raw.metadata([quiet]) * 1_000) for one in waiting]
+    for one, ask in asks + [(one, raw.fetch(topic, list(range(n)))) for one in takers]:
+        try:
+            one.socket.sendall(ask)
+        except OSError:
+            # Turned away at the door.
+            pass
+    began, acked, refused = time.monotonic(), sum(taken), 0
+    at_worst = 0
+    while time.monotonic() - began < 8:
+        for frame in frames[::7]:
+            good = client.produced(frame, topic) == 0
+            acked, refused = acked + good, refused + (not good)
+        at_worst = max(at_worst, vitals.fds())
+    for one in waiting + takers:
+        one.close()
+    after = scene.eventually(lambda: all(client.produced(frame, topic) == 0 for frame in frames))
+    problems = []
+    if after is None:
+        problems.append("appends are still refused when the others have gone")
+    return f"limit=256 partitions={n} open={at_worst} acked={acked} refused={refused} all_taken_again_after_s={after and round(after, 2)}", problems
+
+
 def ask_metadata(ready, stop, port, number, n, per_second):
     """So many clients, each asks for all topics so often."""
     clients = slow.connect_all(port, n)
@@ -324,6 +361,7 @@ def partitions(stage):
 
 
 SCENES = {"idlers": idlers, "visitors": visitors, "no-descriptors": no_descriptors, "few-descriptors": few_descriptors,
+          "held-descriptors": held_descriptors,
           "metadata-storm": metadata_storm, "herd": herd, "partitions": partitions}
 
 if __name__ == "__main__":

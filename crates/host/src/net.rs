@@ -215,6 +215,16 @@ impl Socket {
         Ok(Self { stream: Stream::Simulated(stream), local, peer })
     }
 
+    /// The number of its descriptor: the lowest that was free when it came. None in a simulation.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<usize> {
+        match &self.stream {
+            Stream::Machine(stream) => usize::try_from(stream.as_raw_fd()).ok(),
+            #[cfg(feature = "sim")]
+            Stream::Simulated(_) => None,
+        }
+    }
+
     /// Our end.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
