@@ -1,9 +1,6 @@
 //! BrokerActor: turns metadata changes into starts and retirements of partitions.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -11,7 +8,7 @@ use ottla_rules::{
     ids::PartitionId,
     topic::{CONSUMER_OFFSETS, TRANSACTION_STATE},
 };
-use ottla_store::Place;
+use ottla_store::{LogError, Place};
 
 use crate::{
     coordinator::Applied,
@@ -49,6 +46,18 @@ struct Left {
 
 messages!(ImageChanged, CoordinateAgain, Left);
 
+/// How long a removal waits that found the files being renamed by what an actor before had begun, and how often.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+const BUSY_TRIES: usize = 500;
+
+/// A directory that an earlier partition still holds: a directory has one owner.
+struct Leaving {
+    /// Who holds it, until it says that it has left.
+    holder: PartitionId,
+    /// Who gets it then.
+    next: Option<Charge>,
+}
+
 /// The actor that carries out what an image means for this node.
 pub struct BrokerActor {
     shared: Arc<Shared>,
@@ -58,8 +67,8 @@ pub struct BrokerActor {
     /// What has been carried out.
     image: Arc<Image>,
     generation: u64,
-    /// Directories that an earlier partition still holds, and who waits for each: a directory has one owner.
-    leaving: BTreeMap<String, VecDeque<Charge>>,
+    /// By the name of the directory.
+    leaving: BTreeMap<String, Leaving>,
 }
 
 impl BrokerActor {
@@ -85,21 +94,7 @@ impl BrokerActor {
                 if let Some(transactions) = self.shared.directory.vacate_transactions(partition) {
                     transactions.do_send(transactions::Resign);
                 }
-                if !self.shared.directory.has(partition) && !delete {
-                    return; // Its actor died: there is nobody to retire, and its files are free.
-                }
-                let place = Place { id: partition, topic: name };
-                let dir_name = place.dir_name();
-                self.leaving.entry(dir_name.clone()).or_default();
-                let (reply, left) = Reply::once();
-                self.shared.directory.tell(partition, Retire { delete, reply });
-                self.shared.directory.vacate(partition);
-                let me = ctx.address();
-                actix_rt::spawn(async move {
-                    // Whether it left in order is in the log; either way its actor is gone.
-                    let _ = left.await;
-                    me.do_send(Left { dir_name, partition, deleted: delete });
-                });
+                self.retire(Place { id: partition, topic: name }, delete, ctx);
             }
             Step::Start { partition, name, epoch, replicas, config } => {
                 let place = Place { id: partition, topic: name };
@@ -107,7 +102,8 @@ impl BrokerActor {
                 let is_new = self.image.version() > 0 && self.image.partition(partition).is_none();
                 let charge = Charge { place, epoch, replicas, config, shared: self.shared.clone(), is_new };
                 match self.leaving.get_mut(&charge.place.dir_name()) {
-                    Some(queue) => queue.push_back(charge),
+                    // Created, deleted and created again while it waited: the last one counts.
+                    Some(leaving) => leaving.next = Some(charge),
                     None => self.start(charge, image),
                 }
             }
@@ -116,6 +112,32 @@ impl BrokerActor {
             }
         }
         debug_assert!(image.version() >= self.image.version(), "images come in order");
+    }
+
+    fn retire(&mut self, place: Place, delete: bool, ctx: &mut Context<Self>) {
+        let (partition, dir_name) = (place.id, place.dir_name());
+        if let Some(leaving) = self.leaving.get_mut(&dir_name)
+            && leaving.next.take_if(|next| next.place.id == partition).is_some()
+            && leaving.holder != partition
+        {
+            return; // It never began, and nothing in the directory is its own.
+        }
+        if !self.shared.directory.has(partition) && !delete {
+            return; // Its actor died: there is nobody to retire, and its files are free.
+        }
+        self.leaving.insert(dir_name.clone(), Leaving { holder: partition, next: None });
+        let (reply, left) = Reply::once();
+        self.shared.directory.tell(partition, Retire { delete, reply });
+        self.shared.directory.vacate(partition);
+        let (me, shared) = (ctx.address(), self.shared.clone());
+        actix_rt::spawn(async move {
+            // Whether it left in order is in the log; either way its actor is gone.
+            let has_left = left.await.is_ok();
+            if delete && !has_left {
+                remove_left_behind(&shared, place).await;
+            }
+            me.do_send(Left { dir_name, partition, deleted: delete });
+        });
     }
 
     fn start(&mut self, charge: Charge, image: &Image) {
@@ -189,6 +211,27 @@ impl BrokerActor {
     }
 }
 
+/// The partition is deleted, and no actor had its files: it was offline, or nobody was there.
+async fn remove_left_behind(shared: &Arc<Shared>, place: Place) {
+    for _ in 0..BUSY_TRIES {
+        let (store, gone) = (shared.store.clone(), place.clone());
+        match shared.in_pool(move || store.remove(&gone)).await {
+            Some(Err(LogError::Busy)) => {
+                let now = shared.host.clock.now().mono_ms;
+                shared.host.clock.sleep_until(now + BUSY_PAUSE.as_millis() as u64).await;
+            }
+            Some(Err(error)) => {
+                return log::error!(
+                    partition:% = place.dir_name(), error:% = error;
+                    "the files of a deleted partition are still there; they go when the node starts again"
+                );
+            }
+            Some(Ok(())) | None => return,
+        }
+    }
+    log::error!(partition:% = place.dir_name(); "the files of a deleted partition are still being renamed; they go when the node starts again");
+}
+
 impl Actor for BrokerActor {
     type Context = Context<Self>;
 }
@@ -224,9 +267,8 @@ impl Handler<Left> for BrokerActor {
         if deleted && let Some(journal) = self.shared.directory.journal() {
             journal.do_send(Forgotten { partition });
         }
-        // Created, deleted and created again while it waited: the last one counts, those before it never began.
-        let last = self.leaving.remove(&dir_name).and_then(|mut queue| queue.pop_back());
-        if let Some(charge) = last.filter(|charge| self.image.partition(charge.place.id).is_some()) {
+        let next = self.leaving.remove(&dir_name).and_then(|leaving| leaving.next);
+        if let Some(charge) = next.filter(|charge| self.image.partition(charge.place.id).is_some()) {
             let image = self.image.clone();
             self.start(charge, &image);
         }

@@ -233,6 +233,74 @@ fn a_topic_of_the_same_name_begins_empty_however_soon_it_comes() {
 }
 
 #[test]
+fn a_directory_has_one_owner_however_often_its_topic_is_made_anew() {
+    let large = "x".repeat(600_000);
+    for seed in 0..20 {
+        let mut home = Home::new(seed);
+        home.journal_bytes_max = 1 << 20;
+        home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            node.append_for_sure(partition(0), "of the first").await;
+            // Has no room in the journal, so the segment is synced, which takes long: the first of them leaves when that is over.
+            home.world.set_pool_delay_ms(400..1000);
+            (0..3).for_each(|_| drop(node.append(partition(0), &large)));
+            tokio::time::sleep(Duration::from_millis(100)).await; // Of simulated time.
+            home.world.set_pool_delay_ms(0..20);
+            let mut last = TOPIC;
+            for round in 8..11 {
+                let id = TopicId([round; 16]);
+                let delete = node.submit(Command::DeleteTopic { id: last });
+                let (deleted, _) = tokio::join!(delete, node.create(id, 1, &[]));
+                assert!(deleted.is_ok(), "seed {seed}");
+                last = id;
+            }
+
+            let last = PartitionId { topic: last, index: 0 };
+            assert_eq!(node.append_for_sure(last, "of the last").await, Offset(0), "seed {seed}");
+            tokio::time::sleep(Duration::from_secs(1)).await; // Whoever leaves has left.
+            assert_eq!(
+                node.append(last, "goes on").await.map(|appended| appended.base),
+                Ok(Offset(1)),
+                "seed {seed}"
+            );
+            let (bytes, _) = node.read(last).await.unwrap();
+            assert!(holds(&bytes, "of the last") && holds(&bytes, "goes on"), "seed {seed}");
+        });
+        home.live(async |node| {
+            let last = PartitionId { topic: TopicId([10; 16]), index: 0 };
+            assert_eq!(node.append_for_sure(last, "after").await, Offset(2), "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn a_topic_that_is_offline_is_deleted_with_its_files() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "lost").await;
+        assert!(node.stop().await);
+    });
+    let disk = Host::simulated(&home.world).disk;
+    home.world.disk().break_below("/data/payments-0/00000000000000000000.log", Fault::FailReads);
+    home.live(async |node| {
+        while node.append(partition(0), "refused").await != Err(AppendError::Storage) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        node.submit(Command::DeleteTopic { id: TOPIC }).await.unwrap();
+        while disk.exists("/data/payments-0") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let left = disk.list("/data").unwrap();
+        assert!(!left.iter().any(|entry| entry.name.starts_with("payments")), "{left:?}");
+        home.world.disk().heal();
+        node.create(TopicId([8; 16]), 1, &[]).await;
+        let new = PartitionId { topic: TopicId([8; 16]), index: 0 };
+        assert_eq!(node.append_for_sure(new, "of the new one").await, Offset(0));
+    });
+}
+
+#[test]
 fn records_before_an_offset_can_be_deleted_and_stay_deleted() {
     for seed in 0..10 {
         let home = Home::new(seed);

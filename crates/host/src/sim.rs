@@ -21,7 +21,7 @@ use crate::{Chance, Clock, Disk, Host, Net, Pool};
 
 /// Unix time when a simulation begins, 2025-06-15, always the same.
 const WALL_MS_AT_START: i64 = 1_750_000_000_000;
-/// How long a job of the simulated pool waits before it runs.
+/// How long a job of the simulated pool waits before it runs, unless told otherwise.
 const POOL_DELAY_MS: Range<u64> = 0..20;
 
 /// What one simulated node lives in: a seed, a clock and a disk. Cloning shares it.
@@ -41,7 +41,8 @@ impl SimWorld {
         // Each draws from a stream of its own: a new draw in one changes nothing in the others.
         let clock = SimClock::default();
         let disk = SimDisk::new(chance.u64(), clock.clone());
-        let pool = SimPool { chance: SimChance::new(chance.u64()) };
+        let pool =
+            SimPool { chance: SimChance::new(chance.u64()), delay_ms: Arc::new(Mutex::new(POOL_DELAY_MS)) };
         Self { clock, chance, pool, disk }
     }
 
@@ -54,6 +55,12 @@ impl SimWorld {
     /// Sets how far the node's wall clock is ahead of true time; negative for behind. Its monotonic clock stays.
     pub fn set_wall_offset_ms(&self, offset_ms: i64) {
         self.clock.wall_offset_ms.store(offset_ms, Ordering::Relaxed);
+    }
+
+    /// Sets how long a job that is given to the pool from now on waits before it runs, in milliseconds of simulated time; up to 19
+    /// unless told otherwise.
+    pub fn set_pool_delay_ms(&self, range: Range<u64>) {
+        *self.pool.delay_ms.lock().unwrap_or_else(PoisonError::into_inner) = range;
     }
 
     pub(crate) fn host(&self) -> Host {
@@ -137,11 +144,13 @@ impl SimChance {
 #[derive(Clone, Debug)]
 pub(crate) struct SimPool {
     chance: SimChance,
+    delay_ms: Arc<Mutex<Range<u64>>>,
 }
 
 impl SimPool {
     pub(crate) fn run(&self, job: Job) {
-        let delay = Duration::from_millis(self.chance.pick(POOL_DELAY_MS));
+        let delay_ms = self.delay_ms.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let delay = Duration::from_millis(self.chance.pick(delay_ms));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(delay).await;
             run_guarded(job);

@@ -264,13 +264,32 @@ impl Store {
             {
                 continue;
             }
-            let place = Arc::new(Dir::new(self.inner.files.clone(), dir.join(&name)));
-            let away = crate::log::delete::rename_away(self, &place, &name)?;
-            crate::log::delete::forget(self.facts(), PartitionId { topic: id, index })?;
-            self.disk().remove_dir_all(&away).map_err(failed)?;
+            self.remove_dir(&name, PartitionId { topic: id, index })?;
             removed.push(name);
         }
         Ok(removed)
+    }
+
+    /// Removes the directory of a partition that has no owner, and all that is known of it. A directory of that name which is another
+    /// topic's stays. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Busy`] while what an earlier owner began is not over; else as the file system and the facts give them.
+    pub fn remove(&self, place: &Place) -> Result<(), LogError> {
+        let Some(_hold) = self.hold(place.id) else { return Err(LogError::Busy) };
+        let name = place.dir_name();
+        match crate::log::read_metadata(self, &self.inner.dir.join(&name))? {
+            Some(topic) if topic == place.id.topic => self.remove_dir(&name, place.id),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_dir(&self, name: &str, partition: PartitionId) -> Result<(), LogError> {
+        let dir = Arc::new(Dir::new(self.inner.files.clone(), self.inner.dir.join(name)));
+        let away = crate::log::delete::rename_away(self, &dir, name)?;
+        crate::log::delete::forget(self.facts(), partition)?;
+        let removed = self.disk().remove_dir_all(&away);
+        removed.map_err(|error| LogError::Io { what: "remove", file: away, error })
     }
 
     pub(crate) fn dir_of(&self, place: &Place) -> Dir {
