@@ -9,6 +9,7 @@ use ottla_actors::{
 };
 use ottla_host::{Fault, Host};
 use ottla_rules::{
+    batch::build::BatchBuilder,
     cluster::{Command, Image},
     ids::{Offset, PartitionId, TopicId},
     partition::{AppendError, ReadAsk, ReadError},
@@ -50,6 +51,24 @@ fn batches_that_come_before_the_log_is_there_are_taken_in_order() {
         for (answer, base) in answers.into_iter().zip(1..) {
             assert_eq!(answer.await.unwrap().base, Offset(base));
         }
+    });
+}
+
+#[test]
+fn a_retry_of_records_that_are_old_is_known_after_a_kill() {
+    let home = Home::new(1);
+    let old =
+        |sequence| BatchBuilder::new().producer(1_000, 0, sequence).record("key", "of 1970", 0).parsed();
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "first").await;
+        assert_eq!(node.append_batch(partition(0), old(0)).await.unwrap().base, Offset(1));
+    });
+    home.live(async |node| {
+        node.append_for_sure(partition(0), "third").await;
+        // The answer was lost with the node.
+        assert_eq!(node.append_batch(partition(0), old(0)).await.unwrap().base, Offset(1));
+        assert_eq!(node.append_batch(partition(0), old(1)).await.unwrap().base, Offset(3));
     });
 }
 

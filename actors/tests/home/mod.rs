@@ -13,7 +13,7 @@ use ottla_actors::{
 use ottla_config::{Config, Endpoint, Sources};
 use ottla_host::{Host, SimWorld};
 use ottla_rules::{
-    batch::build::BatchBuilder,
+    batch::{Batch, build::BatchBuilder},
     cluster::{Command, CommandError, Image},
     floods::Manner,
     ids::{Offset, PartitionId, TopicId},
@@ -106,7 +106,14 @@ impl Node {
         to: PartitionId,
         value: &str,
     ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
-        let batch = BatchBuilder::new().record("key", value, 1_750_000_000_000).parsed();
+        self.append_batch(to, BatchBuilder::new().record("key", value, 1_750_000_000_000).parsed())
+    }
+
+    pub(crate) fn append_batch(
+        &self,
+        to: PartitionId,
+        batch: Batch,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
         let (reply, answer) = Reply::once();
         let append = Append {
             batch,

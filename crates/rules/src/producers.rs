@@ -111,7 +111,7 @@ struct Raised {
     before: ProducerEpoch,
 }
 
-/// So many are remembered: more than are in flight, and a bound while a log is replayed.
+/// So many are remembered while a log is replayed, of which only the end may be cut.
 const RAISED_MAX: usize = 1_024;
 
 /// About 150 bytes: a partition may have very many producers, most of them gone for good.
@@ -198,9 +198,6 @@ impl Producers {
             self.transactions.wrote(header.producer_id, base);
         }
         if header.attributes.is_control() && before != header.producer_epoch {
-            if self.raised.len() == RAISED_MAX {
-                self.raised.pop_front();
-            }
             self.raised.push_back(Raised { base, producer: header.producer_id, before });
         }
     }
@@ -234,14 +231,20 @@ impl Producers {
         }
     }
 
-    /// Remembers a stored batch during recovery, without judging it. `now.wall_ms` counts as the time of its write. A batch
+    /// Remembers a stored batch during recovery, without judging it. When it was written is not known any more: its own time counts,
+    /// as in Kafka, unless its producer is known to have written later, for records may be of any age. A batch
     /// that is remembered already, because a snapshot reaches further than the place where the replay began, is passed over.
-    pub fn replay(&mut self, header: &Header, now: Now) {
-        let last = self.by_id.get(&header.producer_id).and_then(|producer| producer.window().last());
-        if last.is_some_and(|last| header.base_offset <= last.base) {
+    pub fn replay(&mut self, header: &Header) {
+        let known = self.by_id.get(&header.producer_id);
+        if known.and_then(|known| known.window().last()).is_some_and(|last| header.base_offset <= last.base) {
             return;
         }
+        let known_ms = known.map_or(header.max_timestamp, |known| known.last_write_ms);
+        let now = Now { mono_ms: 0, wall_ms: header.max_timestamp.max(known_ms) };
         self.update(header, header.base_offset, header.max_timestamp, now);
+        if self.raised.len() > RAISED_MAX {
+            self.raised.pop_front();
+        }
     }
 
     /// Forgets the batches at and beyond `to`: their write failed, or the log was cut there. The sequence they began with is

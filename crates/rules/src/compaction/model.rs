@@ -298,7 +298,7 @@ impl World {
         let mut again = Producers::new(100);
         for batch in self.segments.iter().flatten() {
             let header = Header::read(batch).unwrap();
-            again.replay(&header, Now { mono_ms: 0, wall_ms: 0 });
+            again.replay(&header);
             if header.attributes.is_control()
                 && let Some(marker) = Marker::read(batch).ok().flatten()
             {

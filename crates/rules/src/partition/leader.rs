@@ -74,6 +74,8 @@ pub struct Leader<R, B> {
     /// Transactional batches that wait for the word of a coordinator.
     pub(super) held: AllHeld<R>,
     pub(super) watchers: Watchers<B>,
+    /// When silent producers are forgotten next: not at once. Those that a recovery found may seem silent for years, because their
+    /// records are old, and whoever's answer was lost with the broker sends again.
     expire_at: Option<Deadline>,
 }
 
@@ -360,7 +362,8 @@ impl<R, B> Leader<R, B> {
             self.sync_written(out);
         }
         // Looked at when something else happens anyway: an idle partition sets no alarm.
-        if self.expire_at.is_none_or(|at| at.is_due(now)) {
+        let due = *self.expire_at.get_or_insert(now.after(EXPIRE_EVERY_MS));
+        if due.is_due(now) {
             self.expire_at = Some(now.after(EXPIRE_EVERY_MS));
             self.producers.expire(now, self.limits.producer_idle_ms_max);
         }

@@ -390,7 +390,7 @@ fn what_ended_before_a_reign_is_stable_in_it() {
     for effect in &stage.out {
         let Effect::Write { batch } = effect else { continue };
         let header = Header::read(&batch.bytes).unwrap();
-        producers.replay(&header, NOW);
+        producers.replay(&header);
         if let Some(marker) = Marker::read(&batch.bytes).ok().flatten() {
             producers.marked(header.producer_id, batch.base, marker);
         }

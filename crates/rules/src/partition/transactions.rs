@@ -6,7 +6,7 @@
 //!   stable ------|---- open, or ended by a marker that is not safe yet ----|
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Offset, ProducerId};
 
@@ -28,6 +28,8 @@ pub struct Aborted {
 pub struct Transactions {
     /// Where each open one begins.
     open: BTreeMap<ProducerId, Offset>,
+    /// The same offsets, in their order: while a log is replayed there are very many that have ended beside them.
+    open_firsts: BTreeSet<Offset>,
     /// All that hold the last stable offset back, by their first offset.
     unstable: BTreeMap<Offset, Unstable>,
 }
@@ -71,6 +73,7 @@ impl Transactions {
     pub fn wrote(&mut self, producer: ProducerId, base: Offset) {
         let first = *self.open.entry(producer).or_insert(base);
         if first == base {
+            self.open_firsts.insert(base);
             self.unstable.insert(base, Unstable { producer, marker: None });
         }
     }
@@ -79,17 +82,12 @@ impl Transactions {
     /// and have to be told to skip them.
     pub fn ended(&mut self, producer: ProducerId, marker: Offset, commit: bool) -> Option<Aborted> {
         let first = self.open.remove(&producer)?;
-        let stable = self.first_open_but(first).unwrap_or(marker.plus(1));
+        self.open_firsts.remove(&first);
+        let stable = self.open_firsts.first().copied().unwrap_or(marker.plus(1));
         if let Some(unstable) = self.unstable.get_mut(&first) {
             unstable.marker = Some(marker);
         }
         (!commit).then_some(Aborted { producer, first, last: marker, stable })
-    }
-
-    fn first_open_but(&self, but: Offset) -> Option<Offset> {
-        let open =
-            self.unstable.iter().filter(|(first, unstable)| **first != but && unstable.marker.is_none());
-        open.map(|(first, _)| *first).next()
     }
 
     /// Everything from `to` on was cut off, or could not be written: what began there never began, what ended there is open.
@@ -102,6 +100,7 @@ impl Transactions {
             }
         }
         self.open.retain(|_, first| *first < to);
+        self.open_firsts = self.open.values().copied().collect();
     }
 
     /// The high watermark has moved: what ended below it is stable.

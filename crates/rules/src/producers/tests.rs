@@ -200,11 +200,35 @@ fn batches_without_a_producer_and_markers_have_no_sequence() {
 fn a_replay_over_the_end_of_a_snapshot_changes_nothing() {
     let mut producers = Producers::new(10);
     let header = Header { base_offset: Offset(5), ..batch(ALICE, 0, 0, 1) };
-    producers.replay(&header, at(0));
+    producers.replay(&header);
     let before = producers.snapshot();
-    producers.replay(&header, at(9));
+    producers.replay(&header);
     assert_eq!(producers.snapshot(), before);
     assert_eq!(before[0].batches[0].timestamp, 7);
+}
+
+#[test]
+fn a_replayed_batch_of_old_records_makes_its_producer_no_older() {
+    let mut producers = Producers::new(10);
+    producers.update(&batch(ALICE, 0, 0, 1), Offset(0), 0, at(100_000));
+    let old = Header { base_offset: Offset(1), ..batch(ALICE, 0, 1, 1) };
+    assert!(old.max_timestamp < 100_000);
+    producers.replay(&old);
+    producers.expire(at(100_001), 10);
+    assert!(producers.is_duplicate(&old));
+}
+
+#[test]
+fn every_epoch_that_markers_in_flight_raised_is_taken_back_when_they_are_not_written() {
+    let mut producers = Producers::new(5_000);
+    for id in 1..=3_000 {
+        producers.update(&batch(id, 0, 0, 1), Offset(id), 0, at(0));
+        let marker = BatchBuilder::new().control().transactional().producer(id, 1, -1).value("", 0).parsed();
+        producers.update(marker.header(), Offset(3_000 + id), 0, at(0));
+    }
+    producers.rollback(Offset(3_001));
+    let epochs = (1..=3_000).map(|id| producers.epochs_of(ProducerId(id)).unwrap().0);
+    assert!(epochs.into_iter().all(|epoch| epoch == ProducerEpoch(0)));
 }
 
 #[cfg(feature = "planted-bugs")]

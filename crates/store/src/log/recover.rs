@@ -19,7 +19,6 @@ use ottla_rules::{
     partition::epochs::EpochHistory,
     planted,
     producers::Producers,
-    time::Now,
 };
 
 use super::{
@@ -402,8 +401,7 @@ impl Recovery {
             return Ok(());
         }
         if header.has_producer() {
-            // As Kafka: the time of the write is not known any more, the batch's is.
-            self.producers.replay(header, Now { mono_ms: 0, wall_ms: header.max_timestamp });
+            self.producers.replay(header);
         }
         if let Some(marker) = marker
             && let Some(row) = self.producers.marked(header.producer_id, header.base_offset, marker)
