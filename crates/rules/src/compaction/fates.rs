@@ -12,13 +12,23 @@ use crate::{
 /// A walk over batches, in order.
 #[derive(Debug, Default)]
 pub struct Fates {
-    /// Those that were aborted and have not been reached, by their first offset.
-    ahead: BTreeSet<(Offset, ProducerId)>,
-    /// Those aborted that have begun and not ended, and whether a batch of each is still there.
-    aborted: BTreeMap<ProducerId, bool>,
+    /// Those that were aborted and have not been reached, by their first offset: where their markers are.
+    ahead: BTreeMap<(Offset, ProducerId), Offset>,
+    /// Those aborted that have begun and not ended.
+    aborted: BTreeMap<ProducerId, Begun>,
     /// Producers with a batch of a transaction that is not known to be aborted: it is committed, because nothing beyond the
     /// last stable offset is passed by.
     committed: BTreeSet<ProducerId>,
+}
+
+/// A transaction that was aborted.
+#[derive(Debug)]
+struct Begun {
+    /// Its marker. Behind it the transaction is over, also where nobody passes by the marker: a walk may begin behind it, and the
+    /// marker's batch may be damaged.
+    last: Offset,
+    /// Whether a batch of it is still there.
+    is_seen: bool,
 }
 
 impl Fates {
@@ -30,18 +40,18 @@ impl Fates {
 
     /// Takes in those aborted transactions that overlap the batches that come next. Each may be told more than once.
     pub fn learn(&mut self, rows: impl IntoIterator<Item = Aborted>) {
-        self.ahead.extend(rows.into_iter().map(|row| (row.first, row.producer)));
+        self.ahead.extend(rows.into_iter().map(|row| ((row.first, row.producer), row.last)));
     }
 
     /// A batch of records is passed by. Whether it was aborted.
     pub fn batch(&mut self, header: &Header) -> bool {
-        self.reach(header.end());
+        self.reach(header);
         if !header.attributes.is_transactional() {
             return false;
         }
         match self.aborted.get_mut(&header.producer_id) {
-            Some(is_seen) => {
-                *is_seen = true;
+            Some(begun) => {
+                begun.is_seen = true;
                 true
             }
             None => {
@@ -56,24 +66,33 @@ impl Fates {
     /// # Errors
     /// [`Marker::read`]'s.
     pub fn control(&mut self, header: &Header, batch: &[u8]) -> Result<bool, BatchError> {
-        self.reach(header.end());
+        self.reach(header);
         if header.count == 0 {
             return Ok(true);
         }
         let producer = header.producer_id;
         Ok(match Marker::read(batch)? {
             Some(Marker { commit: true, .. }) => !self.committed.remove(&producer),
-            Some(Marker { commit: false, .. }) => !self.aborted.remove(&producer).unwrap_or(false),
+            Some(Marker { commit: false, .. }) => {
+                !self.aborted.remove(&producer).is_some_and(|begun| begun.is_seen)
+            }
             // Of another kind: nobody knows who needs it.
             None => false,
         })
     }
 
-    /// Transactions that begin before `end` have begun.
-    fn reach(&mut self, end: Offset) {
-        while let Some((first, producer)) = self.ahead.first().copied().filter(|(first, _)| *first < end) {
-            self.ahead.remove(&(first, producer));
-            self.aborted.entry(producer).or_insert(false);
+    /// Transactions that begin before the end of this batch have begun, and those whose markers lie before it are over.
+    fn reach(&mut self, header: &Header) {
+        while let Some(next) = self.ahead.first_entry().filter(|next| next.key().0 < header.end()) {
+            let ((first, producer), last) = next.remove_entry();
+            let known = self.aborted.entry(producer).or_insert(Begun { last, is_seen: false });
+            if known.last < first {
+                *known = Begun { last, is_seen: false };
+            }
+        }
+        let producer = header.producer_id;
+        if self.aborted.get(&producer).is_some_and(|begun| begun.last < header.base_offset) {
+            self.aborted.remove(&producer);
         }
     }
 }
@@ -125,6 +144,15 @@ mod tests {
         assert!(can_go(&mut fates, 7, 2, true));
         fates.batch(&data(8, 2));
         assert!(!can_go(&mut fates, 9, 2, true));
+    }
+
+    #[test]
+    fn what_ended_before_the_walk_began_is_over() {
+        let mut fates = Fates::new();
+        fates.learn([row(1, 2, 5), row(1, 9, 11)]);
+        assert!(!fates.batch(&data(7, 1)), "its next transaction");
+        assert!(fates.batch(&data(9, 1)));
+        assert!(!fates.batch(&data(12, 1)), "the marker at 11 was damaged, and passed over");
     }
 
     #[test]
