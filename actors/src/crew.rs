@@ -65,6 +65,23 @@ impl Crew {
         shards: Shards,
         reached: &Endpoint,
     ) -> Result<Self, StartError> {
+        Self::wake(host, config, store.clone(), shards, reached).inspect_err(|error| {
+            // A sync that failed already now: the next start must not believe what it finds in memory.
+            if matches!(error, StartError::Facts(FactsError::Failed(_)))
+                || matches!(error, StartError::Log(error) if error.is_failed_sync())
+            {
+                store.mark_suspect();
+            }
+        })
+    }
+
+    fn wake(
+        host: Host,
+        config: &Config,
+        store: Store,
+        shards: Shards,
+        reached: &Endpoint,
+    ) -> Result<Self, StartError> {
         store.set_open_files_max(config.limits.segment_files_open_max);
         let limits = StagingLimits::of(config.limits.journal_bytes_max);
         let salt = host.chance.u64();

@@ -385,6 +385,11 @@ impl Handler<RoundOver> for PartitionActor {
                 permit.was_used = true;
                 self.over();
             }
+            // It is known in memory; at worst a round is done again.
+            Err(error) if error.is_full() => {
+                log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "how far it is compacted is not kept");
+                self.over();
+            }
             Err(error) => self.bar(&error),
         }
         if self.retiring.is_some() {

@@ -26,6 +26,9 @@ pub(super) const EARLY_MAX: Duration = Duration::from_secs(5);
 /// it, or a producer that sends it again is told that it is there, and the next power cut takes it.
 fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recovered), LogError> {
     let id = place.id;
+    if shared.is_lost() {
+        return Err(LogError::Lost);
+    }
     let (mut log, found) = Log::recover(&shared.store, place, config, shared.found(id))?;
     if let Some(point) = log.sync_point() {
         if let Err(error) = point.sync() {
@@ -94,6 +97,9 @@ impl PartitionActor {
     }
 
     pub(super) fn settled(&self, upto: u64, end: Offset) {
+        if self.charge.shared.is_lost() {
+            return; // The next start needs all that the journal has.
+        }
         if let Some(journal) = self.charge.shared.directory.journal() {
             journal.do_send(Settled { partition: self.id(), upto, end });
         }

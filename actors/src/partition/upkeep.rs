@@ -129,6 +129,9 @@ impl PartitionActor {
                 None => None,
             };
             if let Some(Err(error)) = gone {
+                if error.is_failed_sync() {
+                    shared.lose(&error);
+                }
                 log::warn!(partition:% = name, error:% = error; "old segments are not deleted");
             }
         });

@@ -97,6 +97,11 @@ pub enum LogError {
     /// Work that an owner before has left behind is not over yet: come again.
     #[error("the partition's files are still being renamed")]
     Busy,
+    /// A sync has failed in the data directory, of whatever file: nothing that is read there can be made safe any more.
+    #[error(
+        "a sync has failed in the data directory, nothing in it can be made safe until the node starts again"
+    )]
+    Lost,
     /// What compaction would write has no room in a segment.
     #[error("{} cannot be compacted: what is left of it is larger than a segment may be", .file.display())]
     TooLarge {
@@ -118,12 +123,14 @@ impl LogError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
+            // Said by a sync it is about pages that the kernel has dropped, whatever room there is later.
+            _ if self.is_failed_sync() => false,
             Self::Io { error, .. } => {
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
                     || is_out_of_files(error)
             }
             Self::Facts(error) => matches!(error, FactsError::Full(_)),
-            Self::Damaged { .. } | Self::TooLarge { .. } | Self::Busy => false,
+            Self::Damaged { .. } | Self::TooLarge { .. } | Self::Busy | Self::Lost => false,
         }
     }
 
@@ -136,7 +143,12 @@ impl LogError {
     /// Whether it was a sync that failed: nothing in the data directory is to be believed any more.
     #[must_use]
     pub fn is_failed_sync(&self) -> bool {
-        matches!(self, Self::Io { what, error, .. } if *what == SYNC && !is_out_of_files(error))
+        match self {
+            Self::Io { what, error, .. } => *what == SYNC && !is_out_of_files(error),
+            // They sync for themselves.
+            Self::Facts(error) => matches!(error, FactsError::Failed(_)),
+            Self::Damaged { .. } | Self::TooLarge { .. } | Self::Busy | Self::Lost => false,
+        }
     }
 }
 
@@ -536,4 +548,19 @@ pub(crate) fn failed(
 ) -> impl FnOnce(io::Error) -> LogError + use<> {
     let files = files.clone();
     move |error| LogError::Io { what, file: files.path(part), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_for_which_there_was_no_room_has_failed_for_good() {
+        let full =
+            |what| LogError::Io { what, file: PathBuf::new(), error: io::ErrorKind::StorageFull.into() };
+        assert!(full("write to").is_full() && !full("write to").is_failed_sync());
+        assert!(full(SYNC).is_failed_sync() && !full(SYNC).is_full());
+        let failed = LogError::Facts(FactsError::Failed("the disk is broken".into()));
+        assert!(failed.is_failed_sync() && !failed.is_full());
+    }
 }

@@ -217,6 +217,31 @@ fn what_was_written_ahead_and_refused_does_not_come_back_in_place_of_what_was_ac
 }
 
 #[test]
+fn a_segment_whose_times_had_no_room_for_a_while_is_as_young_as_its_youngest_record() {
+    for is_over_when_it_is_closed in [true, false] {
+        let all = batches(0, 11, 40);
+        let mut node = Node::new(1);
+        node.log.append(&all[..4]).unwrap();
+        sync(&node.store, &mut node.log);
+        node.log.append(&all[4..]).unwrap();
+        let times = "/data/payments-3/00000000000000000000.timeindex";
+        node.world.disk().break_below(times, Fault::NoSpaceAfter(0));
+        node.log.sync_point().unwrap().sync().unwrap();
+        if is_over_when_it_is_closed {
+            node.world.disk().heal();
+        }
+        node.log.roll(Offset(22)).unwrap();
+        node.world.disk().heal();
+        sync(&node.store, &mut node.log);
+
+        let youngest = |log: &Log| log.segments()[0].max_timestamp;
+        assert_eq!(youngest(&node.log), 201);
+        let (node, _) = node.crash(1, NOTHING).unwrap();
+        assert_eq!(youngest(&node.log), 201, "{is_over_when_it_is_closed}");
+    }
+}
+
+#[test]
 fn a_failed_sync_moves_nothing() {
     let mut node = Node::new(1);
     node.log.append(&batches(0, 5, 40)).unwrap();

@@ -11,6 +11,8 @@ use ottla_rules::ids::Offset;
 
 /// Entries kept in memory before they are written together. With the default interval they cover 256 KiB of log.
 const TAIL_MAX: usize = 64;
+/// And so many stay there when they cannot be written.
+const TAIL_KEPT_MAX: usize = 1_024;
 
 /// One entry of an index, of fixed size.
 pub(crate) trait Entry: Copy + PartialEq + std::fmt::Debug {
@@ -80,16 +82,19 @@ pub(crate) struct Growing<E> {
     written: u32,
     tail: Vec<E>,
     last: Option<E>,
+    last_written: Option<E>,
+    /// The tail is written when it has so many entries.
+    due_at: usize,
 }
 
 impl<E: Entry> Growing<E> {
     pub(crate) fn new() -> Self {
-        Self { written: 0, tail: vec![], last: None }
+        Self::after(0, None)
     }
 
     /// Goes on after the first `count` entries of a file, of which `last` is the last.
     pub(crate) fn after(count: u32, last: Option<E>) -> Self {
-        Self { written: count, tail: vec![], last }
+        Self { written: count, tail: vec![], last, last_written: last, due_at: TAIL_MAX }
     }
 
     /// Adds an entry, unless it says nothing new.
@@ -116,23 +121,30 @@ impl<E: Entry> Growing<E> {
     }
 
     pub(crate) fn is_due(&self) -> bool {
-        self.tail.len() >= TAIL_MAX
+        self.tail.len() >= self.due_at
     }
 
     pub(crate) fn has_tail(&self) -> bool {
         !self.tail.is_empty()
     }
 
-    /// Writes the tail. When that fails the tail is dropped: an index with fewer entries is slower, not wrong.
+    /// Writes the tail. When that fails it stays for the next time, unless it is long by then: an index with fewer entries is slower, not
+    /// wrong, as long as it ends with the right one.
     pub(crate) fn flush(&mut self, base: Offset, file: &File) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(self.tail.len() * E::BYTES);
-        let count = self.tail.len() as u32;
-        for entry in self.tail.drain(..) {
-            entry.encode(base, &mut bytes);
+        self.tail.iter().for_each(|entry| entry.encode(base, &mut bytes));
+        if let Err(error) = file.pwrite_all(&bytes, u64::from(self.written) * E::BYTES as u64) {
+            if self.tail.len() >= TAIL_KEPT_MAX {
+                self.tail.clear();
+                self.last = self.last_written;
+            }
+            self.due_at = self.tail.len() + TAIL_MAX;
+            return Err(error.into());
         }
-        self.tail.shrink_to_fit();
-        file.pwrite_all(&bytes, u64::from(self.written) * E::BYTES as u64)?;
-        self.written += count;
+        self.written += self.tail.len() as u32;
+        self.last_written = self.last;
+        self.tail = vec![];
+        self.due_at = TAIL_MAX;
         Ok(())
     }
 }

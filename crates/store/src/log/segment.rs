@@ -201,14 +201,15 @@ impl Active {
     pub(crate) fn flush_indexes(&mut self) -> io::Result<()> {
         let base = self.segment.base();
         self.segment.dirty_indexes |= self.offsets.has_tail() || self.times.has_tail();
-        if self.offsets.has_tail() {
-            let flushed = self.offsets.flush(base, &self.segment.files.create(Part::Index)?);
-            self.segment.offsets = self.offsets.written();
-            flushed?;
-        }
+        // Times first: a recovery goes on behind the last offset that it finds, and the times before it have to be there.
         if self.times.has_tail() {
             let flushed = self.times.flush(base, &self.segment.files.create(Part::TimeIndex)?);
             self.segment.times = self.times.written();
+            flushed?;
+        }
+        if self.offsets.has_tail() {
+            let flushed = self.offsets.flush(base, &self.segment.files.create(Part::Index)?);
+            self.segment.offsets = self.offsets.written();
             flushed?;
         }
         Ok(())
@@ -229,7 +230,12 @@ impl Active {
         self.segment.modified_ms = Some(self.segment.written_ms());
         self.segment.first_timestamp = self.first_timestamp.unwrap_or(NO_TIMESTAMP);
         self.push_newest();
-        self.flush_indexes()?;
+        if self.flush_indexes().is_err() {
+            // No room, most likely, and nobody must wait for some to close a segment that retention is about to take. Without times the
+            // next start reads the segment and makes both anew: a time index that ends too early would be believed.
+            self.times = Growing::new();
+            self.segment.times = 0;
+        }
         let offsets = trim(&self.segment.files.create(Part::Index)?, u64::from(self.offsets.written()) * 8)?;
         let times = trim(&self.segment.files.create(Part::TimeIndex)?, u64::from(self.times.written()) * 12)?;
         self.segment.dirty_indexes |= offsets || times;
