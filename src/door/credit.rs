@@ -8,6 +8,9 @@
 //! So whatever has begun can end: half-arrived requests never hold all the credit while each of them needs more. As in
 //! Kafka's `SimpleMemoryPool` the last one may go beyond what is left, so that a large one can begin at all. Who asks for less goes
 //! first: a crowd that announces much and sends little holds up nobody but its like.
+//!
+//! What every connection may always hold is not taken from the credit: the beginnings of large requests that wait for their turn would
+//! else be all that there is, and none of them ever have one.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +22,9 @@ use ottla_rules::limits::CONNECTION_BYTES_ALWAYS;
 /// The credit of a whole node, shared by its connections.
 #[derive(Debug)]
 pub(crate) struct Credit {
+    /// All that is held.
+    held: AtomicUsize,
+    /// Of that what counts: of each connection what it holds beyond [`CONNECTION_BYTES_ALWAYS`].
     used: AtomicUsize,
     bytes_max: usize,
     /// How many wait in `queue`, for a look without its lock.
@@ -53,6 +59,7 @@ impl Credit {
     /// Credit for `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Arc<Credit> {
         Arc::new(Credit {
+            held: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
             bytes_max,
             waiting: AtomicUsize::new(0),
@@ -60,8 +67,12 @@ impl Credit {
         })
     }
 
-    /// Bytes in use now.
-    pub(crate) fn used(&self) -> usize {
+    /// Bytes that are held now, by all connections.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }
 
@@ -85,13 +96,20 @@ impl Credit {
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
     }
 
-    /// Takes `bytes` when it is this one's turn, which `ticket` remembers; else its waker is kept until then.
-    fn take_in_turn(&self, ticket: &mut Option<Ticket>, bytes: usize, cx: &Context<'_>) -> bool {
+    /// Takes `bytes` when it is this one's turn, which `ticket` remembers; else its waker is kept until then. Whose turn it is goes
+    /// by how much is `asked` for.
+    fn take_in_turn(
+        &self,
+        ticket: &mut Option<Ticket>,
+        asked: usize,
+        bytes: usize,
+        cx: &Context<'_>,
+    ) -> bool {
         if self.waiting.load(Ordering::SeqCst) == 0 && self.take_if_any(bytes) {
             return true;
         }
         let mut queue = self.queue();
-        let magnitude = usize::BITS - bytes.leading_zeros();
+        let magnitude = usize::BITS - asked.leading_zeros();
         // Whoever asks for something else has another place.
         if let Some(other) = ticket.take_if(|ticket| ticket.0 != magnitude) {
             queue.wakers.remove(&other);
@@ -122,10 +140,15 @@ impl Credit {
     }
 
     fn take(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::SeqCst);
+        if bytes > 0 {
+            self.used.fetch_add(bytes, Ordering::SeqCst);
+        }
     }
 
     fn give(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
         assert!(before >= bytes, "{bytes} bytes of credit returned, but only {before} were taken");
         if self.waiting.load(Ordering::SeqCst) > 0 && before - bytes < self.bytes_max {
@@ -164,10 +187,12 @@ impl Share {
             self.wait_no_more();
             return 0;
         }
-        if !self.credit.take_in_turn(&mut self.ticket, rest, cx) {
+        let more = self.counted(self.held + rest) - self.counted(self.held);
+        if !self.credit.take_in_turn(&mut self.ticket, rest, more, cx) {
             return 0;
         }
         self.held += rest;
+        self.credit.held.fetch_add(rest, Ordering::SeqCst);
         self.ahead = rest;
         usize::MAX
     }
@@ -175,13 +200,23 @@ impl Share {
     /// How many bytes may be read now where no large request has begun. Who holds next to nothing may always read a
     /// little, so that small requests pass by a crowd of large ones. `is_owed` as above.
     pub(crate) fn room(&mut self, is_owed: bool, cx: &Context<'_>) -> usize {
-        let little = CONNECTION_BYTES_ALWAYS.min(self.held_max).saturating_sub(self.held);
+        let little = self.always().saturating_sub(self.held);
         if is_owed && self.held >= self.held_max || little > 0 && !self.credit.is_free() {
             self.wait_no_more();
             return little;
         }
         let passes = self.ticket.is_none() && self.credit.is_free();
-        if passes || self.credit.take_in_turn(&mut self.ticket, 0, cx) { usize::MAX } else { little }
+        if passes || self.credit.take_in_turn(&mut self.ticket, 0, 0, cx) { usize::MAX } else { little }
+    }
+
+    /// What it may always hold.
+    fn always(&self) -> usize {
+        CONNECTION_BYTES_ALWAYS.min(self.held_max)
+    }
+
+    /// So much of what it holds is taken from the credit.
+    fn counted(&self, held: usize) -> usize {
+        held.saturating_sub(self.always())
     }
 
     /// Gives up its turn: nothing is read now, for other reasons than credit.
@@ -215,21 +250,26 @@ impl Share {
 
     /// Counts `bytes` more.
     pub(crate) fn take(&mut self, bytes: usize) {
+        let before = self.held;
         self.held += bytes;
-        self.credit.take(bytes);
+        self.credit.held.fetch_add(bytes, Ordering::SeqCst);
+        self.credit.take(self.counted(self.held) - self.counted(before));
     }
 
     /// Returns `bytes` of what was taken.
     pub(crate) fn give(&mut self, bytes: usize) {
         assert!(self.held >= bytes, "{bytes} bytes of credit returned, but only {} were held", self.held);
+        let before = self.held;
         self.held -= bytes;
-        self.credit.give(bytes);
+        self.credit.held.fetch_sub(bytes, Ordering::SeqCst);
+        self.credit.give(self.counted(before) - self.counted(self.held));
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.credit.give(self.held);
+        self.credit.held.fetch_sub(self.held, Ordering::SeqCst);
+        self.credit.give(self.counted(self.held));
         self.wait_no_more();
     }
 }
@@ -306,12 +346,12 @@ mod tests {
             client.share.came(1);
             assert!(!client.share.is_ahead());
         }
-        assert_eq!(credit.used(), 1_200_000);
+        assert_eq!(credit.held(), 1_200_000);
     }
 
     #[test]
     fn those_who_wait_have_their_turns_in_the_order_in_which_they_came() {
-        let credit = Credit::new(1_000_000);
+        let credit = Credit::new(1_000_000 - CONNECTION_BYTES_ALWAYS);
         let mut holder = Client::of(&credit);
         let (mut first, mut second, mut late) =
             (Client::of(&credit), Client::of(&credit), Client::of(&credit));
@@ -356,16 +396,17 @@ mod tests {
         let credit = Credit::new(1000);
         let (mut holder, mut first, mut second) =
             (Client::of(&credit), Client::of(&credit), Client::of(&credit));
-        holder.share.take(1000);
-        assert!(!first.begins(900) && !second.begins(900));
+        holder.share.take(1000 + CONNECTION_BYTES_ALWAYS);
+        let much = 900 + CONNECTION_BYTES_ALWAYS;
+        assert!(!first.begins(much) && !second.begins(much));
         holder.share.give(10);
 
         first.share.wait_no_more();
 
         assert!(second.woken.times() > 0);
-        assert!(second.begins(900));
+        assert!(second.begins(much));
         drop((holder, first, second));
-        assert_eq!(credit.used(), 0);
+        assert_eq!((credit.used(), credit.held()), (0, 0));
     }
 
     #[test]
@@ -385,6 +426,27 @@ mod tests {
         assert_eq!(modest.woken.times(), 1);
         assert_eq!(modest.room(), usize::MAX);
         drop(modest);
-        assert_eq!(credit.used(), 0);
+        assert_eq!((credit.used(), credit.held()), (0, 0));
+    }
+
+    #[test]
+    fn the_beginnings_of_requests_that_wait_are_not_what_they_wait_for() {
+        let credit = Credit::new(1_000_000);
+        let mut crowd: Vec<_> = (0..100).map(|_| Client::of(&credit)).collect();
+        let mut large = Client::of(&credit);
+        assert!(large.begins(2_000_000));
+        for client in &mut crowd {
+            client.share.came(CONNECTION_BYTES_ALWAYS);
+            assert!(!client.begins(500_000));
+        }
+        drop(large);
+
+        // Each is read and answered; what the others hold meanwhile is more than there is credit.
+        assert!(credit.held() > credit.bytes_max());
+        while !crowd.is_empty() {
+            let before = crowd.len();
+            crowd.retain_mut(|client| !client.begins(500_000));
+            assert!(crowd.len() < before, "nobody has a turn");
+        }
     }
 }

@@ -85,6 +85,35 @@ fn a_crowd_that_announces_much_and_sends_little_holds_up_nobody_for_long() {
     assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
 }
 
+#[test]
+fn a_crowd_of_large_requests_that_have_begun_is_answered_to_the_last() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["queued.max.request.bytes=900000"]);
+    let mut holder = broker.client();
+    holder.create("t", 1, &[]);
+    let frame = |bytes: usize| {
+        encode(1, PRODUCE, &produce_request("t", 0, -1, Some(batch(&["y".repeat(bytes).as_str()]))))
+    };
+    // One has taken all the credit, and the beginnings of the others are together more than there is.
+    let (large, whole) = (frame(1_000_000), frame(200_000));
+    holder.send_bytes(&large[..large.len() - 1]);
+    let mut crowd: Vec<_> = (0..100).map(|_| broker.client()).collect();
+    crowd.iter_mut().for_each(|client| client.send_bytes(&whole[..20_000]));
+    // Answered behind all of these beginnings, as far as they have been read.
+    let _: MetadataResponse = broker.client().ask(12, &MetadataRequest::default());
+    holder.send_bytes(&large[large.len() - 1..]);
+    assert_eq!(holder.produced(1).error_code, 0);
+
+    std::thread::scope(|scope| {
+        for client in &mut crowd {
+            scope.spawn(|| {
+                client.send_bytes(&whole[20_000..]);
+                assert_eq!(client.produced(1).error_code, 0);
+            });
+        }
+    });
+}
+
 /// Beside somebody who asks one by one, who floods is served in turns with a rest between them.
 #[test]
 fn a_flood_is_answered_to_its_last_request_also_by_a_client_that_has_stopped_sending() {
