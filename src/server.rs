@@ -13,7 +13,7 @@ use ottla_actors::transactions::{SessionReply, TransactionActor};
 use ottla_config::Endpoint;
 use ottla_host::Host;
 use ottla_rules::batch::BatchRules;
-use ottla_rules::cluster::{Command, CommandError, Image, Topic};
+use ottla_rules::cluster::{Change, Command, CommandError, Image, Partition, Topic};
 use ottla_rules::fetch_sessions::FetchSessions;
 use ottla_rules::group::{Ask, Outcome, partition_of};
 use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
@@ -201,8 +201,11 @@ impl Server {
         }
     }
 
-    /// Has the cluster decide a command. Sent when this returns; the future only waits.
-    pub(crate) fn submit(&self, command: Command) -> impl Future<Output = Submitted> + use<> {
+    /// Has the cluster decide a command. Sent when this returns; the future only waits, for the facts after it.
+    pub(crate) fn submit(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Arc<Image>, CommandError>> + use<> {
         let (reply, answer) = Reply::once();
         if let Some(coordinator) = self.directory.coordinator() {
             coordinator.do_send(Submit { command, reply });
@@ -219,7 +222,7 @@ impl Server {
         let way = if check_only { Err(self.check(&command)) } else { Ok(self.submit(command)) };
         async move {
             match way {
-                Ok(answer) => answer.await,
+                Ok(answer) => answer.await.map(Done::CarriedOut),
                 Err(checked) => checked,
             }
         }
@@ -247,12 +250,24 @@ impl Server {
         }
     }
 
-    /// What the facts would be after a command.
+    /// What would come of a command. A request may bring many, whose answers are kept until all are there; so nothing is kept but
+    /// what one of them tells.
     fn check(&self, command: &Command) -> Submitted {
-        let mut image = Image::clone(&self.image());
+        let image = self.image();
         let changes = image.decide(command, &self.settings(&image))?;
-        changes.iter().for_each(|change| image.apply(change));
-        Ok(Arc::new(image))
+        let made = changes.into_iter().find_map(|change| match change {
+            Change::TopicCreated { id, partitions, configs, .. } => Some(Made::of(id, &partitions, configs)),
+            Change::NodeRegistered(_)
+            | Change::TopicDeleted { .. }
+            | Change::PartitionsAdded { .. }
+            | Change::PartitionChanged { .. }
+            | Change::TopicConfigured { .. }
+            | Change::BrokerConfigured { .. }
+            | Change::GroupConfigured { .. }
+            | Change::ProducerIdsTaken { .. }
+            | Change::FeatureSet { .. } => None,
+        });
+        Ok(Done::Checked(made))
     }
 
     /// Asks a group something. Sent when this returns; the future only waits.
@@ -297,5 +312,33 @@ impl Server {
     }
 }
 
-/// What a command comes to: the facts after it.
-pub(crate) type Submitted = Result<Arc<Image>, CommandError>;
+/// What came of a command, or would.
+pub(crate) enum Done {
+    /// It was carried out: the facts after it.
+    CarriedOut(Arc<Image>),
+    /// It would be: the topic that it would make, if one.
+    Checked(Option<Made>),
+}
+
+/// A topic as the answer to its making tells of it.
+pub(crate) struct Made {
+    /// Its id.
+    pub(crate) id: TopicId,
+    /// How many partitions it has.
+    pub(crate) n_partitions: usize,
+    /// How many replicas each of them has.
+    pub(crate) n_replicas: usize,
+    /// Its settings of its own.
+    pub(crate) configs: BTreeMap<String, String>,
+}
+
+impl Made {
+    /// What is told of a topic with these partitions and settings.
+    pub(crate) fn of(id: TopicId, partitions: &[Partition], configs: BTreeMap<String, String>) -> Made {
+        let n_replicas = partitions.first().map_or(0, |partition| partition.replicas.len());
+        Made { id, n_partitions: partitions.len(), n_replicas, configs }
+    }
+}
+
+/// What a command comes to.
+pub(crate) type Submitted = Result<Done, CommandError>;

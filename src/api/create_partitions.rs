@@ -1,6 +1,7 @@
 //! CreatePartitions (key 37), versions 0 to 3.
 //!
-//! Promises: a result for each topic, after `timeout_ms` at the latest; `validate_only` makes every check and changes nothing.
+//! Promises: a result for each topic, after `timeout_ms` at the latest; `validate_only` makes every check and changes nothing;
+//! a request that asks for too many partitions in all adds none.
 //! Versions: 2 flexible. 3 throttling (there is none).
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub(crate) fn create_partitions(
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
     asked.topics.iter().for_each(|topic| *times.entry(topic.name.clone()).or_default() += 1);
     let mut results = Vec::new();
-    let mut waiting = Vec::new();
+    let mut wanted = Vec::new();
     for topic in asked.topics {
         let name = topic.name.clone();
         match times.get(&name).copied() {
@@ -38,12 +39,21 @@ pub(crate) fn create_partitions(
             Some(_) => (),
         }
         match command(call, topic) {
-            Ok(command) => {
-                let answer = call.server.submit_within(asked.timeout_ms, command, asked.validate_only);
-                waiting.push((name, answer));
-            }
+            Ok(command) => wanted.push((name, command)),
             Err(code) => results.push(result(name, code, None)),
         }
+    }
+    let image = call.server.image();
+    let commands = wanted.iter().map(|(_, command)| command);
+    let volume = image.check_volume(commands, &call.server.settings(&image));
+    let mut waiting = Vec::new();
+    match volume {
+        Ok(()) => waiting.extend(wanted.into_iter().map(|(name, command)| {
+            (name, call.server.submit_within(asked.timeout_ms, command, asked.validate_only))
+        })),
+        Err(error) => results.extend(
+            wanted.into_iter().map(|(name, _)| result(name, code_by_name(&error), Some(error.to_string()))),
+        ),
     }
     async move {
         let added = waiting.into_iter().map(|(name, answer)| async move {

@@ -1,6 +1,7 @@
 //! CreateTopics (key 19), versions 2 to 7.
 //!
-//! Promises: a result for each topic, after `timeout_ms` at the latest; `validate_only` makes every check and changes nothing.
+//! Promises: a result for each topic, after `timeout_ms` at the latest; `validate_only` makes every check and changes nothing;
+//! a request that asks for too many partitions in all makes no topic.
 //! Versions: 4 -1 partitions or replicas are the broker's defaults (KIP-464). 5 flexible, the answer has the settings
 //! (KIP-525). 7 topic ids.
 
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::future::join_all;
-use ottla_rules::cluster::{Command, CommandError, Image, ReplicaAssignment};
+use ottla_rules::cluster::{Command, ReplicaAssignment};
 use ottla_rules::ids::NodeId;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::settings::describe_topic;
@@ -18,7 +19,7 @@ use ottla_wire::messages::create_topics::{
 };
 
 use super::{CLUSTER, Call};
-use crate::server::Server;
+use crate::server::{Done, Made, Server, Submitted};
 
 /// Creates topics. Every command is with the coordinator when this returns.
 pub(crate) fn create_topics(
@@ -29,7 +30,7 @@ pub(crate) fn create_topics(
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
     asked.topics.iter().for_each(|topic| *times.entry(topic.name.clone()).or_default() += 1);
     let mut refused = Vec::new();
-    let mut waiting = Vec::new();
+    let mut wanted = Vec::new();
     for topic in asked.topics {
         let name = topic.name.clone();
         match times.get(&name).copied() {
@@ -48,10 +49,21 @@ pub(crate) fn create_topics(
             refused.push(wrong(name, Code::TopicAuthorizationFailed, None));
             continue;
         }
-        waiting.push((
-            name,
-            server.submit_within(asked.timeout_ms, command(&server, topic), asked.validate_only),
-        ));
+        wanted.push((name, command(&server, topic)));
+    }
+    let image = server.image();
+    let volume = image.check_volume(wanted.iter().map(|(_, command)| command), &server.settings(&image));
+    let mut waiting = Vec::new();
+    match volume {
+        Ok(()) => waiting.extend(wanted.into_iter().map(|(name, command)| {
+            (name, server.submit_within(asked.timeout_ms, command, asked.validate_only))
+        })),
+        // As in Kafka, whatever else is wrong with some of them.
+        Err(error) => {
+            let names =
+                refused.into_iter().map(|topic| topic.name).chain(wanted.into_iter().map(|(name, _)| name));
+            refused = names.map(|name| wrong(name, Code::from(&error), Some(error.to_string()))).collect();
+        }
     }
     async move {
         let created = waiting.into_iter().map(|(name, answer)| {
@@ -83,21 +95,21 @@ fn wrong(name: String, code: Code, message: Option<String>) -> CreatableTopicRes
     CreatableTopicResult { name, error_code: code.into(), error_message: message, ..Default::default() }
 }
 
-fn result(
-    server: &Server,
-    name: String,
-    created: Result<std::sync::Arc<Image>, CommandError>,
-) -> CreatableTopicResult {
-    let image = match created {
-        Ok(image) => image,
+fn result(server: &Server, name: String, created: Submitted) -> CreatableTopicResult {
+    let (image, made) = match created {
+        Ok(Done::CarriedOut(image)) => {
+            let topic = image.topic_named(&name);
+            let made = topic.map(|topic| Made::of(topic.id, &topic.partitions, topic.configs.clone()));
+            (image, made)
+        }
+        Ok(Done::Checked(made)) => (server.image(), made),
         Err(error) => return wrong(name, Code::from(&error), Some(error.to_string())),
     };
     // Another client may have deleted it since.
-    let Some(topic) = image.topic_named(&name) else {
+    let Some(made) = made else {
         return CreatableTopicResult { name, ..Default::default() };
     };
-    let replicas = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
-    let described = describe_topic(&topic.configs, &server.settings(&image));
+    let described = describe_topic(&made.configs, &server.settings(&image));
     let configs = described.into_iter().map(|config| CreatableTopicConfigs {
         name: config.name.to_owned(),
         value: config.value,
@@ -106,11 +118,11 @@ fn result(
         is_sensitive: config.sensitive,
     });
     CreatableTopicResult {
-        topic_id: topic.id,
+        topic_id: made.id,
         error_code: Code::None.into(),
         error_message: None,
-        num_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-        replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
+        num_partitions: i32::try_from(made.n_partitions).unwrap_or(i32::MAX),
+        replication_factor: i16::try_from(made.n_replicas).unwrap_or(i16::MAX),
         configs: Some(configs.collect()),
         name,
         ..Default::default()

@@ -5,7 +5,7 @@
 //! Versions: 1 null is all topics (0: an empty list is). 4 auto-creation can be refused. 7 leader epochs. 8 authorized
 //! operations. 9 flexible. 10 topic ids. 12 topics asked for by id alone. 13 an error at the top.
 //! Clients: a missing topic is answered with UNKNOWN_TOPIC_OR_PARTITION and created meanwhile, as KRaft does; the next
-//! question finds it.
+//! question finds it. When one question would make too many partitions it makes none.
 
 use ottla_rules::cluster::{Command, Image, Topic};
 use ottla_rules::ids::TopicId;
@@ -18,6 +18,7 @@ use ottla_wire::messages::metadata::{
 };
 
 use super::{CLUSTER, Call, once};
+use crate::server::Server;
 
 /// The version from which topics may be named by id alone.
 const BY_ID_FROM: i16 = 12;
@@ -73,17 +74,21 @@ impl Desk<'_> {
     }
 
     fn named(&self, topics: Vec<MetadataRequestTopic>) -> Vec<MetadataResponseTopic> {
+        let mut missing = Vec::new();
         // As Kafka, which keeps them in a set.
-        once(topics, |topic| (topic.name.clone(), topic.topic_id)).map(|topic| self.one(topic)).collect()
+        let each = once(topics, |topic| (topic.name.clone(), topic.topic_id));
+        let answers = each.map(|topic| self.one(topic, &mut missing)).collect();
+        self.create(&missing);
+        answers
     }
 
-    fn one(&self, asked: MetadataRequestTopic) -> MetadataResponseTopic {
+    fn one(&self, asked: MetadataRequestTopic, missing: &mut Vec<String>) -> MetadataResponseTopic {
         let by_id = asked.topic_id != TopicId::ZERO;
         if self.version < BY_ID_FROM && (by_id || asked.name.is_none()) {
             return wrong(Code::InvalidRequest, Some(asked.name.unwrap_or_default()), asked.topic_id);
         }
         match asked.name {
-            Some(name) if !by_id => self.by_name(name),
+            Some(name) if !by_id => self.by_name(name, missing),
             _ => match self.image.topic(asked.topic_id) {
                 Some(topic) if self.may_see(&topic.name) => self.describe(topic),
                 Some(_) => wrong(Code::TopicAuthorizationFailed, None, asked.topic_id),
@@ -92,7 +97,7 @@ impl Desk<'_> {
         }
     }
 
-    fn by_name(&self, name: String) -> MetadataResponseTopic {
+    fn by_name(&self, name: String, missing: &mut Vec<String>) -> MetadataResponseTopic {
         if !self.may_see(&name) {
             return wrong(Code::TopicAuthorizationFailed, Some(name), TopicId::ZERO);
         }
@@ -102,30 +107,32 @@ impl Desk<'_> {
         let code = if check_name(&name).is_err() {
             Code::InvalidTopicException
         } else {
-            self.create(&name);
+            missing.push(name.clone());
             Code::UnknownTopicOrPartition
         };
         wrong(code, Some(name), TopicId::ZERO)
     }
 
-    /// Has a missing topic created, where broker, client and rights allow it. Nobody waits for it.
-    fn create(&self, name: &str) {
-        let server = &self.call.server;
-        let wanted = self.may_create && server.settings(self.image).bool("auto.create.topics.enable");
-        let may = self.call.may(Operation::Create, ResourceKind::Cluster, CLUSTER)
-            || self.call.may(Operation::Create, ResourceKind::Topic, name);
-        if !(wanted && may) {
+    /// Has missing topics created, where broker, client and rights allow it. Nobody waits for it, so nobody is told when it cannot
+    /// be: as in Kafka they are missing still when they are asked for again.
+    fn create(&self, missing: &[String]) {
+        if missing.is_empty() || !self.may_create {
             return;
         }
-        let command = Command::CreateTopic {
-            name: name.to_owned(),
-            id: server.draw_topic_id(),
-            partitions: -1,
-            replication: -1,
-            assignments: Vec::new(),
-            configs: Vec::new(),
-        };
-        drop(server.submit(command));
+        let server = &self.call.server;
+        let settings = server.settings(self.image);
+        if !settings.bool("auto.create.topics.enable") {
+            return;
+        }
+        let may_all = self.call.may(Operation::Create, ResourceKind::Cluster, CLUSTER);
+        let may = |name: &str| may_all || self.call.may(Operation::Create, ResourceKind::Topic, name);
+        let wanted = missing.iter().filter(|name| may(name));
+        let commands: Vec<_> = wanted.map(|name| creation_of(server, name)).collect();
+        if let Err(error) = self.image.check_volume(&commands, &settings) {
+            log::info!(topics = commands.len(), error:% = error; "missing topics not created");
+            return;
+        }
+        commands.into_iter().for_each(|command| drop(server.submit(command)));
     }
 
     fn may_see(&self, name: &str) -> bool {
@@ -155,6 +162,17 @@ impl Desk<'_> {
                 i32::MIN
             },
         }
+    }
+}
+
+fn creation_of(server: &Server, name: &str) -> Command {
+    Command::CreateTopic {
+        name: name.to_owned(),
+        id: server.draw_topic_id(),
+        partitions: -1,
+        replication: -1,
+        assignments: Vec::new(),
+        configs: Vec::new(),
     }
 }
 

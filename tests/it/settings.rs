@@ -191,3 +191,33 @@ fn what_is_asked_for_twice_is_answered_once() {
         broker.client().ask(4, &DescribeConfigsRequest { resources, ..Default::default() });
     assert_eq!(answer.results.len(), 1, "or a small request would be an answer of hundreds of megabytes");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_only_checked_is_not_kept_for_each_entry() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let mut alter_groups = |n: usize, validate_only| {
+        let group = |at: usize| AlterConfigsResource {
+            resource_type: 32,
+            resource_name: format!("group-{at}"),
+            configs: vec![AlterableConfig {
+                name: "consumer.session.timeout.ms".into(),
+                value: Some("50000".into()),
+                ..Default::default()
+            }],
+        };
+        let resources = (0..n).map(group).collect();
+        let request = IncrementalAlterConfigsRequest { resources, validate_only };
+        let answer: IncrementalAlterConfigsResponse = client.ask(1, &request);
+        assert!(answer.responses.iter().all(|response| response.error_code == 0));
+        assert_eq!(answer.responses.len(), n);
+    };
+    alter_groups(500, false);
+    let before = broker.peak_mib();
+    // Some 30 KiB that all groups take in the cluster's facts, times 20,000, would be hundreds of MiB.
+    alter_groups(20_000, true);
+    let more = broker.peak_mib() - before;
+    assert!(more < 150, "{more} MiB");
+}

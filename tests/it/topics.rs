@@ -10,9 +10,11 @@ use ottla_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest,
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use crate::broker::{Broker, PATIENCE, data_dir};
-use crate::client::batch;
+use crate::client::{Client, batch};
 
 const REQUEST_TIMED_OUT: i16 = 7;
+const POLICY_VIOLATION: i16 = 44;
+const TOO_MANY: &str = "Excessively large number of partitions per request.";
 
 #[test]
 fn names_and_numbers_that_are_not_allowed_are_refused() {
@@ -100,6 +102,78 @@ fn whoever_gives_no_time_is_refused_and_nothing_is_begun() {
     }
     assert_eq!(client.describe("hasty").error_code, 3);
     assert_eq!(client.describe("kept").partitions.len(), 2);
+}
+
+#[test]
+fn a_request_for_too_many_partitions_in_all_makes_none_of_them() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["num.partitions=4"]);
+    let mut client = broker.client();
+    let mut create = |counts: &[i32], validate_only| {
+        let topics = counts.iter().enumerate().map(|(at, count)| CreatableTopic {
+            name: format!("t{at}"),
+            num_partitions: *count,
+            replication_factor: 1,
+            ..Default::default()
+        });
+        let request = CreateTopicsRequest { topics: topics.collect(), validate_only, ..Default::default() };
+        let answer: CreateTopicsResponse = client.ask(7, &request);
+        let said = answer.topics.iter().map(|topic| topic.error_message.clone().unwrap_or_default());
+        (answer.topics.iter().map(|topic| topic.error_code).collect::<Vec<_>>(), said.collect::<Vec<_>>())
+    };
+    let said = vec![TOO_MANY.to_owned(); 3];
+    assert_eq!(create(&[5000, 5000, 1], false), (vec![POLICY_VIOLATION; 3], said.clone()));
+    assert_eq!(create(&[5000, 5000, 1], true), (vec![POLICY_VIOLATION; 3], said.clone()));
+    assert_eq!(create(&[5000, 4997, -1], true), (vec![POLICY_VIOLATION; 3], said));
+    assert_eq!(create(&[5000, 4996, -1], true).0, [0; 3]);
+    for name in ["t0", "t1", "t2"] {
+        assert_eq!(client.describe(name).error_code, 3);
+    }
+}
+
+#[test]
+fn a_request_to_grow_by_too_many_partitions_in_all_adds_none_of_them() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("a", 1, &[]);
+    client.create("b", 2, &[]);
+    let mut grow = |a, b, validate_only| {
+        let topics = [("a", a), ("b", b)].map(|(name, count)| CreatePartitionsTopic {
+            name: name.into(),
+            count,
+            assignments: None,
+        });
+        let request = CreatePartitionsRequest { topics: topics.into(), timeout_ms: 10_000, validate_only };
+        let answer: CreatePartitionsResponse = client.ask(3, &request);
+        answer.results.into_iter().map(|it| (it.error_code, it.error_message)).collect::<Vec<_>>()
+    };
+    let too_many = vec![(POLICY_VIOLATION, Some(TOO_MANY.to_owned())); 2];
+    assert_eq!(grow(5001, 5003, false), too_many);
+    assert_eq!(grow(5001, 5003, true), too_many);
+    assert_eq!(grow(5001, 5002, true), [(0, None), (0, None)]);
+    assert_eq!(client.describe("a").partitions.len(), 1);
+    assert_eq!(client.describe("b").partitions.len(), 2);
+}
+
+#[test]
+fn missing_topics_are_not_made_when_one_question_would_make_too_many() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["num.partitions=5001"]);
+    let mut client = broker.client();
+    let answer = ask_for(&mut client, &["x", "y"]);
+    assert_eq!(answer.topics.iter().map(|topic| topic.error_code).collect::<Vec<_>>(), [3, 3]);
+    // What was sent before this was decided before it.
+    client.create("later", 1, &[]);
+    assert_eq!(client.describe("x").error_code, 3);
+    assert_eq!(client.describe("y").error_code, 3);
+}
+
+/// Metadata of these, which are made where they are missing.
+fn ask_for(client: &mut Client, names: &[&str]) -> MetadataResponse {
+    let topic = |name: &&str| MetadataRequestTopic { name: Some((*name).into()), ..Default::default() };
+    let topics = Some(names.iter().map(topic).collect());
+    client.ask(12, &MetadataRequest { topics, allow_auto_topic_creation: true, ..Default::default() })
 }
 
 #[test]

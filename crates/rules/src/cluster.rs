@@ -15,6 +15,7 @@ pub mod features;
 mod image;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use change::{Change, Fact, Node, Partition};
 pub use command::{Command, CommandError, ReplicaAssignment};

@@ -57,9 +57,9 @@ pub struct Limits {
     pub open_files_max: usize,
 }
 
-/// Partitions that one CreateTopics entry or one CreatePartitions entry may ask for. More are refused with
-/// POLICY_VIOLATION, as Kafka's `ReplicationControlManager` does.
-pub const PARTITIONS_PER_COMMAND_MAX: usize = 10_000;
+/// Partitions that one request may ask for, in all its entries together. Beyond it nothing of the request is carried out
+/// (POLICY_VIOLATION), as in Kafka's `ReplicationControlManager`: some kilobytes could else ask for millions of them.
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
 /// What all fetch sessions of a node may remember together, in bytes, about. Beyond it a new one is not opened, and one that
 /// grows is dropped: its client is told so and asks for everything again.

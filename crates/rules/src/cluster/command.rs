@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     cluster::{Change, Image, Node, Partition, Topic, features::FeatureUpdate},
     ids::{LeaderEpoch, NodeId, PartitionId, TopicId},
-    limits::PARTITIONS_PER_COMMAND_MAX,
+    limits::PARTITIONS_PER_REQUEST_MAX,
     settings::{Alter, BrokerSettings, Scope, SettingError, alter, check_all, replace},
     topic::{NameError, check_name},
 };
@@ -166,7 +166,7 @@ pub enum CommandError {
     /// The request contradicts itself (INVALID_REQUEST).
     #[error("{0}")]
     Request(String),
-    /// More than one command may do (POLICY_VIOLATION).
+    /// More than one request may ask for (POLICY_VIOLATION).
     #[error("Excessively large number of partitions per request.")]
     TooManyPartitions,
     /// A feature's level cannot be (INVALID_UPDATE_VERSION).
@@ -321,7 +321,7 @@ impl Image {
         let partitions = ask(partitions.into(), "num.partitions");
         let replication = ask(replication.into(), "default.replication.factor");
         let partitions = usize::try_from(partitions).unwrap_or(usize::MAX);
-        if partitions > PARTITIONS_PER_COMMAND_MAX {
+        if partitions > PARTITIONS_PER_REQUEST_MAX {
             return Err(CommandError::TooManyPartitions);
         }
         (0..partitions).map(|index| self.placed(index, replication)).collect()
@@ -360,7 +360,7 @@ impl Image {
                 "A manual partition assignment was specified, but numPartitions was not set to -1.".into(),
             ));
         }
-        if assignments.len() > PARTITIONS_PER_COMMAND_MAX {
+        if assignments.len() > PARTITIONS_PER_REQUEST_MAX {
             return Err(CommandError::TooManyPartitions);
         }
         let mut by_index = BTreeMap::new();
@@ -439,7 +439,7 @@ impl Image {
             )));
         }
         let n_new = usize::try_from(total - from).unwrap_or(usize::MAX);
-        if n_new > PARTITIONS_PER_COMMAND_MAX {
+        if n_new > PARTITIONS_PER_REQUEST_MAX {
             return Err(CommandError::TooManyPartitions);
         }
         let replication = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
