@@ -10,11 +10,13 @@ use ottla_rules::cluster::{Command, CommandError, Image};
 use ottla_rules::group::partition_of;
 use ottla_rules::ids::PartitionId;
 use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_rules::settings::BrokerSettings;
 use ottla_rules::topic::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::Call;
+use crate::server::Server;
 
 /// The kind of key that names a group.
 const GROUP: i8 = 0;
@@ -74,24 +76,42 @@ pub(crate) fn create_missing(call: &Call, topic: &str) -> Option<impl Future<Out
 fn create(call: &Call, topic: &str) -> impl Future<Output = Result<(), CommandError>> + use<> {
     let server = &call.server;
     let image = server.image();
-    let settings = server.settings(&image);
-    let prefix = if topic == CONSUMER_OFFSETS { "offsets.topic" } else { "transaction.state.log" };
+    let answer = server.submit(creation_of(server, &image, &server.settings(&image), topic));
+    async move { answer.await.map(|_| ()) }
+}
+
+/// How a topic is made that somebody asks for without saying how: one of the coordinators as they need it, whoever asks for it
+/// first, any other as the settings say.
+pub(crate) fn creation_of(server: &Server, image: &Image, settings: &BrokerSettings, topic: &str) -> Command {
+    let (prefix, compression) = match topic {
+        CONSUMER_OFFSETS => ("offsets.topic", "producer"),
+        TRANSACTION_STATE => ("transaction.state.log", "uncompressed"),
+        other => {
+            return Command::CreateTopic {
+                name: other.to_owned(),
+                id: server.draw_topic_id(),
+                partitions: -1,
+                replication: -1,
+                assignments: Vec::new(),
+                configs: Vec::new(),
+            };
+        }
+    };
     let setting = |name: &str| settings.int(&format!("{prefix}.{name}"));
     let replicas = setting("replication.factor").min(image.nodes().count() as i64);
     let configs = [
         ("cleanup.policy", "compact".to_owned()),
-        ("compression.type", if topic == CONSUMER_OFFSETS { "producer" } else { "uncompressed" }.to_owned()),
+        ("compression.type", compression.to_owned()),
         ("segment.bytes", setting("segment.bytes").to_string()),
     ];
-    let answer = server.submit(Command::CreateTopic {
+    Command::CreateTopic {
         name: topic.to_owned(),
         id: server.draw_topic_id(),
         partitions: i32::try_from(setting("num.partitions")).unwrap_or(i32::MAX),
         replication: i16::try_from(replicas).unwrap_or(1),
         assignments: Vec::new(),
         configs: configs.map(|(name, value)| (name.to_owned(), Some(value))).into(),
-    });
-    async move { answer.await.map(|_| ()) }
+    }
 }
 
 fn find(call: &Call, image: &Image, key_type: i8, key: String) -> Coordinator {

@@ -7,7 +7,7 @@
 //! Clients: a missing topic is answered with UNKNOWN_TOPIC_OR_PARTITION and created meanwhile, as KRaft does; the next
 //! question finds it. When one question would make too many partitions it makes none.
 
-use ottla_rules::cluster::{Command, Image, Topic};
+use ottla_rules::cluster::{Image, Topic};
 use ottla_rules::ids::TopicId;
 use ottla_rules::rights::{Operation, ResourceKind, authorized_operations};
 use ottla_rules::topic::{check_name, is_internal};
@@ -17,8 +17,8 @@ use ottla_wire::messages::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 
+use super::find_coordinator::creation_of;
 use super::{CLUSTER, Call, once};
-use crate::server::Server;
 
 /// The version from which topics may be named by id alone.
 const BY_ID_FROM: i16 = 12;
@@ -127,7 +127,7 @@ impl Desk<'_> {
         let may_all = self.call.may(Operation::Create, ResourceKind::Cluster, CLUSTER);
         let may = |name: &str| may_all || self.call.may(Operation::Create, ResourceKind::Topic, name);
         let wanted = missing.iter().filter(|name| may(name));
-        let commands: Vec<_> = wanted.map(|name| creation_of(server, name)).collect();
+        let commands: Vec<_> = wanted.map(|name| creation_of(server, self.image, &settings, name)).collect();
         if let Err(error) = self.image.check_volume(&commands, &settings) {
             log::info!(topics = commands.len(), error:% = error; "missing topics not created");
             return;
@@ -162,17 +162,6 @@ impl Desk<'_> {
                 i32::MIN
             },
         }
-    }
-}
-
-fn creation_of(server: &Server, name: &str) -> Command {
-    Command::CreateTopic {
-        name: name.to_owned(),
-        id: server.draw_topic_id(),
-        partitions: -1,
-        replication: -1,
-        assignments: Vec::new(),
-        configs: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Topics: made, refused, grown, deleted, made by asking for them.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ottla_wire::messages::create_partitions::{
@@ -7,9 +8,12 @@ use ottla_wire::messages::create_partitions::{
 };
 use ottla_wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest, CreateTopicsResponse};
 use ottla_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
+use ottla_wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
-use crate::broker::{Broker, PATIENCE, data_dir};
+use crate::broker::{Broker, PATIENCE, data_dir, eventually};
 use crate::client::{Client, batch};
 
 const REQUEST_TIMED_OUT: i16 = 7;
@@ -174,6 +178,38 @@ fn ask_for(client: &mut Client, names: &[&str]) -> MetadataResponse {
     let topic = |name: &&str| MetadataRequestTopic { name: Some((*name).into()), ..Default::default() };
     let topics = Some(names.iter().map(topic).collect());
     client.ask(12, &MetadataRequest { topics, allow_auto_topic_creation: true, ..Default::default() })
+}
+
+#[test]
+fn topics_of_the_coordinators_are_made_as_they_need_them_whoever_asks_first() {
+    let (_around, dir) = data_dir();
+    let settings =
+        ["num.partitions=3", "offsets.topic.num.partitions=5", "transaction.state.log.segment.bytes=1500000"];
+    let broker = Broker::start(&dir, &settings);
+    let mut client = broker.client();
+    let names = ["__consumer_offsets", "__transaction_state"];
+    eventually("they are made", || {
+        let answer = ask_for(&mut client, &names);
+        answer.topics.iter().all(|topic| topic.error_code == 0)
+    });
+    let mut shown = |name: &str, keys: &[&str]| {
+        let resource = DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: name.into(),
+            configuration_keys: Some(keys.iter().map(|key| (*key).into()).collect()),
+        };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+        let mut answer: DescribeConfigsResponse = client.ask(4, &request);
+        let configs = answer.results.remove(0).configs.into_iter();
+        configs.map(|config| (config.name, config.value.unwrap_or_default())).collect::<BTreeMap<_, _>>()
+    };
+    let offsets = shown(names[0], &["cleanup.policy", "compression.type"]);
+    assert_eq!(offsets["cleanup.policy"], "compact");
+    assert_eq!(offsets["compression.type"], "producer");
+    let transactions = shown(names[1], &["cleanup.policy", "segment.bytes"]);
+    assert_eq!(transactions["cleanup.policy"], "compact");
+    assert_eq!(transactions["segment.bytes"], "1500000");
+    assert_eq!(names.map(|name| client.describe(name).partitions.len()), [5, 50]);
 }
 
 #[test]
