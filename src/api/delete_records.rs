@@ -1,7 +1,7 @@
 //! DeleteRecords (key 21), versions 0 to 2 (KIP-107).
 //!
 //! Promises: after the answer nobody reads below the new log start, not even after a crash; -1 means "up to the high
-//! watermark".
+//! watermark"; topics of the broker itself are left alone.
 //! Versions: 2 flexible.
 
 use std::future::Future;
@@ -12,6 +12,7 @@ use ottla_actors::stage::reply::Reply;
 use ottla_rules::ids::Offset;
 use ottla_rules::partition::DeleteError;
 use ottla_rules::rights::{Operation, ResourceKind};
+use ottla_rules::topic::is_internal;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
@@ -63,6 +64,10 @@ fn ask(
         return Err(Code::TopicAuthorizationFailed);
     }
     let partition = call.partition(name, asked.partition_index)?;
+    // What the broker itself wrote last of a group or a transaction may stand anywhere in there.
+    if is_internal(name) {
+        return Err(Code::InvalidTopicException);
+    }
     let (reply, answer) = Reply::once();
     let upto = (asked.offset != ALL).then_some(Offset(asked.offset));
     call.server.directory.tell(partition, DeleteBefore { upto, reply });

@@ -11,6 +11,7 @@ mod compatibility;
 mod connections;
 mod consumer_groups;
 mod damage;
+mod deletions;
 mod describe;
 mod features;
 mod fetch;
