@@ -59,8 +59,7 @@ pub(crate) fn list_offsets(
         let topics = topics.into_iter().map(|(name, partitions)| async move {
             let partitions = join_all(partitions.into_iter().map(|(asked, answer)| async move {
                 let found = match answer {
-                    Ok(Some(answer)) => answer.await.map_err(|error| Code::from(&error)),
-                    Ok(None) => Ok(None),
+                    Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
                     Err(code) => Err(code),
                 };
                 respond(version, &asked, found)
@@ -82,7 +81,7 @@ fn twice(asked: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
 
 type Answer = Result<Option<LookedUp>, ottla_rules::partition::ReadError>;
 
-/// Asks one partition; `None` is "there is no such offset".
+/// Asks one partition; answered with `None` where there is no such offset.
 fn ask(
     call: &Call,
     version: i16,
@@ -90,7 +89,7 @@ fn ask(
     asked: &ListOffsetsPartition,
     committed_only: bool,
     refused: Option<Code>,
-) -> Result<Option<impl Future<Output = Answer> + use<>>, Code> {
+) -> Result<impl Future<Output = Answer> + use<>, Code> {
     if !call.may(Operation::Describe, ResourceKind::Topic, name) {
         return Err(Code::TopicAuthorizationFailed);
     }
@@ -102,8 +101,9 @@ fn ask(
         EARLIEST => Wanted::Earliest,
         MAX_TIMESTAMP if version >= 7 => Wanted::MaxTimestamp,
         EARLIEST_LOCAL if version >= 8 => Wanted::Earliest,
-        LATEST_TIERED if version >= 9 => return Ok(None),
-        EARLIEST_PENDING_UPLOAD if version >= 11 => return Ok(None),
+        // Nothing is tiered; but the partition must be there, and be led as the client believes.
+        LATEST_TIERED if version >= 9 => Wanted::Earliest,
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Wanted::Earliest,
         time if time >= 0 => Wanted::At(time),
         _ => return Err(Code::UnsupportedVersion),
     };
@@ -111,7 +111,7 @@ fn ask(
     let current_epoch = (asked.current_leader_epoch >= 0).then_some(LeaderEpoch(asked.current_leader_epoch));
     let (reply, answer) = Reply::once();
     call.server.directory.tell(partition, LookUp { wanted, committed_only, current_epoch, reply });
-    Ok(Some(answer))
+    Ok(answer)
 }
 
 fn respond(
@@ -123,6 +123,7 @@ fn respond(
         ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
     match found {
         Err(code) => response.error_code = code.into(),
+        Ok(_) if matches!(asked.timestamp, LATEST_TIERED | EARLIEST_PENDING_UPLOAD) => (),
         Ok(None) => (),
         Ok(Some(found)) => {
             // Only a record has a timestamp; the ends of the log have none.

@@ -7,12 +7,16 @@ use ottla_wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
 use ottla_wire::messages::fetch::{FetchRequest, FetchResponse};
+use ottla_wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 
 use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, FETCH, TIME, batch, fetch_request, records_in};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const FENCED_LEADER_EPOCH: i16 = 74;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const UNSUPPORTED_VERSION: i16 = 35;
 const UNKNOWN_TOPIC_ID: i16 = 100;
@@ -233,4 +237,34 @@ fn deleted_records_stay_deleted() {
     assert_eq!(client.offset_at("t", 0, -2).offset, 3);
     assert_eq!(delete(&mut client, -1), (0, 6));
     assert_eq!(client.offset_at("t", 0, -2).offset, 6);
+}
+
+#[test]
+fn what_is_not_tiered_is_nowhere_in_a_partition_that_is_there() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    broker.client().create("t", 1, &[]);
+    broker.stop();
+    // The second reign: a client may believe in the first.
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.wait_for_leader("t", 0);
+    let reign = client.offset_at("t", 0, -1).leader_epoch;
+    assert!(reign > 0);
+    let mut ask = |partition_index, timestamp, current_leader_epoch| {
+        let partition = ListOffsetsPartition { partition_index, timestamp, current_leader_epoch };
+        let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition] };
+        let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+        let mut answer: ListOffsetsResponse = client.ask(11, &request);
+        let row = answer.topics.remove(0).partitions.remove(0);
+        (row.error_code, row.offset, row.timestamp, row.leader_epoch)
+    };
+    for timestamp in [-5, -6] {
+        for epoch in [-1, reign] {
+            assert_eq!(ask(0, timestamp, epoch), (0, -1, -1, -1));
+        }
+        assert_eq!(ask(1, timestamp, -1), (UNKNOWN_TOPIC_OR_PARTITION, -1, -1, -1));
+        assert_eq!(ask(0, timestamp, reign - 1), (FENCED_LEADER_EPOCH, -1, -1, -1));
+        assert_eq!(ask(0, timestamp, reign + 1), (UNKNOWN_LEADER_EPOCH, -1, -1, -1));
+    }
 }
