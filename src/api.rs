@@ -69,6 +69,10 @@ pub(crate) const CLUSTER: &str = "kafka-cluster";
 pub(crate) const TOPIC: i8 = 2;
 /// A broker, or all of them.
 pub(crate) const BROKER: i8 = 4;
+/// What a broker logs.
+pub(crate) const BROKER_LOGGER: i8 = 8;
+/// What clients are asked to measure.
+pub(crate) const CLIENT_METRICS: i8 = 16;
 /// Groups, in the requests about settings.
 pub(crate) const GROUP: i8 = 32;
 

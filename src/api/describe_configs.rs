@@ -1,11 +1,13 @@
 //! DescribeConfigs (key 32), versions 1 to 4.
 //!
-//! Promises: every setting of a topic, broker or group, with its type, its source and what would count without it.
+//! Promises: every setting of a topic, broker or group, with its type, its source and what would count without it; of what this broker
+//! logs, the finest level.
 //! Versions: 1 synonyms and sources. 3 types and documentation. 4 flexible.
 //! Clients: Connect and Schema Registry look for cleanup.policy, Debezium for default.replication.factor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use log::LevelFilter;
 use ottla_rules::cluster::Image;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::settings::{
@@ -18,7 +20,7 @@ use ottla_wire::messages::describe_configs::{
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::{BROKER, CLUSTER, Call, GROUP, TOPIC};
+use super::{BROKER, BROKER_LOGGER, CLIENT_METRICS, CLUSTER, Call, GROUP, TOPIC};
 
 /// Why a resource is not described.
 struct Wrong(Code, String);
@@ -28,6 +30,11 @@ impl From<Code> for Wrong {
         Wrong(code, code.message().to_owned())
     }
 }
+
+/// The logger that all others follow, as Kafka calls it.
+const ROOT: &str = "root";
+/// The source of a logger's level (Kafka's `DYNAMIC_BROKER_LOGGER_CONFIG`).
+const DYNAMIC_BROKER_LOGGER: i8 = 6;
 
 /// A group that nobody knows has settings too: so many of them are described at once.
 const GROUPS_MAX: usize = 10_000;
@@ -51,7 +58,7 @@ fn each_once(asked: Vec<DescribeConfigsResource>) -> impl Iterator<Item = Descri
     merged.into_iter()
 }
 
-/// The settings of topics, brokers and groups.
+/// The settings of topics, brokers, groups and what a broker logs.
 pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.server.image();
     let mut groups = 0;
@@ -67,14 +74,16 @@ pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> De
         // No names ask for all settings, as null does.
         let wanted = resource.configuration_keys.filter(|names| !names.is_empty());
         let wanted: Option<BTreeSet<String>> = wanted.map(BTreeSet::from_iter);
-        let (error_code, error_message, configs) = match found {
-            Ok(configs) => (Code::None, Some(String::new()), configs),
-            Err(Wrong(code, message)) => (code, Some(message), Vec::new()),
+        let (error_code, error_message, found) = match found {
+            Ok(found) => (Code::None, Some(String::new()), found),
+            Err(Wrong(code, message)) => (code, Some(message), Found::default()),
         };
-        let configs = configs
-            .into_iter()
-            .filter(|config| wanted.as_ref().is_none_or(|names| names.contains(config.name)))
-            .map(|config| show(config, asked.include_synonyms, asked.include_documentation));
+        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|names| names.contains(name));
+        let settings = found.settings.into_iter().filter(|config| is_wanted(config.name));
+        let configs =
+            settings.map(|config| show(config, asked.include_synonyms, asked.include_documentation));
+        let level = found.level.filter(|_| is_wanted(ROOT)).map(show_level);
+        let configs = configs.chain(level);
         DescribeConfigsResult {
             error_code: error_code.into(),
             error_message,
@@ -86,7 +95,65 @@ pub(crate) fn describe_configs(call: &Call, asked: DescribeConfigsRequest) -> De
     DescribeConfigsResponse { results: results.collect(), ..Default::default() }
 }
 
-fn describe(call: &Call, image: &Image, asked: &DescribeConfigsResource) -> Result<Vec<Described>, Wrong> {
+/// What is known of one resource.
+#[derive(Default)]
+struct Found {
+    settings: Vec<Described>,
+    level: Option<LevelFilter>,
+}
+
+fn describe(call: &Call, image: &Image, asked: &DescribeConfigsResource) -> Result<Found, Wrong> {
+    Ok(match asked.resource_type {
+        BROKER_LOGGER => {
+            let level = level(call, &asked.resource_name)?;
+            Found { level: Some(level), ..Found::default() }
+        }
+        CLIENT_METRICS => {
+            may_describe_cluster(call)?;
+            if asked.resource_name.is_empty() {
+                return Err(Wrong(
+                    Code::InvalidRequest,
+                    "Client metrics subscription name must not be empty".to_owned(),
+                ));
+            }
+            // Nothing can be set for clients' metrics.
+            Found::default()
+        }
+        _ => Found { settings: describe_settings(call, image, asked)?, ..Found::default() },
+    })
+}
+
+/// The finest level that this broker logs now.
+fn level(call: &Call, name: &str) -> Result<LevelFilter, Wrong> {
+    may_describe_cluster(call)?;
+    if name.is_empty() {
+        return Err(Wrong(Code::InvalidRequest, "Broker id must not be empty".to_owned()));
+    }
+    let node = call.server.node;
+    if broker_id(name)? != node.0 {
+        let message = format!("Unexpected broker id, expected {node} but received {name}");
+        return Err(Wrong(Code::InvalidRequest, message));
+    }
+    Ok(log::max_level())
+}
+
+fn may_describe_cluster(call: &Call) -> Result<(), Wrong> {
+    if call.may(Operation::DescribeConfigs, ResourceKind::Cluster, CLUSTER) {
+        return Ok(());
+    }
+    Err(Code::ClusterAuthorizationFailed.into())
+}
+
+fn broker_id(name: &str) -> Result<i32, Wrong> {
+    let wrong = |_| Wrong(Code::InvalidRequest, format!("Broker id must be an integer, but it is: {name}"));
+    name.parse().map_err(wrong)
+}
+
+fn describe_settings(
+    call: &Call,
+    image: &Image,
+    asked: &DescribeConfigsResource,
+) -> Result<Vec<Described>, Wrong> {
     let settings = call.server.settings(image);
     let name = &asked.resource_name;
     match asked.resource_type {
@@ -99,22 +166,17 @@ fn describe(call: &Call, image: &Image, asked: &DescribeConfigsResource) -> Resu
             Ok(describe_topic(&topic.configs, &settings))
         }
         BROKER => {
-            if !call.may(Operation::DescribeConfigs, ResourceKind::Cluster, CLUSTER) {
-                return Err(Code::ClusterAuthorizationFailed.into());
-            }
+            may_describe_cluster(call)?;
             let node = call.server.node;
-            match name.parse::<i32>() {
-                Ok(id) if id == node.0 => Ok(describe_broker(&settings)),
-                Err(_) if name.is_empty() => Ok(describe_cluster_default(&settings)),
-                Err(_) => Err(Wrong(
-                    Code::InvalidRequest,
-                    format!("Broker id must be an integer, but it is: {name}"),
-                )),
-                Ok(_) => Err(Wrong(
-                    Code::InvalidRequest,
-                    format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
-                )),
+            if name.is_empty() {
+                return Ok(describe_cluster_default(&settings));
             }
+            if broker_id(name)? == node.0 {
+                return Ok(describe_broker(&settings));
+            }
+            let message =
+                format!("Unexpected broker id, expected {node} or empty string, but received {name}");
+            Err(Wrong(Code::InvalidRequest, message))
         }
         GROUP => {
             if !call.may(Operation::DescribeConfigs, ResourceKind::Group, name) {
@@ -144,6 +206,17 @@ fn show(config: Described, synonyms: bool, documentation: bool) -> DescribeConfi
         synonyms: synonyms.collect(),
         config_type: config.kind.number(),
         documentation: documentation.then(|| config.doc.to_owned()),
+    }
+}
+
+/// As Kafka shows a logger, which has no type; but ours cannot be set.
+fn show_level(level: LevelFilter) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult {
+        name: ROOT.to_owned(),
+        value: Some(level.as_str().to_owned()),
+        read_only: true,
+        config_source: DYNAMIC_BROKER_LOGGER,
+        ..Default::default()
     }
 }
 

@@ -11,12 +11,7 @@ use ottla_wire::messages::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
 
-use super::{BROKER, CLUSTER, Call, GROUP, TOPIC};
-
-/// The log levels of a broker.
-const BROKER_LOGGER: i8 = 8;
-/// What clients are asked to measure.
-const CLIENT_METRICS: i8 = 16;
+use super::{BROKER, BROKER_LOGGER, CLIENT_METRICS, CLUSTER, Call, GROUP, TOPIC};
 
 const BEFORE_KINDS: &[i8] = &[CLIENT_METRICS];
 const ALL: &[i8] = &[TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];

@@ -1,5 +1,8 @@
 //! What consoles and tools ask: how much is where, what has settings, topics page by page.
 
+use ottla_wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
 use ottla_wire::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsRequest, DescribeLogDirsResponse,
 };
@@ -151,4 +154,45 @@ fn what_has_settings_is_listed_by_its_kind() {
     assert_eq!(list(1, &[16, 32]), (0, vec![]));
     assert_eq!(list(1, &[2, 3]), (35, vec![]));
     assert_eq!(list(0, &[]), (0, vec![]), "version 0 knows client metrics alone");
+}
+
+#[test]
+fn what_is_listed_is_described() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start_telling(&dir, &["node.id=7"], "ottla=warn");
+    let mut client = broker.client();
+    let mut describe = |resource_type, name: &str, keys: Option<&[&str]>| {
+        let configuration_keys = keys.map(|keys| keys.iter().map(|key| (*key).into()).collect());
+        let resource =
+            DescribeConfigsResource { resource_type, resource_name: name.into(), configuration_keys };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            include_synonyms: true,
+            include_documentation: true,
+        };
+        let mut answer: DescribeConfigsResponse = client.ask(4, &request);
+        let result = answer.results.remove(0);
+        assert_eq!((result.resource_type, &*result.resource_name), (resource_type, name));
+        (result.error_code, result.error_message.unwrap_or_default(), result.configs)
+    };
+    let (loggers, metrics) = (8, 16);
+    for keys in [None, Some(&[][..]), Some(&["root", "no.such"])] {
+        let (code, said, configs) = describe(loggers, "7", keys);
+        assert_eq!((code, &*said), (0, ""));
+        let level: Vec<_> = configs.iter().map(|it| (&*it.name, it.value.as_deref())).collect();
+        assert_eq!(level, [("root", Some("WARN"))]);
+        assert!(configs[0].read_only && !configs[0].is_sensitive && configs[0].synonyms.is_empty());
+        assert_eq!((configs[0].config_source, configs[0].config_type), (6, 0));
+    }
+    assert_eq!(describe(loggers, "7", Some(&["no.such"])), (0, String::new(), vec![]));
+    assert_eq!(describe(metrics, "anything", None), (0, String::new(), vec![]));
+    for (kind, name, why) in [
+        (loggers, "", "Broker id must not be empty"),
+        (loggers, "8", "Unexpected broker id, expected 7 but received 8"),
+        (loggers, "x", "Broker id must be an integer, but it is: x"),
+        (metrics, "", "Client metrics subscription name must not be empty"),
+        (3, "7", "Unknown resource type 3"),
+    ] {
+        assert_eq!(describe(kind, name, None), (42, why.to_owned(), vec![]));
+    }
 }
