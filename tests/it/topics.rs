@@ -17,6 +17,7 @@ use crate::broker::{Broker, PATIENCE, data_dir, eventually};
 use crate::client::{Client, batch};
 
 const REQUEST_TIMED_OUT: i16 = 7;
+const INVALID_REQUEST: i16 = 42;
 const POLICY_VIOLATION: i16 = 44;
 const TOO_MANY: &str = "Excessively large number of partitions per request.";
 
@@ -210,6 +211,21 @@ fn topics_of_the_coordinators_are_made_as_they_need_them_whoever_asks_first() {
     assert_eq!(transactions["cleanup.policy"], "compact");
     assert_eq!(transactions["segment.bytes"], "1500000");
     assert_eq!(names.map(|name| client.describe(name).partitions.len()), [5, 50]);
+}
+
+#[test]
+fn the_topic_of_kafkas_own_metadata_is_not_made() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let refused = client.try_create("__cluster_metadata", 1, &[]);
+    assert_eq!(refused.error_code, INVALID_REQUEST);
+    let said = "Creation of internal topic __cluster_metadata is prohibited.";
+    assert_eq!(refused.error_message.as_deref(), Some(said));
+    assert_eq!(ask_for(&mut client, &["__cluster_metadata"]).topics[0].error_code, 3);
+    // What was sent before this was decided before it.
+    client.create("later", 1, &[]);
+    assert_eq!(client.describe("__cluster_metadata").error_code, 3);
 }
 
 #[test]

@@ -57,6 +57,9 @@ pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// The topic that transactions live in.
 pub const TRANSACTION_STATE: &str = "__transaction_state";
 
+/// The topic that Kafka keeps its metadata in. Here it is none, and nobody may make one of that name.
+pub const CLUSTER_METADATA: &str = "__cluster_metadata";
+
 /// Whether the broker itself writes to this topic; clients may read it, and only admin tools may write.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {

@@ -9,7 +9,7 @@ use crate::{
     ids::{LeaderEpoch, NodeId, PartitionId, TopicId},
     limits::PARTITIONS_PER_REQUEST_MAX,
     settings::{Alter, BrokerSettings, Scope, SettingError, alter, check_all, replace},
-    topic::{NameError, check_name},
+    topic::{CLUSTER_METADATA, NameError, check_name},
 };
 
 /// A partition's replicas as a person chose them.
@@ -282,6 +282,10 @@ impl Image {
         let Command::CreateTopic { name, id, partitions, replication, assignments, configs } = command else {
             unreachable!("the caller has looked")
         };
+        if name == CLUSTER_METADATA {
+            let why = format!("Creation of internal topic {CLUSTER_METADATA} is prohibited.");
+            return Err(CommandError::Request(why));
+        }
         check_name(name)?;
         if self.topic_named(name).is_some() {
             return Err(CommandError::Exists(name.clone()));

@@ -110,6 +110,7 @@ fn refusals_are_kafkas_sentences() {
         (create("payments_eu", 2, 1), "Topic 'payments_eu' collides with existing topic: payments.eu"),
         (create("..", 2, 1), "Topic name is invalid: '..' is not allowed"),
         (create("t", 2, 0), "Number of partitions was set to an invalid non-positive value."),
+        (create("__cluster_metadata", 2, 1), "Creation of internal topic __cluster_metadata is prohibited."),
         (create("t", 2, 10_001), "Excessively large number of partitions per request."),
         (
             wide,
