@@ -4,6 +4,7 @@ A value that starts with "$" is filled in from an earlier answer (ids differ bet
 """
 import gzip
 import time
+import uuid
 
 import scenes_groups
 import scenes_transactions
@@ -89,6 +90,13 @@ def topics_are_made():
     yield "collides", create(("with_dot", 1, 1, [], {}))
     yield "twice in one request", create(("twice", 1, 1, [], {}), ("twice", 1, 1, [], {}))
     yield "good beside bad", create(("good", 1, 1, [], {}), ("x", 0, 1, [], {}))
+    for validate in (False, True):
+        yield f"too many in all, validate {validate}", create(("m1", 5000, 1, [], {}), ("m2", 4998, 1, [], {}), ("m3", -1, 1, [], {}), validate=validate)
+    yield "too many in all, some of them wrong", create(("m1", 10001, 1, [], {}), ("a b", 1, 1, [], {}), ("a", 1, 1, [], {}))
+    yield "many, but not too many", create(("m1", 5000, 1, [], {}), ("m2", 4000, 1, [], {}), ("m3", -1, 1, [], {}), validate=True)
+    yield "none of them was made", metadata("m1", "m2", "m3")
+    yield "Kafka's own metadata", create(("__cluster_metadata", 1, 1, [], {}), ("beside-it", 1, 1, [], {}))
+    yield "Kafka's own metadata, validate", create(("__cluster_metadata", -5, 1, [], {}), validate=True)
 
 
 def topics_grow_and_go():
@@ -111,6 +119,15 @@ def topics_grow_and_go():
         yield f"make v{version}", create((f"del{version}", 1, 1, [], {}))
         yield f"delete v{version}", ("DeleteTopics", version, {"topic_names": [f"del{version}"], "timeout_ms": 10000})
     yield "delete unknown", ("DeleteTopics", 5, {"topic_names": ["nowhere"], "timeout_ms": 1000})
+    def delete(*topics):
+        return ("DeleteTopics", 6, {"timeout_ms": 10000, "topics": [{"name": name, "topic_id": topic_id} for name, topic_id in topics]})
+    nobody = uuid.UUID("00000000-0000-4000-8000-000000000001")
+    yield "delete twice v5", ("DeleteTopics", 5, {"topic_names": ["g", "g", "nowhere", "nowhere"], "timeout_ms": 10000})
+    yield "delete twice v6", delete(("g", None), ("g", None), ("g", None))
+    yield "delete an id twice", delete((None, nobody), (None, nobody), ("nowhere", None))
+    yield "delete an unknown id", delete((None, nobody))
+    yield "delete by both and by none", delete(("g", nobody), (None, None))
+    yield "still there", metadata("g")
     yield "delete v6", ("DeleteTopics", 6, {"topics": [{"name": "g", "topic_id": None}], "timeout_ms": 10000})
     yield "delete unknown v6", ("DeleteTopics", 6, {"topics": [{"name": "nowhere", "topic_id": None}], "timeout_ms": 1000})
     yield "gone", metadata("g")
@@ -125,6 +142,10 @@ def metadata_is_asked():
     yield "empty", metadata()
     yield "auto", metadata("auto-made", auto=True)
     yield "auto v4", metadata("auto-four", version=4, auto=True)
+    yield "Kafka's own metadata", metadata("__cluster_metadata", auto=True)
+    yield "topics of the coordinators settled", metadata("__consumer_offsets", "__transaction_state", auto=True)
+    for name in ("__consumer_offsets", "__transaction_state"):
+        yield f"settings of {name}", describe(2, name, ["cleanup.policy", "compression.type", "segment.bytes"])
     yield "cluster", ("DescribeCluster", 2, {"include_cluster_authorized_operations": False, "endpoint_type": 1, "include_fenced_brokers": False})
     yield "cluster v0", ("DescribeCluster", 0, {"include_cluster_authorized_operations": False})
     yield "controllers", ("DescribeCluster", 1, {"include_cluster_authorized_operations": False, "endpoint_type": 2})
@@ -268,6 +289,10 @@ def offsets_are_listed():
     yield "unknown topic", offsets("nowhere", -1)
     yield "unknown partition", offsets("o", -1, partition=9)
     yield "newer epoch", offsets("o", -1, epoch=1000)
+    for name, at in {"latest tiered": -5, "earliest not tiered": -6}.items():
+        yield f"{name}, unknown topic", offsets("nowhere", at, 11)
+        yield f"{name}, unknown partition", offsets("o", at, 11, partition=9)
+        yield f"{name}, newer epoch", offsets("o", at, 11, epoch=1000)
     for version in range(2, 5):
         yield f"epoch end v{version}", ("OffsetForLeaderEpoch", version, {"replica_id": -1, "topics": [
             {"topic": "o", "partitions": [{"partition": 0, "current_leader_epoch": -1, "leader_epoch": 0}]},
@@ -294,6 +319,10 @@ def records_are_deleted():
     yield "compacted", delete("rc", 0)
     yield "unknown topic", delete("nowhere", 0)
     yield "unknown partition", delete("r", 0, partition=4)
+    yield "topics of the coordinators settled", metadata("__consumer_offsets", "__transaction_state", auto=True)
+    for name in ("__consumer_offsets", "__transaction_state"):
+        yield f"those of {name}", delete(name, -1)
+        yield f"a partition that {name} has not", delete(name, -1, partition=99)
 
 
 def configs_are_read_and_changed():
@@ -308,6 +337,12 @@ def configs_are_read_and_changed():
                                                "log.segment.bytes", "default.replication.factor", "node.id", "min.insync.replicas"])
     yield "describe another broker", describe(4, "77")
     yield "describe a broker that is no number", describe(4, "x")
+    yield "describe loggers", describe(8, "1", ["root"])
+    yield "describe an unknown logger", describe(8, "1", ["no.such"])
+    yield "describe client metrics", describe(16, "nobody's")
+    for name in ("", "77", "x"):
+        yield f"describe loggers of {name!r}", describe(8, name)
+    yield "describe client metrics without a name", describe(16, "")
     yield "set", incremental("k", ("retention.ms", 0, "2000"))
     yield "set v0", incremental("k", ("retention.ms", 0, "2500"), version=0)
     yield "delete", incremental("k", ("retention.ms", 1, None))
