@@ -49,7 +49,7 @@ fn serve(sources: &Sources) -> Result<(), (String, u8)> {
 
 async fn run(host: Host, config: Config) -> Result<(), String> {
     let began = host.clock.now();
-    let mut drain = Drain::watch().map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let mut drain = Drain::watch(give_up).map_err(|error| format!("cannot watch for signals: {error}"))?;
     let data_dir = config.data_dir.clone();
     let node = Node::start(host.clone(), config).await.map_err(|error| error.to_string())?;
     tokio::select! {
@@ -58,7 +58,7 @@ async fn run(host: Host, config: Config) -> Result<(), String> {
                 log::warn!(waited_ms = READY_MS; "some partitions are still not recovered, serving the others");
             }
         }
-        signal = drain.asked() => return leave(node, &mut drain, signal).await,
+        signal = drain.asked() => return leave(node, signal).await,
     }
     let took_ms = host.clock.now().mono_ms - began.mono_ms;
     say(&format!(
@@ -71,22 +71,22 @@ async fn run(host: Host, config: Config) -> Result<(), String> {
     #[cfg(feature = "provoke")]
     node.provoke_on_signal().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let signal = drain.asked().await;
-    leave(node, &mut drain, signal).await
+    leave(node, signal).await
 }
 
-async fn leave(node: Node, drain: &mut Drain, signal: &str) -> Result<(), String> {
+async fn leave(node: Node, signal: &str) -> Result<(), String> {
     log::info!(signal; "stopping");
-    let is_clean = tokio::select! {
-        is_clean = node.stop() => is_clean,
-        again = drain.asked() => {
-            return Err(format!("{again} came again, stopped at once; the next start reads the last segments"));
-        }
-    };
-    if is_clean {
+    if node.stop().await {
         log::info!("stopped");
         return Ok(());
     }
     Err("not everything was closed in time; nothing acknowledged is lost, the next start reads the last segments".into())
+}
+
+/// Ends the process whatever its other threads are waiting for.
+fn give_up(sentence: &str) {
+    complain(sentence, FAILED);
+    std::process::exit(FAILED.into());
 }
 
 /// Whoever closed our output does not want to hear it.

@@ -3,6 +3,7 @@
  * The file named by SYNC_FAULT holds one line:
  *   fail SUBSTRING      the next sync of a path with SUBSTRING fails with EIO, once; the file is then renamed to *.fired
  *   slow MS SUBSTRING   every sync of such a path takes MS milliseconds longer
+ *   hang SUBSTRING      no sync of such a path comes back; a file *.hung appears before the first hangs
  * As on Linux a second sync after a failed one succeeds and proves nothing.
  */
 #define _GNU_SOURCE
@@ -30,6 +31,12 @@ static int fault(int fd) {
     if (strncmp(line, "fail ", 5) == 0 && strstr(path, line + 5)) {
         snprintf(fired, sizeof fired, "%s.fired", control);
         return rename(control, fired) == 0; /* whoever renames it is the one that fails */
+    }
+    if (strncmp(line, "hang ", 5) == 0 && strstr(path, line + 5)) {
+        snprintf(fired, sizeof fired, "%s.hung", control);
+        FILE *hung = fopen(fired, "we");
+        if (hung) fclose(hung);
+        for (;;) pause();
     }
     long ms;
     int at = 0;

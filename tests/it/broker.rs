@@ -46,15 +46,19 @@ impl Broker {
 
     /// As [`Broker::start`], with more, or less, in its log.
     pub(crate) fn start_telling(dir: &Path, settings: &[&str], filter: &str) -> Broker {
-        let log = dir.with_extension("log");
         let mut command = command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.arg("--data-dir").arg(dir);
         for setting in settings {
             command.args(["--set", setting]);
         }
+        Broker::spawn(command.env("OTTLA_LOG", filter), dir)
+    }
+
+    /// Runs a command over `dir` and waits until it is ready.
+    pub(crate) fn spawn(command: &mut Command, dir: &Path) -> Broker {
+        let log = dir.with_extension("log");
         let log_file = File::options().create(true).append(true).open(&log).unwrap();
-        let mut child =
-            command.env("OTTLA_LOG", filter).stdout(Stdio::piped()).stderr(log_file).spawn().unwrap();
+        command.arg("--data-dir").arg(dir).stdout(Stdio::piped()).stderr(log_file);
+        let mut child = command.spawn().unwrap();
         let (ready, stdout) = first_line(&mut child).unwrap_or_else(|| {
             panic!("it did not become ready:\n{}", fs::read_to_string(&log).unwrap_or_default())
         });
@@ -76,8 +80,7 @@ impl Broker {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        signal(&self.child, name);
     }
 
     /// Waits for its end.
@@ -121,6 +124,12 @@ impl Drop for Broker {
     }
 }
 
+/// Sends a process a signal.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 /// Runs something that blocks, for `PATIENCE` at most.
 fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, waiting) = mpsc::channel();
@@ -140,7 +149,11 @@ fn first_line(child: &mut Child) -> Option<(String, BufReader<ChildStdout>)> {
 
 /// Runs the program to its end; what it printed on stderr and its exit code.
 pub(crate) fn run(command: &mut Command) -> (String, Option<i32>) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    end_of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// Waits for the end of a process; what it printed on stderr and its exit code.
+pub(crate) fn end_of(mut child: Child) -> (String, Option<i32>) {
     let mut stderr = child.stderr.take().unwrap();
     let said = within(move || {
         let mut text = String::new();

@@ -18,6 +18,7 @@ mod fetch;
 mod fetch_sessions;
 mod frames;
 mod groups;
+mod hung_disk;
 mod life;
 mod long_polls;
 mod neighbours;
