@@ -83,6 +83,18 @@ fn what_is_advertised_belongs_to_a_listener() {
 }
 
 #[test]
+fn what_no_topic_could_be_created_with_is_refused_at_the_start() {
+    let lags = ["log.cleaner.min.compaction.lag.ms=10", "log.cleaner.max.compaction.lag.ms=5"];
+    assert_eq!(
+        complaint(&set(&lags)),
+        "the settings do not go together: log.cleaner.min.compaction.lag.ms (10) is more than \
+         log.cleaner.max.compaction.lag.ms (5)"
+    );
+    assert!(complaint(&set(&["offsets.topic.segment.bytes=1000000"])).ends_with("at least 1048576"));
+    assert!(complaint(&set(&["max.connections=0"])).ends_with("at least 1"));
+}
+
+#[test]
 fn a_typo_is_met_with_the_name_that_was_meant() {
     let given = file("log.retention.hour = 5\n");
     let path = given.sources.file.as_ref().unwrap().display().to_string();

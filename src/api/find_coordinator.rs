@@ -5,6 +5,7 @@
 //! Versions: 1 kinds of keys. 3 flexible. 4 many keys at a time. 6 share groups (not served).
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla_rules::cluster::{Command, CommandError, Image};
 use ottla_rules::group::partition_of;
@@ -24,6 +25,8 @@ const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 /// The version from which many keys may be asked for.
 const BATCH_FROM: i16 = 4;
+/// How often it is said that a topic of the coordinators cannot be created.
+const TELL_EVERY_MS: u64 = 60_000;
 
 /// Finds coordinators.
 pub(crate) fn find_coordinator(
@@ -64,12 +67,23 @@ fn topic_of(key_type: i8) -> Option<&'static str> {
 /// Has a coordinators' topic created when it is not there. Sent when this returns; the future only waits.
 pub(crate) fn create_missing(call: &Call, topic: &str) -> Option<impl Future<Output = ()> + use<>> {
     let creation = call.server.image().topic_named(topic).is_none().then(|| create(call, topic))?;
+    let (server, topic) = (call.server.clone(), topic.to_owned());
     Some(async move {
-        // When somebody else was faster it is there as well.
-        if let Err(error) = creation.await {
-            log::debug!(error:% = error; "a coordinator's topic not created");
+        match creation.await {
+            // When somebody else was faster it is there as well.
+            Ok(()) | Err(CommandError::Exists(_)) => (),
+            Err(error) => tell(server.host.clock.now().mono_ms, &topic, &error),
         }
     })
+}
+
+/// Says why, once a minute: whoever is told to try again does so several times a second.
+fn tell(now_ms: u64, topic: &str, error: &CommandError) {
+    static NOT_BEFORE_MS: AtomicU64 = AtomicU64::new(0);
+    let due = |not_before| (now_ms >= not_before).then_some(now_ms + TELL_EVERY_MS);
+    if NOT_BEFORE_MS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+        log::warn!(topic, error:% = error; "a coordinator's topic cannot be created: its clients are told to try again");
+    }
 }
 
 /// Has a coordinators' topic created.

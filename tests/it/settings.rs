@@ -101,10 +101,10 @@ fn bounds_follow_at_once() {
     assert_eq!(alter(&mut client, "1", &[("max.connections", None)], false), 0);
     assert_eq!(value(&mut broker.client(), "max.connections").1, 5);
 
-    assert_eq!(alter(&mut client, "", &[("connections.max.idle.ms", Some("20"))], false), 0);
+    assert_eq!(alter(&mut client, "", &[("connections.max.idle.ms", Some("1000"))], false), 0);
     broker.client().assert_closed();
     // Who was there before has what it came with.
-    assert_eq!(value(&mut client, "connections.max.idle.ms"), ("20".into(), 3));
+    assert_eq!(value(&mut client, "connections.max.idle.ms"), ("1000".into(), 3));
 }
 
 #[test]
@@ -172,9 +172,31 @@ fn a_broker_that_stands_twice_in_a_request_is_not_changed_at_all() {
     assert_eq!(codes, [INVALID_REQUEST, INVALID_REQUEST]);
     assert_eq!(value(&mut client, "log.segment.bytes"), before);
     // What would lock everybody out, or stop compaction without a word.
-    for name in ["max.connections.per.ip", "log.cleaner.threads"] {
-        assert_ne!(alter(&mut client, "", &[(name, Some("0"))], false), 0, "{name}");
+    for name in
+        ["max.connections", "max.connections.per.ip", "connections.max.idle.ms", "log.cleaner.threads"]
+    {
+        for of in ["", "1"] {
+            assert_eq!(alter(&mut client, of, &[(name, Some("0"))], false), INVALID_REQUEST, "{name}");
+        }
     }
+}
+
+#[test]
+fn lags_that_no_topic_could_be_created_with_are_refused() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let (min, max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+    assert_eq!(alter(&mut client, "", &[(min, Some("10")), (max, Some("5"))], false), INVALID_REQUEST);
+    // Each is fine alone; what counts is what they come to for the broker, whoever set it.
+    assert_eq!(alter(&mut client, "1", &[(max, Some("5"))], false), 0);
+    assert_eq!(alter(&mut client, "", &[(min, Some("10")), (max, Some("20"))], false), INVALID_REQUEST);
+    assert_eq!(alter(&mut client, "1", &[(max, Some("10"))], false), 0);
+    assert_eq!(alter(&mut client, "", &[(min, Some("10")), (max, Some("20"))], false), 0);
+    assert_eq!(alter(&mut client, "", &[(min, Some("30")), (max, Some("20"))], false), INVALID_REQUEST);
+    assert_eq!(alter(&mut client, "", &[(max, None)], false), 0, "the broker's own is there");
+    assert_eq!(alter(&mut client, "1", &[(max, None)], false), 0);
+    client.create("fine", 1, &[]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod describe;
 pub(crate) mod group;
 mod layers;
 mod own;
+mod running;
 pub(crate) mod topic;
 
 pub use alter::{Alter, Op, Scope, alter, check_all, replace};
@@ -28,8 +29,12 @@ pub use describe::{
     Described, Synonym, describe_broker, describe_cluster_default, describe_group, describe_topic,
 };
 pub use layers::BrokerSettings;
+pub(crate) use running::check_broker;
 
 pub use check::Check;
+
+/// How many partitions a topic may be created with: what may become its number is not allowed to be more.
+const PARTITIONS_MAX: i64 = 10_000;
 
 /// The type of a value, as DescribeConfigs names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

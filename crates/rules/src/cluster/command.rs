@@ -2,13 +2,16 @@
 //!
 //! The checks, their order and their sentences are those of Kafka's `ReplicationControlManager`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     cluster::{Change, Image, Node, Partition, Topic, features::FeatureUpdate},
     ids::{LeaderEpoch, NodeId, PartitionId, TopicId},
     limits::PARTITIONS_PER_REQUEST_MAX,
-    settings::{Alter, BrokerSettings, Scope, SettingError, alter, check_all, replace},
+    settings::{Alter, BrokerSettings, Scope, SettingError, alter, check_all, check_broker, replace},
     topic::{CLUSTER_METADATA, NameError, check_name},
 };
 
@@ -245,11 +248,11 @@ impl Image {
             Command::AlterBrokerConfigs { node, alters } => {
                 self.known_node(*node)?;
                 let configs = alter(Scope::Broker, &self.broker_configs(*node), alters, settings)?;
-                Change::BrokerConfigured { node: *node, configs }
+                broker_configured(*node, configs, settings)?
             }
             Command::SetBrokerConfigs { node, configs } => {
                 self.known_node(*node)?;
-                Change::BrokerConfigured { node: *node, configs: replace(Scope::Broker, configs, settings)? }
+                broker_configured(*node, replace(Scope::Broker, configs, settings)?, settings)?
             }
             Command::AlterGroupConfigs { group, alters } => {
                 let configs = alter(Scope::Group, &self.group_configs(group), alters, settings)?;
@@ -498,6 +501,16 @@ impl Image {
             _ => Ok(()),
         }
     }
+}
+
+/// What was set for a broker, or for all, where it goes together with everything else that is set for the one that decides.
+fn broker_configured(
+    node: Option<NodeId>,
+    configs: BTreeMap<String, String>,
+    settings: &BrokerSettings,
+) -> Result<Change, CommandError> {
+    check_broker(&settings.with_set(node.is_none(), Arc::new(configs.clone())))?;
+    Ok(Change::BrokerConfigured { node, configs })
 }
 
 fn checked_configs(

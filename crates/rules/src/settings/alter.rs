@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     BrokerSettings, Definition, Kind, SettingError, broker_definition, check::items, group, group_definition,
-    topic, topic_definition,
+    running, topic, topic_definition,
 };
 
 /// Whose settings.
@@ -144,7 +144,7 @@ pub fn check_all(
     }
     match scope {
         Scope::Topic => topic::check_together(configs, broker),
-        Scope::Broker => Ok(()),
+        Scope::Broker => running::check_set(configs),
         Scope::Group => group::check_together(configs, broker),
     }
 }
@@ -319,8 +319,11 @@ mod tests {
             let steps = [step(name, Op::Set, Some(value))];
             alter(Scope::Broker, &BTreeMap::new(), &steps, &BrokerSettings::default())
         };
-        let low = "Invalid value -3 for configuration max.connections: Value must be at least 0";
-        assert_eq!(alter("max.connections", "-3"), Err(SettingError::Request(low.into())));
+        for low in ["-3", "0"] {
+            let why =
+                format!("Invalid value {low} for configuration max.connections: Value must be at least 1");
+            assert_eq!(alter("max.connections", low), Err(SettingError::Request(why)));
+        }
         let unknown = Err(SettingError::Invalid("Unknown broker config name: max.connection".into()));
         assert_eq!(alter("max.connection", "3"), unknown);
         assert_eq!(alter("max.connections", "3"), Ok(map(&[("max.connections", "3")])));

@@ -1,7 +1,7 @@
 //! The settings of a broker: who it is, where it listens, where it stores, what a topic gets by default.
 
 use super::{
-    Check, Definition, Kind,
+    Check, Definition, Kind, PARTITIONS_MAX,
     Standing::{Honoured, Known},
     Unit, fixed, live, unit,
 };
@@ -70,7 +70,7 @@ pub(super) const TABLE: &[Definition] = &[
     fixed("log.flush.offset.checkpoint.interval.ms", Kind::Int, "60000", Check::AtLeast(0), Known,
         "How often the recovery points are written down, in milliseconds. Of durable partitions that have less than 64 KiB to sync, 100 or a tenth at a time."),
     // What a topic gets by default.
-    fixed("num.partitions", Kind::Int, "1", Check::AtLeast(1), Honoured,
+    fixed("num.partitions", Kind::Int, "1", Check::Between(1, PARTITIONS_MAX), Honoured,
         "How many partitions a topic gets when its creator does not say."),
     fixed("default.replication.factor", Kind::Int, "1", Check::AtLeast(1), Honoured,
         "How many replicas a partition gets when its creator does not say."),
@@ -167,7 +167,7 @@ pub(super) const TABLE: &[Definition] = &[
         "Bytes of all connections together that are read and not yet answered, or answered and not yet sent. Beyond it nothing is read. -1, without bound in Kafka, is 512 MiB here."),
     fixed("queued.max.requests", Kind::Int, "500", Check::AtLeast(1), Known,
         "Requests that wait for a thread. Here bytes are counted instead."),
-    live("max.connections", Kind::Int, INT_MAX, Check::AtLeast(0), Honoured,
+    live("max.connections", Kind::Int, INT_MAX, Check::AtLeast(1), Honoured,
         "Connections of this node. A further one is closed at once."),
     live("max.connections.per.ip", Kind::Int, INT_MAX, Check::AtLeast(1), Honoured,
         "Connections from one address. A further one is closed at once."),
@@ -176,7 +176,7 @@ pub(super) const TABLE: &[Definition] = &[
     live("max.connection.creation.rate", Kind::Int, INT_MAX, Check::AtLeast(0), Known,
         "New connections in a second."),
     live("connections.max.idle.ms", Kind::Long, "600000", Check::AtLeast(-1), Honoured,
-        "How long a connection may be silent, in milliseconds; then it is closed. -1 is for ever. A change counts for connections made after it."),
+        "How long a connection may be silent, in milliseconds; then it is closed. -1 is for ever. A change counts for connections made after it; while the broker runs nothing shorter than a second can be set."),
     fixed("socket.send.buffer.bytes", Kind::Int, "102400", Check::AtLeast(-1), Known,
         "The kernel's send buffer of a connection, in bytes. The kernel chooses."),
     fixed("socket.receive.buffer.bytes", Kind::Int, "102400", Check::AtLeast(-1), Known,

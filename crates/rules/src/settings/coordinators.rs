@@ -1,12 +1,14 @@
 //! The settings of a broker that concern producers, groups and transactions.
 
 use super::{
-    Check, Definition, Kind,
+    Check, Definition, Kind, PARTITIONS_MAX,
     Standing::{Honoured, Known},
     fixed, live,
 };
 
 const INT_MAX: &str = "2147483647";
+/// That of `segment.bytes`, which these become.
+const SEGMENT_BYTES_MIN: i64 = 1_048_576;
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[Definition] = &[
@@ -16,11 +18,11 @@ pub(super) const TABLE: &[Definition] = &[
     fixed("producer.id.expiration.check.interval.ms", Kind::Int, "600000", Check::AtLeast(1), Known,
         "How often the broker looks for silent producers, in milliseconds."),
     // Offsets.
-    fixed("offsets.topic.num.partitions", Kind::Int, "50", Check::AtLeast(1), Honoured,
+    fixed("offsets.topic.num.partitions", Kind::Int, "50", Check::Between(1, PARTITIONS_MAX), Honoured,
         "How many partitions `__consumer_offsets` gets."),
     fixed("offsets.topic.replication.factor", Kind::Short, "3", Check::AtLeast(1), Honoured,
         "How many replicas `__consumer_offsets` gets."),
-    fixed("offsets.topic.segment.bytes", Kind::Int, "104857600", Check::AtLeast(1), Honoured,
+    fixed("offsets.topic.segment.bytes", Kind::Int, "104857600", Check::AtLeast(SEGMENT_BYTES_MIN), Honoured,
         "The segment size of `__consumer_offsets`, in bytes."),
     fixed("offsets.topic.compression.codec", Kind::Int, "0", Check::Between(0, 4), Known,
         "The codec of the offsets topic, by its number; 0 is none."),
@@ -154,13 +156,13 @@ pub(super) const TABLE: &[Definition] = &[
     fixed("group.streams.max.standby.replicas", Kind::Int, "2", Check::AtLeast(0), Honoured,
         "The largest number of such copies a group may be given."),
     // Transactions.
-    fixed("transaction.state.log.num.partitions", Kind::Int, "50", Check::AtLeast(1), Honoured,
+    fixed("transaction.state.log.num.partitions", Kind::Int, "50", Check::Between(1, PARTITIONS_MAX), Honoured,
         "How many partitions `__transaction_state` gets."),
     fixed("transaction.state.log.replication.factor", Kind::Short, "3", Check::AtLeast(1), Honoured,
         "How many replicas `__transaction_state` gets."),
     fixed("transaction.state.log.min.isr", Kind::Int, "2", Check::AtLeast(1), Known,
         "How many of them must be in sync."),
-    fixed("transaction.state.log.segment.bytes", Kind::Int, "104857600", Check::AtLeast(1), Honoured,
+    fixed("transaction.state.log.segment.bytes", Kind::Int, "104857600", Check::AtLeast(SEGMENT_BYTES_MIN), Honoured,
         "The segment size of `__transaction_state`, in bytes."),
     fixed("transaction.max.timeout.ms", Kind::Int, "900000", Check::AtLeast(1), Honoured,
         "The longest transaction a producer may ask for, in milliseconds."),
@@ -180,7 +182,11 @@ pub(super) const TABLE: &[Definition] = &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::broker_definitions;
+    use super::super::{BrokerSettings, broker_definition, broker_definitions};
+    use crate::{
+        cluster::{Command, Image},
+        ids::{NodeId, TopicId},
+    };
 
     #[test]
     fn each_broker_setting_stands_once_and_its_default_passes_its_own_check() {
@@ -190,6 +196,40 @@ mod tests {
             assert!(definition.doc.ends_with('.'), "{}", definition.name);
             if let Some(default) = definition.default {
                 definition.check(default).unwrap();
+            }
+        }
+    }
+
+    fn can_be_created(partitions: i32, segment_bytes: i64) -> bool {
+        let mut image = Image::new("cluster");
+        let here = Command::RegisterNode { id: NodeId(1), host: "here".into(), port: 1, rack: None };
+        let create = Command::CreateTopic {
+            name: "t".into(),
+            id: TopicId([1; 16]),
+            partitions,
+            replication: 1,
+            assignments: vec![],
+            configs: vec![("segment.bytes".into(), Some(segment_bytes.to_string()))],
+        };
+        for change in image.decide(&here, &BrokerSettings::default()).unwrap() {
+            image.apply(&change);
+        }
+        image.decide(&create, &BrokerSettings::default()).is_ok()
+    }
+
+    #[test]
+    fn what_the_topics_of_coordinators_may_be_given_they_can_be_created_with() {
+        let allows =
+            |name: &str, value: i64| broker_definition(name).unwrap().check(&value.to_string()).is_ok();
+        for name in ["num.partitions", "offsets.topic.num.partitions", "transaction.state.log.num.partitions"]
+        {
+            for n in [1, 10_000, 10_001, 2_000_000] {
+                assert_eq!(allows(name, n.into()), can_be_created(n, 1 << 30), "{name}={n}");
+            }
+        }
+        for name in ["offsets.topic.segment.bytes", "transaction.state.log.segment.bytes"] {
+            for bytes in [1, 1_000_000, 1_048_575, 1_048_576, 1 << 30] {
+                assert_eq!(allows(name, bytes), can_be_created(1, bytes), "{name}={bytes}");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Definition, SettingError, Source, Unit, broker_definition, check};
+use super::{Definition, SettingError, Source, Unit, broker_definition, check, running};
 
 /// The settings of one broker. Every name has a value: a default where nobody gave one.
 ///
@@ -18,7 +18,7 @@ impl BrokerSettings {
     /// The settings of a broker that was started with these; names and values are checked.
     ///
     /// # Errors
-    /// The first name that no broker setting has, or the first value that is not allowed.
+    /// The first name that no broker setting has, or the first value that is not allowed; or values that do not go together.
     pub fn new<N: Into<String>, V: Into<String>>(
         given: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, SettingError> {
@@ -29,7 +29,9 @@ impl BrokerSettings {
                 .ok_or_else(|| SettingError::Invalid(format!("Unknown broker config name: {name}")))?;
             definition.check(value)?;
         }
-        Ok(Self { given: Arc::new(given), ..Self::default() })
+        let settings = Self { given: Arc::new(given), ..Self::default() };
+        running::check_broker(&settings)?;
+        Ok(settings)
     }
 
     /// The same broker under what was set while brokers run: for all of them, and for this one.
@@ -40,6 +42,13 @@ impl BrokerSettings {
         node: Arc<BTreeMap<String, String>>,
     ) -> Self {
         Self { given: self.given.clone(), cluster, node }
+    }
+
+    /// The same broker when this is set: for all brokers, or for it alone.
+    #[must_use]
+    pub(crate) fn with_set(&self, for_all: bool, configs: Arc<BTreeMap<String, String>>) -> Self {
+        let settings = self.clone();
+        if for_all { Self { cluster: configs, ..settings } } else { Self { node: configs, ..settings } }
     }
 
     /// What the broker was started with.
@@ -156,5 +165,10 @@ mod tests {
         let unknown = BrokerSettings::new([("log.retention.years", "1")]).unwrap_err();
         assert_eq!(unknown.to_string(), "Unknown broker config name: log.retention.years");
         assert!(BrokerSettings::new([("num.partitions", "0")]).is_err());
+        let lags = [("log.cleaner.min.compaction.lag.ms", "10"), ("log.cleaner.max.compaction.lag.ms", "5")];
+        assert_eq!(
+            BrokerSettings::new(lags).unwrap_err().to_string(),
+            "log.cleaner.min.compaction.lag.ms (10) is more than log.cleaner.max.compaction.lag.ms (5)"
+        );
     }
 }
