@@ -365,10 +365,43 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 mod tests {
     use std::io::Read;
     use std::net::TcpStream;
+    use std::sync::Barrier;
 
+    use ottla_actors::observe::look;
     use ottla_config::Sources;
+    use ottla_host::Pool;
 
     use super::*;
+
+    #[test]
+    fn how_a_node_is_can_be_asked_while_the_disks_threads_are_busy() {
+        let around = tempfile::tempdir().unwrap();
+        let (here, elsewhere) = (around.path().join("data"), around.path().join("elsewhere"));
+        let set = vec!["listeners=ONE://127.0.0.1:0".to_owned(), format!("log.dirs={}", here.display())];
+        let config = Config::load(&Sources { set, ..Sources::default() }).unwrap();
+        block_on(async {
+            let host = Host::machine().unwrap();
+            let node = Node::start(host.clone(), config).await.unwrap();
+            let end = Arc::new(Barrier::new(Pool::THREADS + 1));
+            for _ in 0..Pool::THREADS {
+                let end = Arc::clone(&end);
+                let job = move || _ = end.wait();
+                host.pool.run(job).unwrap();
+            }
+            let shared = node.crew.shared();
+            let seen = timeout(Duration::from_secs(30), look(shared)).await.expect("nobody answers");
+            assert!(seen.free_bytes.is_some_and(|free| free > 0));
+            assert_eq!(seen.unready(), None);
+            // And somebody goes on looking how much space is left: a disk that is full is noticed.
+            std::fs::rename(&here, &elsewhere).unwrap();
+            while shared.space().is_some() {
+                node.pause(STEP_MS_MIN).await;
+            }
+            std::fs::rename(&elsewhere, &here).unwrap();
+            end.wait();
+            assert!(node.stop().await);
+        });
+    }
 
     #[test]
     fn the_bounds_are_the_nodes_by_whichever_listener_people_come() {

@@ -111,6 +111,8 @@ impl Crew {
         store.mark_dirty()?;
         let upto = journal.next_sequence();
         let shared = Shared::new(host, store, config, found, upto);
+        // Whoever asks from now on is told something.
+        shared.measure();
         let crew = Self { shared, shards };
         crew.set_to_work(journal, needs, image);
         Ok(crew)

@@ -54,8 +54,7 @@ impl HousekeeperActor {
     fn look(&mut self, now: Now, ctx: &mut Context<Self>) {
         if self.space.is_due(now) {
             self.space = now.after(if self.shared.is_full() { FULL_EVERY_MS } else { SPACE_EVERY_MS });
-            let shared = self.shared.clone();
-            self.shared.on_pool(move || shared.look_at_space());
+            self.shared.look_soon();
         }
         let directory = &self.shared.directory;
         if self.checkpoint.is_due(now) {

@@ -181,7 +181,7 @@ pub struct NodeSeen {
     pub coordinator: Option<CoordinatorSeen>,
     /// Compaction.
     pub compaction: CompactionSeen,
-    /// Free bytes of the data directory's volume; none when the system does not tell.
+    /// Free bytes of the data directory's volume when somebody last looked; none when the system does not tell.
     pub free_bytes: Option<u64>,
     /// Appends are refused for want of space.
     pub is_full: bool,
@@ -246,7 +246,7 @@ pub async fn look(shared: &Arc<Shared>) -> NodeSeen {
         journal: journal.await.ok(),
         coordinator: coordinator.await.ok(),
         compaction: shared.compacted.seen(),
-        free_bytes: shared.space().await.map(|space| space.free_bytes),
+        free_bytes: shared.space().map(|space| space.free_bytes),
         is_full: shared.is_full(),
         is_lost: shared.is_lost(),
     }

@@ -389,7 +389,7 @@ impl PartitionActor {
         }
         self.bytes_since_sync += bytes;
         if self.charge.shared.spend(bytes) {
-            self.look_at_space();
+            self.charge.shared.look_soon();
         }
         self.step(ctx, |leader, now, out| leader.written(end, now, out));
         self.pace(durable, ctx);
@@ -404,7 +404,7 @@ impl PartitionActor {
         if error.is_failed_sync() {
             self.charge.shared.lose(error);
         }
-        self.look_at_space();
+        self.charge.shared.look_soon();
         self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
     }
 
@@ -421,11 +421,6 @@ impl PartitionActor {
                 false
             }
         }
-    }
-
-    fn look_at_space(&self) {
-        let shared = self.charge.shared.clone();
-        self.charge.shared.on_pool(move || shared.look_at_space());
     }
 
     fn go_offline(&mut self, why: &LogError) {

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use crate::{observe::Compacted, partition::PersistFailed, stage::directory::Directory};
 use ottla_host::Host;
 use ottla_rules::{
     cluster::Image,
@@ -18,9 +19,6 @@ use ottla_rules::{
     time::Now,
 };
 use ottla_store::{Store, journal::entry::JournalEntry};
-use tokio::sync::oneshot;
-
-use crate::{observe::Compacted, partition::PersistFailed, stage::directory::Directory};
 
 /// One node's common ground. Shared by reference.
 pub struct Shared {
@@ -48,6 +46,8 @@ pub struct Shared {
     /// Bytes that may still be appended before space must be looked at again.
     room: AtomicI64,
     lost: AtomicBool,
+    /// What the last look at the volume found.
+    space: Mutex<Option<Space>>,
 }
 
 /// The share of a small disk that the reserve takes at most: `disk.free.bytes.min` is meant for a large one.
@@ -84,6 +84,7 @@ impl Shared {
             full: AtomicBool::new(false),
             room: AtomicI64::new(0),
             lost: AtomicBool::new(false),
+            space: Mutex::default(),
         })
     }
 
@@ -180,22 +181,32 @@ impl Shared {
         before >= 0 && before < bytes
     }
 
-    /// How large the volume of the data directory is; nothing when it does not say.
-    pub async fn space(&self) -> Option<Space> {
-        let (tell, told) = oneshot::channel();
-        let store = self.store.clone();
-        self.on_pool(move || {
-            let (disk, dir) = (store.disk(), store.path());
-            let space = disk.total_bytes(dir).ok().zip(disk.free_bytes(dir).ok());
-            let _ = tell.send(space.map(|(total_bytes, free_bytes)| Space { total_bytes, free_bytes }));
-        });
-        told.await.ok().flatten()
+    /// How large the volume of the data directory was when somebody last looked; nothing when it does not say. Has it looked at
+    /// anew, and does not wait for that: how a node is gets asked when its disk is slow.
+    pub fn space(self: &Arc<Self>) -> Option<Space> {
+        self.look_soon();
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has somebody look how much space there is, behind nobody's recovery or sync.
+    pub(crate) fn look_soon(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        // Full: a look that has not begun yet will see what this one would.
+        let _ = self.host.watch.run(move || shared.look_at_space());
+    }
+
+    /// How large the volume is, noted for whoever asks. Blocks.
+    pub(crate) fn measure(&self) -> Option<Space> {
+        let (disk, dir) = (self.store.disk(), self.store.path());
+        let found = disk.total_bytes(dir).ok().zip(disk.free_bytes(dir).ok());
+        let space = found.map(|(total_bytes, free_bytes)| Space { total_bytes, free_bytes });
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
+        space
     }
 
     /// Looks how much space there is. Blocks.
-    pub(crate) fn look_at_space(&self) {
-        let (disk, dir) = (self.store.disk(), self.store.path());
-        let (Ok(free), Ok(total)) = (disk.free_bytes(dir), disk.total_bytes(dir)) else { return };
+    fn look_at_space(&self) {
+        let Some(Space { total_bytes: total, free_bytes: free }) = self.measure() else { return };
         let reserve = self.limits().disk_free_bytes_min.min(total / RESERVE_SHARE);
         let full = free < reserve;
         // Half of it: what is appended while somebody looks counts as well.

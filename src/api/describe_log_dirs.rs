@@ -59,7 +59,7 @@ pub(crate) fn describe_log_dirs(
         let topics = topics.into_iter().filter_map(|(id, partitions)| {
             Some(DescribeLogDirsTopic { name: image.topic(id)?.name.to_string(), partitions })
         });
-        let space = shared.space().await;
+        let space = shared.space();
         let dir = path::absolute(shared.store.path()).unwrap_or_else(|_| shared.store.path().to_owned());
         let code = if shared.is_lost() { Code::KafkaStorageError } else { Code::None };
         let result = DescribeLogDirsResult {

@@ -48,6 +48,8 @@ pub struct Host {
     pub disk: Disk,
     /// Threads for work that blocks.
     pub pool: Pool,
+    /// One thread for looks at the disk that must not stand in that queue: behind thousands of recoveries they would come too late.
+    pub watch: Pool,
     /// Threads for work that only computes, and for longer than whoever wants it may: so many as there are cores.
     pub compute: Pool,
 }
@@ -65,6 +67,7 @@ impl Host {
             net: Net::machine(),
             disk: Disk::machine(),
             pool: Pool::machine("disk", Pool::THREADS, Pool::QUEUED_MAX)?,
+            watch: Pool::machine("watch", 1, 1)?,
             compute: Pool::machine("compute", cores, Pool::QUEUED_MAX)?,
         })
     }

@@ -70,6 +70,7 @@ impl SimWorld {
             net: Net::simulated(),
             disk: Disk::simulated(self.disk.clone()),
             pool: Pool::simulated(self.pool.clone()),
+            watch: Pool::simulated(self.pool.clone()),
             compute: Pool::simulated(self.pool.clone()),
         }
     }
