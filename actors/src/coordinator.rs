@@ -102,7 +102,6 @@ pub struct CoordinatorActor {
     /// Partitions of internal topics that are coordinated again later.
     resting_coordinators: Vec<(Deadline, PartitionId)>,
     alarm: Alarm,
-    seen: CoordinatorSeen,
 }
 
 impl Actor for CoordinatorActor {
@@ -135,7 +134,6 @@ impl CoordinatorActor {
             resting: Vec::new(),
             resting_coordinators: Vec::new(),
             alarm: Alarm::default(),
-            seen: CoordinatorSeen::default(),
         }
     }
 
@@ -257,7 +255,7 @@ impl CoordinatorActor {
                 self.alarm.set(Some(deadline), now, ctx);
             }
             Verdict::GiveUp => {
-                self.seen.given_up += 1;
+                self.shared.falls.gave_up();
                 log::error!(partition:% = partition; "the partition's actor dies again and again: the partition stays offline until the node is restarted");
             }
         }
@@ -290,6 +288,7 @@ impl CoordinatorActor {
                 self.alarm.set(Some(deadline), now, ctx);
             }
             Verdict::GiveUp => {
+                self.shared.falls.gave_up();
                 log::error!(partition:% = partition; "what coordinates this partition dies again and again: its groups or transactional ids stay offline until the node is restarted");
             }
         }
@@ -321,6 +320,7 @@ impl CoordinatorActor {
                 self.shared.lose(&"the journal is gone");
             }
             (child, verdict) => {
+                self.shared.falls.gave_up();
                 log::error!(child:? = child, verdict:? = verdict; "stays down until the node is restarted")
             }
         }
@@ -413,7 +413,7 @@ impl Handler<ChildDown> for CoordinatorActor {
 
     fn handle(&mut self, ChildDown { child, exit }: ChildDown, ctx: &mut Context<Self>) {
         if let Exit::Panicked(text) = &exit {
-            self.seen.panics += 1;
+            self.shared.falls.panicked();
             log::error!(child:? = child, panic:% = text; "an actor panicked");
         }
         match child {
@@ -458,6 +458,6 @@ impl Handler<Observe<CoordinatorSeen>> for CoordinatorActor {
     type Result = ();
 
     fn handle(&mut self, Observe(reply): Observe<CoordinatorSeen>, _: &mut Context<Self>) {
-        reply.send(Ok(self.seen.clone()));
+        reply.send(Ok(self.shared.falls.seen()));
     }
 }

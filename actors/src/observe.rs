@@ -150,12 +150,39 @@ pub struct CompactionSeen {
     pub failed: u64,
 }
 
+/// How often actors fell, whoever watches over them. Counts since the process started.
+#[derive(Debug, Default)]
+pub(crate) struct Falls {
+    panics: AtomicU64,
+    given_up: AtomicU64,
+}
+
+impl Falls {
+    /// An actor panicked.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One is not started again.
+    pub(crate) fn gave_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the root of the node says of it.
+    pub(crate) fn seen(&self) -> CoordinatorSeen {
+        CoordinatorSeen {
+            panics: self.panics.load(Ordering::Relaxed),
+            given_up: self.given_up.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// The root of the node. Counts since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CoordinatorSeen {
-    /// Actors that panicked.
+    /// Actors that panicked, those of groups among them.
     pub panics: u64,
-    /// Of those, how many were given up.
+    /// Actors that were given up.
     pub given_up: u64,
 }
 

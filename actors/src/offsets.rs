@@ -544,6 +544,7 @@ impl Handler<ChildDown> for OffsetsActor {
         let ChildName::Group(generation) = child else { return };
         let Some(group) = self.names.remove(&generation) else { return };
         if let Exit::Panicked(text) = &exit {
+            self.charge.shared.falls.panicked();
             log::error!(group:% = group, panic:% = text; "a group's actor panicked");
         }
         self.group_down(group, generation, &exit, ctx);

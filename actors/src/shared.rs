@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use crate::{observe::Compacted, partition::PersistFailed, stage::directory::Directory};
+use crate::{
+    observe::{Compacted, Falls},
+    partition::PersistFailed,
+    stage::directory::Directory,
+};
 use ottla_host::Host;
 use ottla_rules::{
     cluster::Image,
@@ -40,6 +44,8 @@ pub struct Shared {
     pub(crate) found_upto: u64,
     /// What compaction has done.
     pub(crate) compacted: Compacted,
+    /// How often actors fell.
+    pub(crate) falls: Falls,
     /// The groups that commit, on all shards.
     crowd: Mutex<Crowd>,
     full: AtomicBool,
@@ -80,6 +86,7 @@ impl Shared {
             found: Mutex::new(found),
             found_upto,
             compacted: Compacted::default(),
+            falls: Falls::default(),
             crowd: Mutex::default(),
             full: AtomicBool::new(false),
             room: AtomicI64::new(0),

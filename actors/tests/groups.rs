@@ -161,9 +161,35 @@ fn commits_that_come_together_are_one_batch() {
 
 #[cfg(feature = "provoke")]
 mod provoked {
-    use ottla_actors::offsets::ProvokeGroupOf;
+    use ottla_actors::{
+        observe::{CoordinatorSeen, look},
+        offsets::ProvokeGroupOf,
+    };
 
     use super::*;
+
+    async fn seen(crew: &Crew) -> CoordinatorSeen {
+        look(crew.shared()).await.coordinator.unwrap()
+    }
+
+    #[test]
+    fn a_group_that_panics_again_and_again_is_given_up_and_counted() {
+        run(async {
+            let world = World::new(3);
+            let crew = world.start();
+            with_topics(&crew).await;
+            for falls in 1..=11 {
+                assert!(ask_at_last(&crew, "a", commit(5)).await.is_ok());
+                for offsets in crew.directory().offsets() {
+                    offsets.do_send(ProvokeGroupOf("a".into()));
+                }
+                while seen(&crew).await.panics < falls {
+                    a_moment().await;
+                }
+            }
+            assert_eq!(seen(&crew).await, CoordinatorSeen { panics: 11, given_up: 1 });
+        });
+    }
 
     #[test]
     fn a_group_that_panics_is_read_again_and_its_neighbours_go_on() {

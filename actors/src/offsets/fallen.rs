@@ -64,6 +64,7 @@ impl OffsetsActor {
             Verdict::RestartNow => now.mono_ms,
             Verdict::RestartAt(deadline) => deadline.0,
             Verdict::GiveUp => {
+                self.charge.shared.falls.gave_up();
                 log::error!(group:% = group; "the group's actor dies again and again: it stays offline until the node is restarted");
                 self.groups.insert(group, Seat::Offline);
                 return;

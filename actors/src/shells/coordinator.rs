@@ -1,10 +1,13 @@
 //! The coordinator's shell: answers come when what was decided is safe and carried out, and whoever falls is raised.
 
-use ottla_rules::{cluster::CommandError, ids::ProducerId};
+use ottla_rules::{cluster::CommandError, ids::ProducerId, supervision::Exit, topic::CONSUMER_OFFSETS};
 use ottla_store::facts;
 
 use super::*;
-use crate::coordinator::{CoordinatorActor, Submit, TakeProducerId};
+use crate::{
+    coordinator::{CoordinatorActor, Submit, TakeProducerId},
+    observe::{CoordinatorSeen, Observe},
+};
 
 /// A coordinator of a node that knows nothing but itself, with the broker and the housekeeper that it hires.
 fn coordinator(shared: &Arc<Shared>) -> Addr<CoordinatorActor> {
@@ -104,6 +107,46 @@ fn no_producer_id_is_given_twice_also_where_one_block_ends_and_the_next_begins()
         given.sort_unstable();
         given.dedup();
         assert_eq!(given.len(), all);
+    });
+}
+
+/// Tells the coordinator of a fall, and asks what it has counted then.
+async fn fall(to: &Addr<CoordinatorActor>, child: ChildName) -> CoordinatorSeen {
+    to.do_send(ChildDown { child, exit: Exit::Panicked("of a test".to_owned()) });
+    let (reply, seen) = Reply::once();
+    to.do_send(Observe(reply));
+    seen.await.unwrap()
+}
+
+#[test]
+fn whoever_of_the_staff_is_given_up_is_counted() {
+    tell(async |shared, _| {
+        let coordinator = coordinator(&shared);
+        for n in 1..=10 {
+            let seen = fall(&coordinator, ChildName::Housekeeper).await;
+            assert_eq!(seen, CoordinatorSeen { panics: n, given_up: 0 });
+        }
+        let seen = fall(&coordinator, ChildName::Housekeeper).await;
+        assert_eq!(seen, CoordinatorSeen { panics: 11, given_up: 1 });
+    });
+}
+
+#[test]
+fn who_coordinates_groups_and_is_given_up_is_counted() {
+    tell(async |shared, _| {
+        let coordinator = coordinator(&shared);
+        submit(&coordinator, create(CONSUMER_OFFSETS, 7, 1)).await.unwrap();
+        let offsets = shared.directory.offsets().remove(0);
+        let mut generation = 0;
+        loop {
+            // The broker may seat another one meanwhile, whose fall this is not.
+            generation += 1;
+            shared.directory.seat_offsets(ID, offsets.clone(), generation);
+            if fall(&coordinator, ChildName::Offsets(ID, generation)).await.given_up == 1 {
+                break;
+            }
+            assert!(generation < 100, "it is not given up");
+        }
     });
 }
 
