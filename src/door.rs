@@ -113,6 +113,8 @@ impl Door {
         while !self.hall.guests.are_leaving() {
             match listener.accept().await {
                 Ok((socket, peer)) => {
+                    // A listener for both kinds of addresses shows the older kind in the newer one's clothes.
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     self.admit(socket, peer, next);
                     next = (next + 1) % self.shards.len().max(1);
                 }

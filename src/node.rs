@@ -404,6 +404,28 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_the_same_by_a_listener_for_both_kinds() {
+        let around = tempfile::tempdir().unwrap();
+        let dir = format!("log.dirs={}", around.path().join("data").display());
+        let listeners = "listeners=BOTH://:0,OLD://127.0.0.1:0";
+        let set = [listeners, &dir, "max.connections.per.ip=1"];
+        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let config = Config::load(&sources).unwrap();
+        block_on(async {
+            let node = Node::start(Host::machine().unwrap(), config).await.unwrap();
+            let door = |at: usize| (Ipv4Addr::LOCALHOST, node.gates[at].bound.port());
+            let _inside = TcpStream::connect(door(0)).unwrap();
+            while node.hall.count() < 1 {
+                node.pause(STEP_MS_MIN).await;
+            }
+            let mut outside = TcpStream::connect(door(1)).unwrap();
+            outside.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            assert_eq!(outside.read(&mut [0]).unwrap(), 0, "closed at once: one is here from there");
+            assert!(node.stop().await);
+        });
+    }
+
+    #[test]
     fn the_bounds_are_the_nodes_by_whichever_listener_people_come() {
         let around = tempfile::tempdir().unwrap();
         let dir = format!("log.dirs={}", around.path().join("data").display());
