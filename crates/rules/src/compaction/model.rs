@@ -182,7 +182,7 @@ impl World {
             for batch in segment.iter().filter(|_| *base < upper) {
                 let header = Header::read(batch).unwrap();
                 // An index finds a place in the middle of a segment, or none and everything is read.
-                if keys % 2 == 0 || header.end().0 > self.clean_upto {
+                if keys.is_multiple_of(2) || header.end().0 > self.clean_upto {
                     index.take(&header, batch).unwrap();
                 }
             }
