@@ -214,14 +214,16 @@ impl FetchSessions {
             self.remove(id);
             return Ok(Opened::Sessionless(Vec::new()));
         }
+        self.by_use.remove(&(session.used_ms, id));
+        session.used_ms = now.mono_ms;
+        self.by_use.insert((now.mono_ms, id), ());
+        self.make_bytes(0, now);
         if self.bytes > self.bytes_max {
             self.evict(id);
             return Err(SessionError::NotFound);
         }
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(SessionError::NotFound) };
         session.epoch = next_epoch(epoch);
-        self.by_use.remove(&(session.used_ms, id));
-        session.used_ms = now.mono_ms;
-        self.by_use.insert((now.mono_ms, id), ());
         let wishes = session.order.values().map(|key| (key.clone(), session.parts[key].wish));
         Ok(Opened::Incremental { id, epoch: session.epoch, wishes: wishes.collect() })
     }
@@ -238,10 +240,11 @@ impl FetchSessions {
         let mut session = Session::new(by_id, now);
         answered.into_iter().for_each(|(key, wish, answer)| session.want(key, wish, Some(answer)));
         let is_empty = session.parts.is_empty();
-        if is_empty
-            || self.bytes + session.bytes > self.bytes_max
-            || !self.make_room(session.parts.len(), now)
-        {
+        if is_empty || session.bytes > self.bytes_max {
+            return NO_SESSION;
+        }
+        self.make_bytes(session.bytes, now);
+        if self.bytes + session.bytes > self.bytes_max || !self.make_room(session.parts.len(), now) {
             return NO_SESSION;
         }
         let id = loop {
@@ -273,20 +276,30 @@ impl FetchSessions {
         Ok(answers.iter().map(|(key, answer)| session.is_news(key, *answer)).collect())
     }
 
+    /// Stale sessions go, the one unused longest first, until there is room for so many bytes more. Their consumers were killed, most
+    /// likely, and else nobody would have a session any more.
+    fn make_bytes(&mut self, more: usize, now: Now) {
+        while self.bytes + more > self.bytes_max
+            && let Some(&(used_ms, unused)) = self.by_use.keys().next()
+            && is_old(used_ms, now)
+        {
+            self.evict(unused);
+        }
+    }
+
     /// Whether one more session, of so many partitions, has a slot: a stale one goes, or else one that is two minutes old and
     /// no larger.
     fn make_room(&mut self, n_parts: usize, now: Now) -> bool {
         if self.sessions.len() < self.slots {
             return true;
         }
-        let is_old = |since: u64| now.mono_ms.saturating_sub(since) > FETCH_SESSION_EVICTION_MS;
         let Some(&(used_ms, unused)) = self.by_use.keys().next() else { return false };
-        if is_old(used_ms) {
+        if is_old(used_ms, now) {
             self.evict(unused);
             return true;
         }
         // Looked for one by one: there are few of them, and it happens only when all slots are taken.
-        let old = self.sessions.iter().filter(|(_, session)| is_old(session.created_ms));
+        let old = self.sessions.iter().filter(|(_, session)| is_old(session.created_ms, now));
         let smallest = old.map(|(id, session)| (session.parts.len(), *id)).min();
         match smallest {
             Some((size, id)) if size <= n_parts => {
@@ -307,6 +320,10 @@ impl FetchSessions {
         self.bytes -= session.bytes;
         self.by_use.remove(&(session.used_ms, id));
     }
+}
+
+fn is_old(since_ms: u64, now: Now) -> bool {
+    now.mono_ms.saturating_sub(since_ms) > FETCH_SESSION_EVICTION_MS
 }
 
 impl Session {

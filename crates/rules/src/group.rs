@@ -463,6 +463,12 @@ impl<R> Group<R> {
     pub fn forget_topics(&mut self, image: &Image, out: &mut Vec<Effect<R>>) {
         let mut doomed = self.offsets.of_unknown_topics(image);
         doomed.extend(self.pending.of_unknown_topics(image));
+        // A commit that is on its way is safe before its tombstone is.
+        let on_their_way = self.parked.iter().flat_map(|(_, parked)| commits_of(parked));
+        doomed.extend(on_their_way.filter(|one| !one.is_of_known_topic(image)).map(|one| {
+            let (topic, partition) = one.place();
+            (topic.to_owned(), partition)
+        }));
         doomed.sort_unstable();
         doomed.dedup();
         self.write_doom(doomed, out);

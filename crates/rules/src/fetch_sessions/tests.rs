@@ -151,6 +151,21 @@ fn together_they_remember_only_so_much() {
     assert_eq!((sessions.count(), sessions.n_partitions(), sessions.evicted()), (1, 6, 1));
 }
 
+#[test]
+fn what_stale_sessions_remember_is_room_for_others() {
+    let old = FETCH_SESSION_EVICTION_MS + 1;
+    let mut sessions = FetchSessions { bytes_max: 10 * (PARTITION_BYTES + 1), ..FetchSessions::new(10) };
+    assert_eq!((begin(&mut sessions, 1, 4, 0), begin(&mut sessions, 2, 4, 5)), (1, 2));
+    assert_eq!(begin(&mut sessions, 3, 3, old - 1), NO_SESSION, "they may be used yet");
+    assert_eq!(begin(&mut sessions, 3, 11, old), NO_SESSION, "it would have no room alone");
+    assert_eq!(begin(&mut sessions, 3, 3, old), 3, "the first of them goes, the other is younger");
+    assert_eq!((sessions.count(), sessions.evicted()), (2, 1));
+    // And one that grows has what the next stale one leaves.
+    let grown: Vec<_> = (0..8).map(|index| (index, 0)).collect();
+    assert_eq!(looked_at(sessions.open(ask(3, 1, &grown, &[]), now(old + 5))).len(), 8);
+    assert_eq!((sessions.count(), sessions.n_partitions(), sessions.evicted()), (1, 8, 2));
+}
+
 /// What one client does between two answers.
 #[derive(Clone, Debug)]
 struct Step {

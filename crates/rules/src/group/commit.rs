@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    cluster::Image,
     group::{
         Answer, Effect, Group, GroupError, Parked, WriteError,
         ask::{CommitOffset, CommitOffsets},
+        offsets::is_known,
     },
     ids::{Offset, ProducerId},
     planted::{Bug, is},
@@ -24,6 +26,10 @@ impl Commit {
     /// Which partition it is about.
     pub(super) fn place(&self) -> (&str, i32) {
         (&self.topic, self.partition)
+    }
+
+    pub(super) fn is_of_known_topic(&self, image: &Image) -> bool {
+        is_known(&self.topic, self.value.topic_id, image)
     }
 }
 

@@ -186,6 +186,17 @@ fn a_deleted_topic_takes_its_offsets_with_it() {
 }
 
 #[test]
+fn a_deleted_topic_takes_with_it_what_is_on_its_way() {
+    let mut world = World::new();
+    world.slow = true;
+    world.ask("tool", commit("", -1, 0, 5));
+    world.step(|group, _, out| group.forget_topics(&Image::new("cluster"), out));
+    world.settle(Ok(()));
+    assert_eq!(world.heard("tool"), Ok(Answer::Committed(vec![None])));
+    assert_eq!((committed(&world.group, 0), committed(&world.rebuilt(), 0)), (None, None));
+}
+
+#[test]
 fn a_group_outlives_its_last_offset_until_the_next_look_for_old_ones() {
     let mut world = World::new();
     let forget = || Ask::DeleteOffsets { topics: vec![("t".to_owned(), 0)] };

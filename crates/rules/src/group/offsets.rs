@@ -138,11 +138,7 @@ impl Offsets {
     pub fn of_unknown_topics(&self, image: &Image) -> Vec<(String, i32)> {
         let mut unknown = Vec::new();
         for (topic, partitions) in &self.topics {
-            let known = |committed: &Committed| match committed.topic_id {
-                TopicId::ZERO => image.topic_named(topic).is_some(),
-                id => image.topic(id).is_some(),
-            };
-            let gone = partitions.iter().filter(|(_, committed)| !known(committed));
+            let gone = partitions.iter().filter(|(_, committed)| !is_known(topic, committed.topic_id, image));
             unknown.extend(gone.map(|(index, _)| ((**topic).to_owned(), *index)));
         }
         unknown
@@ -209,5 +205,13 @@ impl Offsets {
             old.extend(doomed.map(|(index, _)| ((**topic).to_owned(), *index)));
         }
         old
+    }
+}
+
+/// Whether the image knows the topic of an offset: by its id, or by its name where no id was kept.
+pub(super) fn is_known(topic: &str, id: TopicId, image: &Image) -> bool {
+    match id {
+        TopicId::ZERO => image.topic_named(topic).is_some(),
+        id => image.topic(id).is_some(),
     }
 }
