@@ -2,7 +2,8 @@
 //!
 //! Promises: offsets are dense; batches of one connection keep their order; acks=all waits for the in-sync set.
 //! Versions: 5 log start in the answer. 7 zstd. 8 errors per record. 9 flexible. 10 the current leader beside
-//! NOT_LEADER_OR_FOLLOWER (KIP-951). 13 topic ids.
+//! NOT_LEADER_OR_FOLLOWER (KIP-951). 11 TRANSACTION_ABORTABLE. 12 partitions join by this, CONCURRENT_TRANSACTIONS (KIP-890).
+//! 13 topic ids.
 //! Clients: librdkafka turns compression off unless version 0 is advertised.
 //!
 //! A plain function: every batch is with its partition when it returns, and nothing is waited for. The answers
@@ -29,6 +30,7 @@ use ottla_rules::residence::Residence;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::time::Now;
 use ottla_rules::topic::is_internal;
+use ottla_rules::transaction::TransactionError;
 use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
 use ottla_wire::header::RequestHeader;
@@ -74,6 +76,8 @@ const ZSTD_FROM: i16 = 7;
 const TOPIC_IDS_FROM: i16 = 13;
 /// The version from which a partition joins a transaction by being written to (KIP-890).
 const JOINS_FROM: i16 = 12;
+/// The version from which clients know TRANSACTION_ABORTABLE (KIP-890).
+const ABORTABLE_FROM: i16 = 11;
 /// The version from which the current leader stands beside an error (KIP-951).
 const LEADER_FROM: i16 = 10;
 
@@ -303,7 +307,7 @@ impl Produced {
         let Some(slot) = slot else { return };
         slot.outcome = Some(match reply {
             Ok(appended) => Outcome::Appended(appended),
-            Err(error) => Outcome::refused(Code::from(&error), Some(error.to_string())),
+            Err(error) => Outcome::refused(known(&error, self.header.version), Some(error.to_string())),
         });
         self.waiting -= 1;
     }
@@ -368,6 +372,21 @@ impl Produced {
             }
         }
         LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 }
+    }
+}
+
+/// The error as clients of this version know it. What the transaction's coordinator says they know by versions (Kafka's
+/// `TransactionSupportedOperation`).
+fn known(error: &AppendError, version: i16) -> Code {
+    match error {
+        AppendError::NotJoined(TransactionError::NotInTransaction) if version < ABORTABLE_FROM => {
+            Code::InvalidTxnState
+        }
+        // Who begins a transaction by writing often comes while the last one is being ended, and knows what to do.
+        AppendError::NotJoined(TransactionError::Concurrent) if version >= JOINS_FROM => {
+            Code::ConcurrentTransactions
+        }
+        error => error.into(),
     }
 }
 
@@ -502,5 +521,23 @@ fn named(error: BatchError, topic: &str, index: i32) -> BatchError {
             BatchError::Invalid { reason, records }
         }
         error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_coordinator_says_is_told_as_the_version_knows_it() {
+        let check = |error, codes: [(i16, i16); 4]| {
+            let told =
+                codes.map(|(version, _)| (version, known(&AppendError::NotJoined(error), version).number()));
+            assert_eq!(told, codes, "{error:?}");
+        };
+        check(TransactionError::NotInTransaction, [(3, 48), (10, 48), (11, 120), (12, 120)]);
+        check(TransactionError::Concurrent, [(3, 19), (11, 19), (12, 51), (13, 51)]);
+        check(TransactionError::Loading, [(3, 19), (11, 19), (12, 19), (13, 19)]);
+        check(TransactionError::Fenced, [(3, 47), (11, 47), (12, 47), (13, 47)]);
     }
 }

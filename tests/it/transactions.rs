@@ -56,9 +56,10 @@ const NOT_YET: [i16; 5] = [
     CONCURRENT_TRANSACTIONS,
 ];
 
-/// The version in which partitions join by being written to, and the one before.
+/// The version in which partitions join by being written to, the one before, and one that does not know TRANSACTION_ABORTABLE.
 const PRODUCE_V2: i16 = 12;
 const PRODUCE_V1: i16 = 11;
+const PRODUCE_OLD: i16 = 10;
 
 /// A transactional producer, by hand.
 pub(crate) struct Writer {
@@ -300,6 +301,7 @@ fn before_version_2_partitions_are_added_first_and_verified() {
     let mut writer = Writer::begin(&broker, "orders");
 
     assert_eq!(writer.try_write(PRODUCE_V1, "t", 0, "early"), TRANSACTION_ABORTABLE);
+    assert_eq!(writer.try_write(PRODUCE_OLD, "t", 0, "early"), INVALID_TXN_STATE);
     assert_eq!(writer.add("t", &[0, 7]), [OPERATION_NOT_ATTEMPTED, UNKNOWN_TOPIC_OR_PARTITION]);
     assert_eq!(writer.add("t", &[0, 1]), [0, 0]);
     let code = until_done(|| writer.try_write(PRODUCE_V1, "t", 0, "one"), |code| *code);
