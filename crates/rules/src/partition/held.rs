@@ -18,7 +18,7 @@ pub(super) struct Held<R> {
     pub(super) to: R,
 }
 
-/// The batches of one producer.
+/// The batches of one producer, all of one session.
 #[derive(Debug)]
 struct Line<R> {
     ask: u64,
@@ -49,12 +49,7 @@ impl<R> AllHeld<R> {
         self.lines.values().map(|line| line.waiting.len()).sum()
     }
 
-    /// Whether an earlier batch of this producer waits.
-    pub(super) fn has(&self, producer: ProducerId) -> bool {
-        self.lines.contains_key(&producer)
-    }
-
-    /// The session that the batches of this producer wait in: that of the first, which the coordinator was asked about.
+    /// The session that the batches of this producer wait in, if there are any: the coordinator was asked about that one.
     pub(super) fn epoch_of(&self, producer: ProducerId) -> Option<ProducerEpoch> {
         self.lines.get(&producer)?.waiting.front().map(|held| held.batch.header().producer_epoch)
     }

@@ -40,7 +40,7 @@ pub struct Mark {
 
 impl<R, B> Leader<R, B> {
     /// [`Leader::append`] for a batch of a transaction. Where the transaction is not open in this partition the
-    /// coordinator is asked first, and later batches of the same producer wait behind this one; not longer than `patience_ms`.
+    /// coordinator is asked first, and later batches of the same session wait behind this one; not longer than `patience_ms`.
     #[expect(clippy::too_many_arguments, reason = "as `append`, and the transaction")]
     pub fn append_in(
         &mut self,
@@ -54,8 +54,12 @@ impl<R, B> Leader<R, B> {
     ) {
         let header = batch.header();
         let (producer, epoch) = (header.producer_id, header.producer_epoch);
-        if !self.held.has(producer) {
-            if !header.attributes.is_transactional() || self.is_known_here(header) {
+        let waiting = self.held.epoch_of(producer);
+        if let Some(by) = waiting.filter(|waiting| epoch < *waiting) {
+            return out.push(Effect::Answer { to, with: Err(AppendError::Fenced { by, got: epoch }) });
+        }
+        if waiting != Some(epoch) {
+            if waiting.is_none() && (!header.attributes.is_transactional() || self.is_known_here(header)) {
                 return self.take(batch, acks, now.after(patience_ms), to, now, out);
             }
             // Fenced, out of order, too many: refused now, before anyone is asked.
@@ -63,12 +67,22 @@ impl<R, B> Leader<R, B> {
             if let Err(error) = admitted {
                 return out.push(Effect::Answer { to, with: Err(error) });
             }
+            self.fence_held(producer, epoch, out);
         } else if let Err(error) = self.admit_held() {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
         let held = Held { batch, acks, deadline: now.after(patience_ms), to };
         if let Some(ask) = self.held.push(transaction, held) {
             out.push(Effect::Join { ask, transaction: transaction.clone(), producer, epoch });
+        }
+    }
+
+    /// What waits in an older session goes: the coordinator's word about a zombie is none about its successor (Kafka's
+    /// `AddPartitionsToTxnManager.addTxnData`). An answer that comes late has the number of another question.
+    fn fence_held(&mut self, producer: ProducerId, by: ProducerEpoch, out: &mut Vec<Effect<R, B>>) {
+        for held in self.held.take(producer) {
+            let got = held.batch.header().producer_epoch;
+            out.push(Effect::Answer { to: held.to, with: Err(AppendError::Fenced { by, got }) });
         }
     }
 

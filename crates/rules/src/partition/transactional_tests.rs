@@ -169,6 +169,51 @@ fn what_the_coordinator_refuses_is_not_appended() {
     assert_eq!(stage.asks(), [2]);
 }
 
+fn fenced(by: i16, got: i16) -> Result<i64, AppendError> {
+    Err(AppendError::Fenced { by: ProducerEpoch(by), got: ProducerEpoch(got) })
+}
+
+#[test]
+fn a_zombie_that_waits_goes_when_a_newer_session_comes() {
+    let mut stage = Stage::new();
+    stage.send_as("zombie", 0, 0);
+    stage.send_as("its second", 0, 1);
+    stage.send_as("next", 2, 0);
+    stage.send_as("its second", 2, 1);
+    assert_eq!(stage.asks(), [1, 2], "the next session has a question of its own");
+    assert_eq!(stage.answers(), [("zombie", fenced(2, 0)), ("its second", fenced(2, 0))]);
+
+    // The word about the zombie is none about who came after it, whatever it says.
+    stage.joined(1, Err(TransactionError::Fenced));
+    stage.joined(1, Ok(()));
+    assert_eq!((stage.leader.end(), stage.answers()), (Offset(0), vec![]));
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("next", Ok(0)), ("its second", Ok(1))]);
+}
+
+#[test]
+fn a_zombie_that_comes_behind_a_newer_session_is_refused_at_once() {
+    let mut stage = Stage::new();
+    stage.send_as("next", 2, 0);
+    stage.send_as("zombie", 0, 0);
+    assert_eq!((stage.asks(), stage.answers()), (vec![1], vec![("zombie", fenced(2, 0))]));
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("next", Ok(0))]);
+}
+
+#[test]
+fn what_is_not_let_in_itself_fences_nobody() {
+    let mut stage = Stage::new();
+    stage.send_as("first", 0, 0);
+    stage.send_as("gap", 2, 7);
+    assert_eq!((stage.asks(), stage.answers()), (vec![1], vec![("gap", missing_before(7))]));
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("first", Ok(0))]);
+}
+
 #[test]
 fn patience_ends_while_the_coordinator_is_silent() {
     let mut stage = Stage::new();
