@@ -141,8 +141,11 @@ impl<R> Coordinator<R> {
             return Way::Answer(to, Err(TransactionError::Fenced));
         }
         if entry.facts.status == Status::Ongoing {
+            let Some(facts) = self.fence(id, now, out) else {
+                return Way::Answer(to, Err(TransactionError::Loading));
+            };
             let answers = vec![(to, Err(TransactionError::Concurrent))];
-            return Way::Step(self.fence(id, answers, now, out));
+            return Way::Step(Step { facts, last_epoch: NO_EPOCH, answers });
         }
         self.raise_way(id, begin, to, now, out)
     }
@@ -473,30 +476,21 @@ impl<R> Coordinator<R> {
         entry.expires = None;
         match (&entry.doing, entry.facts.status) {
             (Doing::Marking(left), _) if left.is_empty() => self.complete(id, now, out),
-            (Doing::Nothing, Status::Ongoing) => {
-                let step = self.fence(id, vec![], now, out);
-                self.write(id, step, out);
-            }
+            (Doing::Nothing, Status::Ongoing) => match self.fence(id, now, out) {
+                Some(facts) => self.write(id, Step { facts, last_epoch: NO_EPOCH, answers: vec![] }, out),
+                None => self.alarm(id, now, RETRY_MS),
+            },
             _ => (),
         }
     }
 
     /// The transaction of a session that is over is aborted, under an epoch that the session does not have. When that is the
-    /// last one, the producer gets a new id with it.
-    fn fence(
-        &mut self,
-        id: &str,
-        answers: Vec<(R, Result<Session, TransactionError>)>,
-        now: Now,
-        out: &mut Vec<Effect<R>>,
-    ) -> Step<R> {
-        let is_exhausted = self.entries.get(id).is_some_and(|entry| entry.facts.is_exhausted());
-        let next = if is_exhausted { self.take_spare(out) } else { None };
-        let facts = match self.entries.get(id) {
-            Some(entry) => entry.facts.prepared(false, true, next, now),
-            None => Facts::new(ProducerId::NONE, 0, now),
-        };
-        Step { facts, last_epoch: NO_EPOCH, answers }
+    /// last one, the producer gets a new id with it; none while there is no such id yet. Without one the producer would go
+    /// on under the last epoch, and its next markers could not have a higher one.
+    fn fence(&mut self, id: &str, now: Now, out: &mut Vec<Effect<R>>) -> Option<Facts> {
+        let is_exhausted = self.entries.get(id)?.facts.is_exhausted();
+        let next = if is_exhausted { Some(self.take_spare(out)?) } else { None };
+        self.entries.get(id).map(|entry| entry.facts.prepared(false, true, next, now))
     }
 
     fn expire(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
@@ -526,13 +520,15 @@ impl<R> Coordinator<R> {
     }
 }
 
-/// How long after a record could not be written it is tried again.
+/// How long after a record could not be written, or there was no producer id for it, it is tried again.
 const RETRY_MS: u64 = 1_000;
 
-/// Whether an end under version 2 has been made already: it raised the epoch, or brought a new producer id.
+/// Whether an end under version 2 has been made already: it raised the epoch, or brought a new producer id. To the last epoch
+/// it does not raise it: only markers have that, and no session that could be answered.
 fn is_retried_end(facts: &Facts, session: Session) -> bool {
-    let raised =
-        facts.producer == session.producer && i32::from(facts.epoch.0) == i32::from(session.epoch.0) + 1;
+    let raised = facts.producer == session.producer
+        && facts.epoch.0 < i16::MAX
+        && i32::from(facts.epoch.0) == i32::from(session.epoch.0) + 1;
     let rotated = facts.previous == session.producer && session.epoch.0 == i16::MAX - 1 && facts.epoch.0 == 0;
     raised || rotated
 }

@@ -116,7 +116,7 @@ impl Facts {
             ..self.clone()
         };
         if raise {
-            // Not beyond the last number: a session whose epoch is the last but one gets no other.
+            // Not beyond the last number: only markers have that, and `next` comes with them.
             prepared.epoch = ProducerEpoch(self.epoch.0.saturating_add(1));
         }
         if self.status != Status::Ongoing {

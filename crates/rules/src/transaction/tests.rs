@@ -21,6 +21,8 @@ struct Stage {
     answers: Vec<(&'static str, Result<Session, TransactionError>)>,
     markers: Vec<(Session, bool, Vec<TopicPartition>)>,
     next_producer: i64,
+    /// Whether the cluster gives out producer ids.
+    has_ids: bool,
     now: Now,
 }
 
@@ -33,6 +35,7 @@ impl Stage {
             answers: vec![],
             markers: vec![],
             next_producer: 100,
+            has_ids: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_000_000 },
         };
         stage.step(|coordinator, now, out| coordinator.lead(now, out));
@@ -53,6 +56,7 @@ impl Stage {
                 Effect::Mark { session, commit, partitions, .. } => {
                     self.markers.push((session, commit, partitions))
                 }
+                Effect::TakeProducerId if !self.has_ids => self.coordinator.producer_id_taken(None),
                 Effect::TakeProducerId => {
                     self.coordinator.producer_id_taken(Some(ProducerId(self.next_producer)));
                     self.next_producer += 1;
@@ -369,9 +373,9 @@ fn a_producer_goes_on_from_the_session_it_had_and_a_retry_of_that_gives_the_same
     );
 }
 
-#[test]
-fn when_the_epochs_run_out_the_producer_gets_a_new_id() {
-    let nearly = |status| Facts {
+/// A producer in the last epoch that a session can have.
+fn nearly(status: Status) -> Facts {
+    Facts {
         producer: ProducerId(7),
         previous: ProducerId(-1),
         next: ProducerId(-1),
@@ -382,7 +386,11 @@ fn when_the_epochs_run_out_the_producer_gets_a_new_id() {
         updated_ms: 1_000_000,
         started_ms: 1_000_000,
         protocol: Protocol::V2,
-    };
+    }
+}
+
+#[test]
+fn when_the_epochs_run_out_the_producer_gets_a_new_id() {
     let last = session(7, i16::MAX - 1);
     // By a new session.
     let mut stage = Stage::new();
@@ -413,6 +421,33 @@ fn when_the_epochs_run_out_the_producer_gets_a_new_id() {
         stage.take_answers(),
         [("new", Err(TransactionError::Concurrent)), ("new", Ok(session(100, 1)))]
     );
+}
+
+#[test]
+fn without_a_new_id_nobody_is_fenced_to_the_last_epoch() {
+    let mut stage = Stage::new();
+    stage.log.push(("orders".into(), Some(nearly(Status::Ongoing))));
+    stage.has_ids = false;
+    stage.restart();
+    stage.pass(MINUTE as u64);
+    stage.begin("new", None);
+    assert_eq!(stage.take_answers(), [("new", Err(TransactionError::Loading))]);
+    assert_eq!(stage.unsafe_yet, [], "its time is over, and there is no id for what follows");
+
+    stage.has_ids = true;
+    stage.pass(1_000);
+    stage.pass(1_000);
+    stage.settle();
+    assert_eq!(stage.markers, [(session(7, i16::MAX), false, vec![partition(0)])], "asked for, then there");
+    stage.mark(0);
+    stage.settle();
+    stage.end(session(7, i16::MAX - 1), false, Protocol::V2);
+    assert_eq!(stage.take_answers(), [("end", Ok(session(104, 0)))]);
+    // A log that was written before has a producer in that epoch: nobody goes on in it.
+    let last = Facts { epoch: ProducerEpoch(i16::MAX), ..nearly(Status::CompleteAbort) };
+    stage.coordinator.replay("orders".into(), Some(last));
+    stage.end(session(7, i16::MAX - 1), false, Protocol::V2);
+    assert_eq!(stage.take_answers(), [("end", Err(TransactionError::Fenced))]);
 }
 
 #[test]
