@@ -255,7 +255,10 @@ fn committed_records_are_seen_and_aborted_ones_are_not() {
     writer.write("t", 0, "three");
     writer.end(true);
     see(&mut reader, "t", 0, &["one", "three"]);
+    // Markers have today's time and records another: each begins a segment, and a Fetch is answered from one.
     let data = fetch_committed(&mut reader, "t", 0, 0);
+    assert_eq!(data.aborted_transactions, Some(vec![]), "only the first record is in the answer");
+    let data = fetch_committed(&mut reader, "t", 0, 2);
     assert_eq!(data.aborted_transactions.unwrap().len(), 1);
     assert_eq!(reader.fetch("t", 0, 0).aborted_transactions, None);
 }
@@ -280,6 +283,30 @@ fn an_open_transaction_holds_the_stable_offset() {
     slow.end(true);
 
     see(&mut reader, "t", 0, &["slow", "fast"]);
+}
+
+#[test]
+fn a_reader_is_told_to_skip_what_it_is_sent_and_not_all_that_follows() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut reader = broker.client();
+    reader.create("t", 1, &[]);
+    let mut writer = Writer::begin(&broker, "orders");
+    for _ in 0..3 {
+        writer.write("t", 0, "aborted");
+        writer.end(false);
+    }
+    writer.write("t", 0, "committed");
+    writer.end(true);
+    see(&mut reader, "t", 0, &["committed"]);
+
+    let mut request = fetch_request("t", 0, 0, 0);
+    (request.isolation_level, request.topics[0].partitions[0].partition_max_bytes) = (1, 1);
+    let id = reader.send(FETCH, &request);
+    let data = reader.fetched(id);
+    assert_eq!(records_in(&data).len(), 1, "one batch, whatever its size");
+    let first: Vec<_> = data.aborted_transactions.unwrap().iter().map(|row| row.first_offset).collect();
+    assert_eq!(first, [0]);
 }
 
 /// Where the log ends to readers of this isolation level: 1 for those of committed records.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{NOTHING, config, open, place};
 use ottla_rules::{
-    batch::{build::BatchBuilder, marker::Marker},
+    batch::{Walk, build::BatchBuilder, marker::Marker},
     ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId},
     partition::transactions::Aborted,
     producers::Producers,
@@ -235,6 +235,37 @@ fn a_marker_that_a_crash_took_is_not_remembered() {
     let world = world.restart(false);
 
     assert_eq!((world.aborted(0, 2), world.open()), (vec![], vec![(ALICE, 0)]));
+}
+
+/// Of 1,000 transactions that were aborted, one behind the other, a reader of this much hears of those that it gets records of.
+fn told_of_what_is_read(world: &World, from: i64, bytes_max: usize) {
+    let range = world.log.locate(Offset(from), Offset(2_000), bytes_max).unwrap().read(true).unwrap();
+    let bytes = range.read().unwrap();
+    let end = Walk::over(&bytes).map(|found| found.unwrap().1.end().0).last().unwrap();
+    let told = world.aborted(from, range.upto.0);
+    let wanted: Vec<_> =
+        (0..1_000).map(|n| (2 * n, 2 * n + 1)).filter(|row| row.1 >= from && row.0 < end).collect();
+    assert!(range.upto.0 >= end, "{} ends before {end}", range.upto);
+    assert!(told.starts_with(&wanted), "{wanted:?} are missing from {told:?}");
+    // The index knows where about it ends, and an entry of it stands for two batches.
+    assert!(told.len() <= wanted.len() + 2, "{told:?} for {from}..{end}");
+}
+
+#[test]
+fn a_reader_hears_of_what_it_gets_and_not_of_all_that_follows() {
+    let mut world = World::new();
+    for n in 0..1_000 {
+        world.write(ALICE, n);
+        world.end(ALICE, false);
+    }
+    for is_saved in [false, true] {
+        if is_saved {
+            world.sync();
+        }
+        for from in (0..2_000).step_by(37).chain([1_998, 1_999]) {
+            [1, 100, 700, 1_500].into_iter().for_each(|max| told_of_what_is_read(&world, from, max));
+        }
+    }
 }
 
 #[test]

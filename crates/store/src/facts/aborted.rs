@@ -39,8 +39,8 @@ pub fn is_empty(facts: &Facts, partition: PartitionId) -> Result<bool, FactsErro
     Ok(empty)
 }
 
-/// Those a reader of `from..upto` may have to know, in the order of their markers: from the first whose marker is not
-/// before `from`, up to the first after which none can matter.
+/// Those a reader of `from..upto` has to know, in the order of their markers, and the first after which none can matter. While
+/// an older transaction is open that one is far away: what is between is looked at and not kept.
 pub fn within(
     facts: &Facts,
     partition: PartitionId,
@@ -55,8 +55,11 @@ pub fn within(
         &key_of(partition, from),
         &mut |key, bytes| match read(&prefix, key, bytes) {
             Ok(row) => {
-                rows.push(row);
-                row.stable < upto
+                let is_last = row.stable >= upto;
+                if row.first < upto || is_last {
+                    rows.push(row);
+                }
+                !is_last
             }
             Err(error) => {
                 failed = Some(error);

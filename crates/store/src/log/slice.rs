@@ -64,6 +64,8 @@ pub struct FileRange {
     pub at: u64,
     /// How many bytes; 0 when there is no batch.
     pub len: u64,
+    /// No batch of it reaches beyond this offset (Kafka's `fetchUpperBoundOffset`, but close to where the last one ends).
+    pub upto: Offset,
 }
 
 impl FileRange {
@@ -131,14 +133,14 @@ impl Slice {
         let Some(begin) = self.find_begin(&mut scan, limit)? else {
             return match self.next {
                 Some(next) => next.read(at_least_one),
-                None => Ok(FileRange { file: file.may_wait(), at: 0, len: 0 }),
+                None => Ok(FileRange { file: file.may_wait(), at: 0, len: 0, upto: self.from }),
             };
         };
-        let end = match self.end {
-            End::At(at) if at - begin <= self.bytes_max as u64 => at,
+        let (end, upto) = match self.end {
+            End::At(at) if at - begin <= self.bytes_max as u64 => (at, self.upto),
             End::At(_) | End::Before(_) => self.find_end(&mut scan, begin, limit, at_least_one)?,
         };
-        Ok(FileRange { file: file.may_wait(), at: begin, len: end - begin })
+        Ok(FileRange { file: file.may_wait(), at: begin, len: end - begin, upto })
     }
 
     /// As [`Self::read`], in a closed segment: every batch must be in its place.
@@ -149,7 +151,7 @@ impl Slice {
         };
         let expected = (at == 0).then_some(self.files.base);
         let mut chain = Chain::new(Scan::new(file.clone(), at, limit, LOOK_BYTES), limit, bound, expected);
-        let (mut begin, mut end) = (None, at);
+        let (mut begin, mut end, mut upto) = (None, at, self.from);
         loop {
             match chain.next()? {
                 Link::Batch(found) if found.header.end() <= self.from => (),
@@ -160,7 +162,7 @@ impl Slice {
                     if !fits && (found.position > from || !at_least_one) {
                         break;
                     }
-                    end = found.end();
+                    (end, upto) = (found.end(), found.header.end());
                 }
                 Link::Damage(damage) if damage.upto <= self.from => (),
                 Link::Damage(_) if begin.is_some() => break,
@@ -169,9 +171,9 @@ impl Slice {
             }
         }
         match (begin, self.next) {
-            (Some(at), _) => Ok(FileRange { file: file.may_wait(), at, len: end.max(at) - at }),
+            (Some(at), _) => Ok(FileRange { file: file.may_wait(), at, len: end.max(at) - at, upto }),
             (None, Some(next)) => next.read(at_least_one),
-            (None, None) => Ok(FileRange { file: file.may_wait(), at: 0, len: 0 }),
+            (None, None) => Ok(FileRange { file: file.may_wait(), at: 0, len: 0, upto }),
         }
     }
 
@@ -200,13 +202,21 @@ impl Slice {
         if at < limit { Err(not_a_batch(&self.files, at)) } else { Ok(None) }
     }
 
-    /// The end of the last batch that may be taken.
-    fn find_end(&self, scan: &mut Scan, begin: u64, limit: u64, at_least_one: bool) -> io::Result<u64> {
+    /// The end of the last batch that may be taken, as a place and as an offset.
+    fn find_end(
+        &self,
+        scan: &mut Scan,
+        begin: u64,
+        limit: u64,
+        at_least_one: bool,
+    ) -> io::Result<(u64, Offset)> {
         let target = limit.min(begin + self.bytes_max as u64);
         let upto = self.upto;
         let is_near = |entry: &OffsetEntry| entry.position <= target && entry.last < upto;
         let near = self.files.indexed(self.entries, limit, self.only_warm, is_near)?;
-        let mut end = near.map_or(begin, |entry| entry.position).max(begin);
+        // The batch that the index tells of begins at the end that is known so far: those before it end before its last offset.
+        let near = near.filter(|entry| entry.position >= begin);
+        let (mut end, mut last) = near.map_or((begin, self.from), |entry| (entry.position, entry.last));
         scan.seek(end);
         while end < target {
             let Some(found) = scan.next_header()? else { break };
@@ -214,16 +224,15 @@ impl Slice {
             if found.header.end() > upto || (found.end() > target && !first) {
                 break;
             }
-            end = found.end();
+            (end, last) = (found.end(), found.header.end());
         }
         if end == begin && at_least_one {
             scan.seek(begin);
-            end = scan
-                .next_header()?
-                .filter(|found| found.header.end() <= upto)
-                .map_or(begin, |found| found.end());
+            if let Some(found) = scan.next_header()?.filter(|found| found.header.end() <= upto) {
+                (end, last) = (found.end(), found.header.end());
+            }
         }
-        Ok(end)
+        Ok((end, last))
     }
 }
 
