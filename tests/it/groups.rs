@@ -30,11 +30,11 @@ use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignm
 use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, batch};
 
-const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
+pub(crate) const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
 const LOADING: i16 = 14;
 
 /// A client that has found the coordinator of its group.
-fn found(broker: &Broker) -> Client {
+pub(crate) fn found(broker: &Broker) -> Client {
     let mut client = broker.client();
     let request = FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() };
     let answer: FindCoordinatorResponse = client.ask(4, &request);
@@ -43,7 +43,7 @@ fn found(broker: &Broker) -> Client {
     client
 }
 
-fn join_request(member_id: &str, instance: Option<&str>) -> JoinGroupRequest {
+pub(crate) fn join_request(member_id: &str, instance: Option<&str>) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: "g".into(),
         session_timeout_ms: 30_000,
@@ -63,22 +63,27 @@ fn join(client: &mut Client, member_id: &str, instance: Option<&str>) -> JoinGro
     client.ask(9, &join_request(member_id, instance))
 }
 
-fn sync(client: &mut Client, member: &str, generation: i32, assigned: &[&str]) -> SyncGroupResponse {
+pub(crate) fn sync_request(member: &str, generation: i32, assigned: &[&str]) -> SyncGroupRequest {
     let assignments = assigned.iter().map(|id| SyncGroupRequestAssignment {
         member_id: (*id).into(),
         assignment: Bytes::from(format!("for {id}")),
     });
-    let request = SyncGroupRequest {
+    SyncGroupRequest {
         group_id: "g".into(),
         generation_id: generation,
         member_id: member.into(),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
         assignments: assignments.collect(),
         ..Default::default()
-    };
-    client.ask(5, &request)
+    }
 }
 
-fn heartbeat(client: &mut Client, member: &str, generation: i32) -> i16 {
+fn sync(client: &mut Client, member: &str, generation: i32, assigned: &[&str]) -> SyncGroupResponse {
+    client.ask(5, &sync_request(member, generation, assigned))
+}
+
+pub(crate) fn heartbeat(client: &mut Client, member: &str, generation: i32) -> i16 {
     let (group_id, member_id) = ("g".into(), member.into());
     let request = HeartbeatRequest { group_id, generation_id: generation, member_id, ..Default::default() };
     client.ask::<_, HeartbeatResponse>(4, &request).error_code
@@ -95,7 +100,7 @@ pub(crate) fn alone(client: &mut Client) -> String {
     id.member_id
 }
 
-fn commit_request(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest {
+pub(crate) fn commit_request(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition {
         partition_index: 0,
         committed_offset: offset,
@@ -119,7 +124,7 @@ fn commit(client: &mut Client, member: &str, generation: i32, offset: i64) -> i1
 }
 
 /// The committed offset of the only partition; asks again while the coordinator still loads.
-fn committed(client: &mut Client) -> (i64, i32, String) {
+pub(crate) fn committed(client: &mut Client) -> (i64, i32, String) {
     committed_of(client, "g")
 }
 
@@ -214,15 +219,7 @@ fn members_share_a_group_and_rebalance_when_one_leaves() {
     let mine = join(&mut a, &first, None);
     let theirs: JoinGroupResponse = b.receive(9, waiting);
     assert_eq!((mine.generation_id, mine.members.len(), theirs.members.len()), (2, 2, 0));
-    let id = b.send(
-        5,
-        &SyncGroupRequest {
-            group_id: "g".into(),
-            generation_id: 2,
-            member_id: second.clone(),
-            ..Default::default()
-        },
-    );
+    let id = b.send(5, &sync_request(&second, 2, &[]));
     assert_eq!(sync(&mut a, &first, 2, &[&second]).assignment, "");
     assert_eq!(b.receive::<SyncGroupResponse>(5, id).assignment, format!("for {second}"));
 
@@ -306,12 +303,8 @@ fn killed(broker: Broker, dir: &Path) -> Broker {
 
 /// A heartbeat to a coordinator that has loaded the group.
 fn settled_heartbeat(client: &mut Client, member: &str, generation: i32) -> i16 {
-    loop {
-        let code = heartbeat(client, member, generation);
-        if code != LOADING {
-            return code;
-        }
-    }
+    committed(client);
+    heartbeat(client, member, generation)
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod features;
 mod fetch;
 mod fetch_sessions;
 mod frames;
+mod group_requests;
 mod groups;
 mod hung_disk;
 mod life;

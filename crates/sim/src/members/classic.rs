@@ -81,6 +81,10 @@ impl Classic {
         self.seat.plan.protocol == Protocol::Eager
     }
 
+    fn protocol(&self) -> &'static str {
+        if self.is_eager() { "range" } else { "cooperative-sticky" }
+    }
+
     /// For so long the broker waits at least for a member that was there: for a word of it, and in a rebalance.
     fn waits_ms(&self) -> u64 {
         self.seat.plan.session_ms.min(self.seat.plan.rebalance_ms)
@@ -95,7 +99,6 @@ impl Classic {
             self.seat.scene.roster.borrow_mut().succeeds(self.seat.group, self.seat.who);
         }
         let time = |ms: u64| i32::try_from(ms).unwrap_or(i32::MAX);
-        let name = if self.is_eager() { "range" } else { "cooperative-sticky" };
         let metadata = subscription(self.seat.pass.epoch, self.seat.owned.keys().copied());
         let request = JoinGroupRequest {
             group_id: self.seat.group_id(),
@@ -104,7 +107,7 @@ impl Classic {
             member_id: self.seat.pass.id.clone(),
             group_instance_id: self.seat.pass.instance.clone(),
             protocol_type: "consumer".into(),
-            protocols: vec![JoinGroupRequestProtocol { name: name.into(), metadata }],
+            protocols: vec![JoinGroupRequestProtocol { name: self.protocol().into(), metadata }],
             reason: None,
         };
         // The same generation may be told twice, and the broker counts from the first time.
@@ -210,6 +213,7 @@ impl Classic {
             member_id: pass.id.clone(),
             group_instance_id: pass.instance.clone(),
         };
+        self.seat.wait_for_load().await?;
         let before = self.seat.before(pass, None);
         let answer: HeartbeatResponse = self.seat.ask(HEARTBEAT, &request, 0).await?;
         good(answer.error_code)?;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ottla_rules::ids::TopicId;
 use ottla_wire::Message;
 use ottla_wire::codes::Code;
+use ottla_wire::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use ottla_wire::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
@@ -23,6 +24,8 @@ use crate::plan::{GroupPlan, Protocol};
 use crate::scene::{Scene, TOPIC};
 
 const FIND_COORDINATOR: i16 = 4;
+/// In this version a group that is not there is no error.
+const DESCRIBE_GROUPS: i16 = 5;
 const OFFSET_FETCH: i16 = 9;
 /// How long a member waits for an answer that does not take long.
 const PATIENCE_MS: u64 = 200;
@@ -87,6 +90,8 @@ pub(super) struct Seat {
     /// When it asked first what has not been answered yet.
     pub(super) asked_since_ms: Option<u64>,
     client: Option<Client>,
+    /// The coordinator that it is connected to has read its log.
+    is_loaded: bool,
     ghosts: Vec<Ghost>,
 }
 
@@ -105,6 +110,7 @@ impl Seat {
             until_ms: 0,
             asked_since_ms: None,
             client: None,
+            is_loaded: false,
             ghosts: vec![],
         }
     }
@@ -137,7 +143,10 @@ impl Seat {
     ) -> Result<A, Failed> {
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => self.connect().await?,
+            None => {
+                self.is_loaded = false;
+                self.connect().await?
+            }
         };
         client.wait_for_ms(PATIENCE_MS + more_ms);
         let answer = client.ask(version, request).await.map_err(|_| Failed::Unheard)?;
@@ -154,6 +163,19 @@ impl Seat {
             client.ask(FIND_COORDINATOR, &request).await.map_err(|_| Failed::Unheard)?;
         good(found.coordinators[0].error_code)?;
         Ok(client)
+    }
+
+    /// That the coordinator has read its log. While it does it answers heartbeats of the classic protocol as if all were well, as
+    /// Kafka does: that promises nothing.
+    pub(super) async fn wait_for_load(&mut self) -> Result<(), Failed> {
+        if self.client.is_some() && self.is_loaded {
+            return Ok(());
+        }
+        let request = DescribeGroupsRequest { groups: vec![self.group_id()], ..Default::default() };
+        let answer: DescribeGroupsResponse = self.ask(DESCRIBE_GROUPS, &request, 0).await?;
+        good(answer.groups[0].error_code)?;
+        self.is_loaded = true;
+        Ok(())
     }
 
     pub(super) fn hang_up(&mut self) {
