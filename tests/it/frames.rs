@@ -10,6 +10,7 @@ use crate::broker::{Broker, data_dir};
 use crate::client::{FETCH, PRODUCE, batch, encode, fetch_request, produce_request, raw};
 
 const METADATA: i16 = 3;
+const LIST_GROUPS: i16 = 16;
 const API_VERSIONS: i16 = 18;
 
 #[test]
@@ -23,6 +24,8 @@ fn what_is_no_request_closes_its_connection_and_no_other() {
     let mut cut_short = whole[..whole.len() - 3].to_vec();
     cut_short[..4].copy_from_slice(&i32::try_from(whole.len() - 7).unwrap().to_be_bytes());
     let counts_lie = raw(METADATA, 8, 1, &i32::MAX.to_be_bytes());
+    // A flexible ListGroups whose only state has 32,768 letters.
+    let too_long = raw(LIST_GROUPS, 4, 1, &[&[2, 0x81, 0x80, 2][..], &[b'a'; 32_768], &[0]].concat());
     for (what, bytes) in [
         ("a negative length", (-1_i32).to_be_bytes().to_vec()),
         ("the lowest length", i32::MIN.to_be_bytes().to_vec()),
@@ -40,6 +43,7 @@ fn what_is_no_request_closes_its_connection_and_no_other() {
         ("a Produce of version 0", raw(0, 0, 1, &[])),
         ("a body cut short", cut_short),
         ("a count of two billions", counts_lie),
+        ("a text too long", too_long),
         ("zeros", [&64_i32.to_be_bytes()[..], &[0; 64]].concat()),
         ("ones", [&64_i32.to_be_bytes()[..], &[0xff; 64]].concat()),
     ] {

@@ -12,6 +12,9 @@ pub const ELEMENTS_MAX: usize = 1_000_000;
 /// More tagged fields than this in one structure are refused, as Kafka 4.4 does.
 pub const TAGS_MAX: usize = 10_000;
 
+/// A longer text is refused, as Kafka does ("had invalid length"): records and classic encodings have no room for it.
+pub const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
 /// How many bytes of arrays in memory each byte of a message may cause. The densest honest arrays (one-letter topic
 /// names) need 14.
 pub const ALLOWANCE_PER_BYTE: usize = 16;
@@ -39,6 +42,14 @@ pub enum DecodeError {
         at: usize,
         /// What it says.
         length: i64,
+    },
+    /// A text that is longer than any may be.
+    #[error("the text at byte {at} has {length} bytes; at most {TEXT_BYTES_MAX} are taken")]
+    TextTooLong {
+        /// Where the text begins.
+        at: usize,
+        /// How many bytes of UTF-8 it has.
+        length: usize,
     },
     /// Null where this version of the message has no null.
     #[error("the value at byte {at} is null, which this version of the message does not allow")]
@@ -224,13 +235,23 @@ impl<'a> Reader<'a> {
     /// (COMPACT_)NULLABLE_STRING. Bytes that are not UTF-8 become U+FFFD, as in Java.
     ///
     /// # Errors
-    /// [`DecodeError`] when the length is impossible.
+    /// [`DecodeError`] when the length is impossible, or more than [`TEXT_BYTES_MAX`].
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<String>, DecodeError> {
         let Some(length) = self.length(flexible, false)? else { return Ok(None) };
+        let at = self.at;
+        let short = |length| match length {
+            0..=TEXT_BYTES_MAX => Ok(()),
+            length => Err(DecodeError::TextTooLong { at, length }),
+        };
         let bytes = self.take(length)?;
-        // Looked at many bytes at a time; the other way is for what is no text.
-        let text = str::from_utf8(bytes).map(str::to_owned);
-        Ok(Some(text.unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned())))
+        short(length)?;
+        // Looked at many bytes at a time; the other way is for what is no text, of which each byte may become three.
+        let Ok(text) = str::from_utf8(bytes) else {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            short(text.len())?;
+            return Ok(Some(text));
+        };
+        Ok(Some(text.to_owned()))
     }
 
     /// (COMPACT_)NULLABLE_BYTES and RECORDS, uncopied where the reader was made from [`Bytes`].

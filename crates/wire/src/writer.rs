@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use ottla_rules::ids::TopicId;
 
-use crate::fetch::Gap;
+use crate::{fetch::Gap, reader::TEXT_BYTES_MAX};
 
 /// Collects the bytes of one message or frame, and where records are to be filled in between them.
 #[derive(Debug, Default)]
@@ -110,9 +110,10 @@ impl Writer {
         }
     }
 
-    /// (COMPACT_)NULLABLE_STRING. The classic encoding ends at 32,767 bytes: a longer text is cut there, between two
-    /// characters (Kafka refuses to write it; a sentence for people had better arrive without its tail).
+    /// (COMPACT_)NULLABLE_STRING. A text longer than [`TEXT_BYTES_MAX`] is cut there, between two characters: nobody would read
+    /// it (Kafka refuses to write it; a sentence for people had better arrive without its tail).
     pub fn nullable_string(&mut self, value: Option<&str>, flexible: bool) {
+        let value = value.map(|value| &value[..value.floor_char_boundary(TEXT_BYTES_MAX)]);
         match (flexible, value) {
             (true, value) => {
                 self.length(value.map(str::len), true);
@@ -120,7 +121,6 @@ impl Writer {
             }
             (false, None) => self.i16(-1),
             (false, Some(value)) => {
-                let value = &value[..value.floor_char_boundary(i16::MAX as usize)];
                 self.i16(value.len() as i16);
                 self.raw(value.as_bytes());
             }

@@ -209,6 +209,7 @@ impl From<&DecodeError> for Code {
             DecodeError::Version { .. } | DecodeError::UnknownKey { .. } => Self::UnsupportedVersion,
             DecodeError::Truncated { .. }
             | DecodeError::NegativeLength { .. }
+            | DecodeError::TextTooLong { .. }
             | DecodeError::Null { .. }
             | DecodeError::Varint { .. }
             | DecodeError::TooMany { .. } => Self::InvalidRequest,

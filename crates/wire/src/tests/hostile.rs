@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::{arbitrary, encoded, every_message};
 use crate::{
-    DecodeError, Field, Message, Reader, messages as ours,
+    DecodeError, Field, Message, Reader, Writer, messages as ours,
     produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
-    reader::{ALLOWANCE_AT_LEAST, ALLOWANCE_PER_BYTE, ELEMENTS_MAX, TAGS_MAX},
+    reader::{ALLOWANCE_AT_LEAST, ALLOWANCE_PER_BYTE, ELEMENTS_MAX, TAGS_MAX, TEXT_BYTES_MAX},
 };
 
 thread_local! {
@@ -166,6 +166,28 @@ fn a_varint_has_five_bytes_at_most() {
     assert_eq!(read(b"\xff\xff\xff\xff\x0f"), Ok(u32::MAX));
     assert_eq!(read(b"\xff\xff\xff\xff\x10"), Err(DecodeError::Varint { at: 0 }));
     assert_eq!(read(b"\x80"), Err(DecodeError::Truncated { at: 1, needed: 1, end: 1 }));
+}
+
+#[test]
+fn a_text_has_32767_bytes_at_most_however_it_is_written() {
+    let read = |letter: u8, length: usize| {
+        let mut writer = Writer::new();
+        writer.length(Some(length), true);
+        writer.raw(&vec![letter; length]);
+        let bytes = writer.into_bytes();
+        Reader::new(&bytes).nullable_string(true).map(|text| text.map(|text| text.len()))
+    };
+    assert_eq!(read(b'a', TEXT_BYTES_MAX), Ok(Some(TEXT_BYTES_MAX)));
+    assert_eq!(read(b'a', 32_768), Err(DecodeError::TextTooLong { at: 3, length: 32_768 }));
+    // What is not UTF-8 becomes U+FFFD, of three bytes.
+    assert_eq!(read(0xff, 10_922), Ok(Some(32_766)));
+    assert_eq!(read(0xff, 10_923), Err(DecodeError::TextTooLong { at: 2, length: 32_769 }));
+
+    // Bytes are no text.
+    let mut writer = Writer::new();
+    writer.nullable_bytes(Some(&[b'a'; 40_000]), true);
+    let bytes = writer.into_bytes();
+    assert_eq!(Reader::new(&bytes).nullable_bytes(true).unwrap().unwrap().len(), 40_000);
 }
 
 #[test]
