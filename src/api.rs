@@ -116,6 +116,12 @@ where
     asked?.await.map_err(|error| Code::from(&error))
 }
 
+/// What a group keeps, in bytes of its own: those of the request share the buffer that the connection read it into, all of which
+/// would be kept as long.
+pub(crate) fn kept(named: impl Iterator<Item = (String, Bytes)>) -> Vec<(String, Bytes)> {
+    named.map(|(name, bytes)| (name, Bytes::copy_from_slice(&bytes))).collect()
+}
+
 /// Whether the caller may do this to a group that is named as members name it: not by nothing.
 pub(crate) fn group_right(call: &Call, operation: Operation, group: &str) -> Result<(), Code> {
     if !call.may(operation, ResourceKind::Group, group) {
@@ -387,4 +393,21 @@ where
     let answer = serve(asked);
     let answer = Box::pin(async move { Ok(Response::of(&header, &answer.await)) });
     Ok(Turn::Wait { answer, droppable })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_keeps_nothing_else() {
+        let buffer = Bytes::from(vec![7; 128 * 1024]);
+        let asked = [("range".to_owned(), buffer.slice(9..12)), ("none".to_owned(), buffer.slice(20..20))];
+
+        let kept = kept(asked.into_iter());
+
+        assert!(buffer.is_unique(), "what the connection has read can be used again");
+        let same = [("range".to_owned(), Bytes::from_static(&[7; 3])), ("none".to_owned(), Bytes::new())];
+        assert_eq!(kept, same);
+    }
 }

@@ -12,7 +12,7 @@ use ottla_rules::rights::Operation;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 
-use super::{Call, group_right};
+use super::{Call, group_right, kept};
 
 /// The version from which a new member has to come again with the id that it was given.
 const ID_FIRST_FROM: i16 = 4;
@@ -41,7 +41,7 @@ pub(crate) fn join_group(
             session_timeout_ms: asked.session_timeout_ms,
             rebalance_timeout_ms,
             protocol_type: asked.protocol_type,
-            protocols: asked.protocols.into_iter().map(|it| (it.name, it.metadata)).collect(),
+            protocols: kept(asked.protocols.into_iter().map(|it| (it.name, it.metadata))),
             id_first: version >= ID_FIRST_FROM,
             can_skip: version >= CAN_SKIP_FROM,
             chance,

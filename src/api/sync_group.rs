@@ -11,7 +11,7 @@ use ottla_rules::rights::Operation;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-use super::{Call, group_right, outcome_of};
+use super::{Call, group_right, kept, outcome_of};
 
 /// Brings and gets assignments.
 pub(crate) fn sync_group(
@@ -25,7 +25,7 @@ pub(crate) fn sync_group(
             generation: asked.generation_id,
             protocol_type: asked.protocol_type,
             protocol: asked.protocol_name,
-            assignments: asked.assignments.into_iter().map(|it| (it.member_id, it.assignment)).collect(),
+            assignments: kept(asked.assignments.into_iter().map(|it| (it.member_id, it.assignment))),
         };
         call.server.ask_group(&asked.group_id, Ask::Sync(sync))
     });
