@@ -292,7 +292,7 @@ fn begin_in_group(call: &Call, mut request: Request) -> Result<Turn, Close> {
             let client_id = request.header.client_id.take();
             poll(request, |asked| join_group::join_group(call, version, client_id, asked))
         }
-        ApiKey::SyncGroup => poll(request, |asked| sync_group::sync_group(call, asked)),
+        ApiKey::SyncGroup => poll(request, |asked| sync_group::sync_group(call, version, asked)),
         ApiKey::Heartbeat => later(request, |asked| heartbeat::heartbeat(call, asked)),
         ApiKey::LeaveGroup => later(request, |asked| leave_group::leave_group(call, version, asked)),
         ApiKey::DescribeGroups => {

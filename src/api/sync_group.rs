@@ -13,12 +13,16 @@ use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 use super::{Call, group_right, kept, outcome_of};
 
+/// The version from which a member says of which protocol its assignment is.
+const PROTOCOL_FROM: i16 = 5;
+
 /// Brings and gets assignments.
 pub(crate) fn sync_group(
     call: &Call,
+    version: i16,
     asked: SyncGroupRequest,
 ) -> impl Future<Output = SyncGroupResponse> + use<> {
-    let answer = group_right(call, Operation::Read, &asked.group_id).map(|()| {
+    let answer = allowed(call, version, &asked).map(|()| {
         let sync = Sync {
             member_id: asked.member_id,
             instance_id: asked.group_instance_id,
@@ -42,6 +46,15 @@ pub(crate) fn sync_group(
             Err(code) => refused(code),
         }
     }
+}
+
+/// What is left out is said before who may not ask, as in Kafka.
+fn allowed(call: &Call, version: i16, asked: &SyncGroupRequest) -> Result<(), Code> {
+    let says_all = asked.protocol_type.is_some() && asked.protocol_name.is_some();
+    if version >= PROTOCOL_FROM && !says_all {
+        return Err(Code::InconsistentGroupProtocol);
+    }
+    group_right(call, Operation::Read, &asked.group_id)
 }
 
 fn refused(code: Code) -> SyncGroupResponse {

@@ -164,6 +164,8 @@ impl Classic {
             generation_id: self.seat.pass.epoch,
             member_id: self.seat.pass.id.clone(),
             group_instance_id: self.seat.pass.instance.clone(),
+            protocol_type: Some("consumer".into()),
+            protocol_name: Some(self.protocol().into()),
             assignments,
             ..Default::default()
         };
