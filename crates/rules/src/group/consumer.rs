@@ -288,15 +288,8 @@ impl Consumer {
 
     /// The topics that the members read; none before patterns have been looked up.
     pub(super) fn subscribed_names(&self) -> Option<Vec<String>> {
-        if self.members.is_empty() {
-            return Some(Vec::new());
-        }
-        let has_pattern = self.members.values().any(|member| member.described.topic_regex.is_some());
-        if has_pattern && !self.subscribed.is_known() {
-            return None;
-        }
-        let named = self.members.values().flat_map(|member| member.described.topic_names.iter().cloned());
-        Some(self.subscribed.names().into_iter().chain(named).collect())
+        let names = self.read_names()?;
+        Some(names.into_iter().map(str::to_owned).collect())
     }
 
     /// Whether a member, or somebody who is none, may commit.
@@ -357,7 +350,7 @@ impl Consumer {
         late.iter().for_each(|id| self.remove(id, desk));
         self.find_deadline();
         if !late.is_empty() {
-            self.bump(desk);
+            self.after_departures(desk);
         }
     }
 
@@ -434,6 +427,12 @@ impl Consumer {
         self.epoch += 1;
         desk.records
             .push(GroupRecord::ConsumerGroup { group: desk.group.to_owned(), epoch: Some(self.epoch) });
+    }
+
+    /// Somebody has gone for good: a new epoch, in which what nobody else reads is read no more.
+    fn after_departures(&mut self, desk: &mut Desk<'_>) {
+        self.forget_unread();
+        self.bump(desk);
     }
 
     /// A member goes, and lets go of everything.

@@ -413,6 +413,36 @@ fn an_empty_consumer_group_is_deleted_or_expires() {
     assert!(world.group.is_blank() && world.rebuilt().is_blank());
 }
 
+/// Of `t1`, `t2` and `t3`: whether the offsets are kept because somebody reads the topic.
+fn subscribed(world: &mut World) -> Vec<bool> {
+    let topics = ["t1", "t2", "t3"].map(|topic| (topic.to_owned(), 0)).into();
+    world.ask("admin", Ask::DeleteOffsets { topics });
+    let Ok(Answer::OffsetsDeleted(answer)) = world.heard("admin") else { panic!("refused") };
+    answer.iter().map(|refused| *refused == Some(GroupError::SubscribedToTopic)).collect()
+}
+
+#[test]
+fn what_only_those_read_who_have_left_is_read_no_more() {
+    let (mut world, topics) = (World::with(config()), image(&[1, 1, 1]));
+    let pattern = ConsumerHeartbeat {
+        topic_regex: Some("t[23]".into()),
+        topic_names: None,
+        ..joining("c", &[], &topics)
+    };
+    world.beats(joining("a", &["t1"], &topics));
+    world.beats(joining("b", &["t1", "t2"], &topics));
+    world.beats(pattern);
+    assert_eq!(subscribed(&mut world), [true, true, true]);
+    world.beats(beat("c", -1, &topics));
+    assert_eq!(subscribed(&mut world), [true, true, false]);
+    world.ask("b", leave("b"));
+    assert_eq!(subscribed(&mut world), [true, false, false]);
+
+    // That is no change of the topics as well: one epoch per departure, and none for what comes later.
+    assert_eq!(world.beats(beat("a", 1, &topics)).member_epoch, 5);
+    assert_eq!(world.beats(beat("a", 5, &image(&[1, 1, 1, 1]))).member_epoch, 5);
+}
+
 #[test]
 fn what_is_set_for_the_group_counts_from_the_next_heartbeat_on() {
     let (mut world, topics) = (World::with(config()), image(&[2]));

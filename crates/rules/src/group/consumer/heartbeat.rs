@@ -269,7 +269,7 @@ impl Consumer {
         } else {
             debug_assert_eq!(beat.member_epoch, LEAVING, "checked before");
             self.remove(&id, desk);
-            self.bump(desk);
+            self.after_departures(desk);
         }
         // Whoever leaves is told nothing else, as in Kafka.
         Ok(Answer::Beat(Beat {
@@ -304,7 +304,7 @@ impl Consumer {
             });
         }
         if left.iter().any(Result::is_ok) {
-            self.bump(desk);
+            self.after_departures(desk);
         }
         left
     }

@@ -1,6 +1,9 @@
 //! Which topics a group reads: names and patterns against what the cluster knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use regex::{Regex, RegexBuilder};
 
@@ -22,17 +25,9 @@ pub(super) struct Subscribed {
 }
 
 impl Subscribed {
-    pub(super) fn is_known(&self) -> bool {
-        self.version > 0
-    }
-
     /// Whether there is nothing in this image that was not looked into.
     pub(super) fn is_of(&self, image: &Image) -> bool {
         self.version == image.version()
-    }
-
-    pub(super) fn names(&self) -> Vec<String> {
-        self.topics.keys().cloned().collect()
     }
 }
 
@@ -86,6 +81,27 @@ impl Consumer {
     fn is_target_of(&self, topics: &BTreeMap<String, (TopicId, i32)>) -> bool {
         let wanted = topics.values().flat_map(|(id, count)| (0..*count).map(|index| (*id, index)));
         wanted.collect::<BTreeSet<_>>() == self.target.values().flatten().copied().collect()
+    }
+
+    /// What the members read, by name; none before their patterns have been looked up. Of those who have left nothing counts.
+    pub(super) fn read_names(&self) -> Option<BTreeSet<&str>> {
+        let mut names = BTreeSet::new();
+        for member in self.members.values() {
+            names.extend(member.described.topic_names.iter().map(String::as_str));
+            if let Some(pattern) = pattern_of(&member.described) {
+                names.extend(self.subscribed.patterns.get(pattern)?.iter().map(String::as_str));
+            }
+        }
+        Some(names)
+    }
+
+    /// Members have gone: what only they read would else look like a change when the topics are looked at next.
+    pub(super) fn forget_unread(&mut self) {
+        let mut topics = mem::take(&mut self.subscribed.topics);
+        if let Some(read) = self.read_names() {
+            topics.retain(|name, _| read.contains(name.as_str()));
+        }
+        self.subscribed.topics = topics;
     }
 
     /// The topics that one member reads, with the numbers of their partitions.
