@@ -46,7 +46,7 @@ impl<R> Group<R> {
         let mut answer = Vec::with_capacity(asked.offsets.len());
         let mut commits = Vec::with_capacity(asked.offsets.len());
         for offset in asked.offsets {
-            if offset.metadata.len() > self.config.metadata_bytes_max {
+            if is_longer(&offset.metadata, self.config.metadata_bytes_max) {
                 answer.push(Some(GroupError::MetadataTooLarge));
                 continue;
             }
@@ -127,6 +127,11 @@ impl<R> Group<R> {
         let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
         self.write(records, Parked::DeleteOffsets { to, doomed, answer }, out);
     }
+}
+
+/// Whether a text is longer than so much, as Java measures it: in units of UTF-16. There are never more of them than bytes.
+fn is_longer(text: &str, most: usize) -> bool {
+    text.len() > most && text.encode_utf16().count() > most
 }
 
 fn commit_of(offset: CommitOffset, now: Now, expire_timestamp: i64) -> Commit {

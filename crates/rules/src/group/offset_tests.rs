@@ -56,6 +56,25 @@ fn too_much_text_with_an_offset_is_refused_for_that_offset() {
 }
 
 #[test]
+fn the_text_with_an_offset_is_measured_as_java_does() {
+    let mut world = World::with(GroupConfig { metadata_bytes_max: 2, ..config() });
+    let mut check = |metadata: &str, refused| {
+        let Ask::Commit(mut one) = commit("", -1, 0, 5) else { panic!() };
+        one.offsets[0].metadata = metadata.into();
+        world.ask("tool", Ask::Commit(one));
+        assert_eq!(world.heard("tool"), Ok(Answer::Committed(vec![refused])), "{metadata}");
+    };
+    let too_large = || Some(GroupError::MetadataTooLarge);
+    check("mm", None);
+    check("mmm", too_large());
+    check("水水", None);
+    check("水水水", too_large());
+    // Two units of UTF-16, for which four bytes are not too many; then four.
+    check("𝄞", None);
+    check("𝄞𝄞", too_large());
+}
+
+#[test]
 fn offsets_of_an_empty_group_expire_and_the_group_with_them() {
     let mut world = World::with(GroupConfig { retention_ms: 1_000, ..config() });
     let ids = world.stable(&["alice"]);
