@@ -13,6 +13,7 @@
 
 mod handover;
 mod join;
+pub(super) mod protocols;
 mod rebalance;
 mod stay;
 

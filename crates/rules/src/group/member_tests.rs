@@ -33,6 +33,24 @@ fn who_waits_for_its_assignment_is_not_silent() {
     assert_eq!(world.heard("bob"), Ok(Answer::Alive));
 }
 
+/// So many ways of assigning that nobody would wait for all of them to be compared with each other, and `range` as the last.
+pub(super) fn very_many(prefix: &str, metadata: &Bytes) -> Vec<(String, Bytes)> {
+    let names = (0..200_000).map(|at| format!("{prefix}{at}")).chain(["range".to_owned()]);
+    names.map(|name| (name, metadata.clone())).collect()
+}
+
+#[test]
+fn members_that_name_very_many_protocols_hold_nobody_up() {
+    let mut world = World::new();
+    let named = |prefix, name| Join { protocols: very_many(prefix, &Bytes::new()), ..plain_join(name) };
+    world.ask("alice", Ask::Join(named("a", "alice")));
+    let alice = world.joined("alice");
+    assert_eq!(alice.protocol.as_deref(), Some("a0"), "what it likes best");
+    world.ask("bob", Ask::Join(named("b", "bob")));
+    world.ask("alice", Ask::Join(Join { member_id: alice.member_id, ..named("a", "alice") }));
+    assert_eq!(world.joined("bob").protocol.as_deref(), Some("range"), "the only one that both support");
+}
+
 #[test]
 fn who_asks_again_before_its_first_generation_waits_as_long_as_before() {
     let mut world = World::new();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     ask::{Heartbeat, Join, Leaver, Sync},
     consumer_tests::{beat, id_of, image, joining},
+    member_tests::very_many,
     tests::{World, config},
     *,
 };
@@ -307,6 +308,20 @@ fn the_policy_decides() {
     let mut world = World::with(settled);
     world.beats(joining("c", &["t1"], &topics));
     says(&mut world, "a", Ask::Join(join("", &[])), Err(GroupError::InconsistentProtocol));
+}
+
+#[test]
+fn classic_members_that_name_very_many_protocols_hold_nobody_up() {
+    let (mut world, topics) = (World::with(config()), image(&[4]));
+    world.beats(joining("c", &["t1"], &topics));
+    for (who, chance) in [("a", [8; 16]), ("b", [9; 16])] {
+        let protocols = very_many(who, &subscription(&[]));
+        world.ask(who, Ask::Join(Join { protocols, chance, ..join("", &[]) }));
+        assert_eq!(world.joined(who).protocol, Some(format!("{who}0")));
+    }
+    let protocols = vec![("roundrobin".to_owned(), subscription(&[]))];
+    let stranger = Ask::Join(Join { protocols, chance: [7; 16], ..join("", &[]) });
+    says(&mut world, "stranger", stranger, Err(GroupError::InconsistentProtocol));
 }
 
 #[test]

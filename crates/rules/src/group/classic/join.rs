@@ -1,6 +1,6 @@
 //! Joining: new members, members that come again, static members that take over their name.
 
-use super::{Classic, Desk, Member, Parked, Phase};
+use super::{Classic, Desk, Member, Parked, Phase, protocols::supported_by_all};
 use crate::group::{
     Answer, GroupError,
     ask::{Join, Joined},
@@ -54,9 +54,7 @@ impl<R> Classic<R> {
             return !join.protocol_type.is_empty() && !join.protocols.is_empty();
         }
         self.protocol_type.as_deref() == Some(&join.protocol_type)
-            && join.protocols.iter().any(|(name, _)| {
-                self.members.values().all(|member| member.protocols.iter().any(|(known, _)| known == name))
-            })
+            && !supported_by_all(self.protocols().chain([join.protocols.as_slice()])).is_empty()
     }
 
     fn join_new(&mut self, join: Join, to: R, desk: &mut Desk<'_, R>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Classic, Desk, Initial, Member, Parked, Phase};
+use super::{Classic, Desk, Initial, Member, Parked, Phase, protocols::voted_for};
 use crate::{
     group::{Answer, GroupError, WriteError, ask::Joined},
     time::Now,
@@ -175,17 +175,13 @@ impl<R> Classic<R> {
         false
     }
 
-    /// The way of assigning that most members like best, of those that all support.
     pub(super) fn select_protocol(&self) -> Option<String> {
-        let supports =
-            |member: &Member<R>, name: &str| member.protocols.iter().any(|(known, _)| known == name);
-        let by_all = |name: &str| self.members.values().all(|member| supports(member, name));
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let choice = member.protocols.iter().map(|(name, _)| name.as_str()).find(|name| by_all(name));
-            *votes.entry(choice?).or_default() += 1;
-        }
-        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned())
+        voted_for(self.protocols()).map(str::to_owned)
+    }
+
+    /// What each member supports.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = &[(String, Bytes)]> + Clone {
+        self.members.values().map(|member| member.protocols.as_slice())
     }
 
     /// The leader has said who gets what: safe first, then given out.

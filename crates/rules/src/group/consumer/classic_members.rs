@@ -15,7 +15,7 @@ use crate::{
     group::{
         Answer, GroupError, Outcome,
         ask::{Heartbeat, Join, Joined, Sync},
-        classic::CONSUMER,
+        classic::{CONSUMER, protocols::supported_by_all},
     },
     records::{
         ClassicMemberValue, ConsumerMemberValue, MemberState,
@@ -76,11 +76,9 @@ impl Consumer {
     /// Whether a member has a way of assigning that all others of its kind support. It will not be used: it is what they would
     /// go back to.
     fn goes_with(&self, join: &Join) -> bool {
-        let others: Vec<_> =
-            self.members.values().filter_map(|member| member.described.classic.as_ref()).collect();
-        let by_all =
-            |name: &str| others.iter().all(|other| other.protocols.iter().any(|(known, _)| known == name));
-        join.protocol_type == CONSUMER && join.protocols.iter().any(|(name, _)| by_all(name))
+        let others = self.members.values().filter_map(|member| member.described.classic.as_ref());
+        let lists = others.map(|other| other.protocols.as_slice()).chain([join.protocols.as_slice()]);
+        join.protocol_type == CONSUMER && !supported_by_all(lists).is_empty()
     }
 
     /// Finds the member, or makes room for it. Ids are not remembered before members come with them.
