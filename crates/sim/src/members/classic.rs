@@ -167,7 +167,6 @@ impl Classic {
             protocol_type: Some("consumer".into()),
             protocol_name: Some(self.protocol().into()),
             assignments,
-            ..Default::default()
         };
         let (sent_ms, pass) = (self.seat.scene.now_ms(), self.seat.pass.clone());
         let before = self.seat.before(&pass, None);
