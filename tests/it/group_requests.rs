@@ -17,10 +17,16 @@ fn a_heartbeat_to_a_coordinator_that_still_loads_is_no_reason_to_rebalance() {
     let mut client = found(&broker);
     client.create("t", 1, &[]);
     let member = alone(&mut client);
-    // Something to load.
-    let sent: Vec<_> = (0..500).map(|offset| client.send(8, &commit_request(&member, 1, offset))).collect();
+    // Something to load, some megabytes of it.
+    let commit = |offset| {
+        let mut request = commit_request(&member, 1, offset);
+        request.topics[0].partitions[0].committed_metadata = Some("note".repeat(1_000));
+        client.send(8, &request)
+    };
+    let sent: Vec<_> = (0..3_000).map(commit).collect();
     for id in sent {
-        client.receive::<OffsetCommitResponse>(8, id);
+        let answer: OffsetCommitResponse = client.receive(8, id);
+        assert_eq!(answer.topics[0].partitions[0].error_code, 0);
     }
     for _ in 0..3 {
         broker.kill();
