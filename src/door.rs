@@ -69,7 +69,7 @@ impl Hall {
 
     /// The byte credit in use, and all of it.
     pub(crate) fn credit(&self) -> (usize, usize) {
-        (self.credit.held(), self.credit.bytes_max())
+        (self.credit.used(), self.credit.bytes_max())
     }
 
     /// True once everyone has been asked to leave.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 /// How long clients may take for their last answers.
 pub(crate) const GUESTS_MS: u64 = 1_500;
 /// How long partitions may take to sync.
-pub(crate) const CREW_MS: u64 = 2_500;
+pub(crate) const CREW_MS: u64 = 2_200;
 /// How long everything may take, what blocks included: starting, where the signal came before its end, and leaving.
 const LEAVE_MS: u64 = 4_800;
 

@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use ottla::{Config, Drain, Node, Sources};
 use ottla_host::Host;
@@ -19,6 +22,9 @@ const MISUSED: u8 = 2;
 
 /// How long partitions may take to recover before the node calls itself ready without them.
 const READY_MS: u64 = 60_000;
+
+/// How long a last sentence may take to be written.
+const SAYING_MAX: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     // What our own crates do; libraries below are told of only when asked for.
@@ -83,9 +89,14 @@ async fn leave(node: Node, signal: &str) -> Result<(), String> {
     Err("not everything was closed in time; nothing acknowledged is lost, the next start reads the last segments".into())
 }
 
-/// Ends the process whatever its other threads are waiting for.
+/// Ends the process whatever its other threads are waiting for: somebody who writes to our output, too, so that it is not waited for long.
 fn give_up(sentence: &str) {
-    complain(sentence, FAILED);
+    let (sentence, (told, tell)) = (sentence.to_owned(), mpsc::channel());
+    thread::spawn(move || {
+        complain(&sentence, FAILED);
+        let _ = told.send(());
+    });
+    let _ = tell.recv_timeout(SAYING_MAX);
     std::process::exit(FAILED.into());
 }
 

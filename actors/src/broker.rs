@@ -221,6 +221,9 @@ async fn remove_left_behind(shared: &Arc<Shared>, place: Place) {
                 shared.host.clock.sleep_until(now + BUSY_PAUSE.as_millis() as u64).await;
             }
             Some(Err(error)) => {
+                if error.is_failed_sync() {
+                    shared.lose(&error);
+                }
                 return log::error!(
                     partition:% = place.dir_name(), error:% = error;
                     "the files of a deleted partition are still there; they go when the node starts again"

@@ -192,7 +192,7 @@ impl CoordinatorActor {
                 self.is_stuck = true;
                 ctx.notify_later(KeepAgain(decided), FULL_PAUSE);
             }
-            FactsError::Damaged { .. } | FactsError::Failed(_) => {
+            FactsError::Damaged { .. } | FactsError::Failed(_) | FactsError::Unsynced(_) => {
                 // A later sync of the same file would succeed and prove nothing.
                 self.shared.lose(error);
                 // What was decided on top of it cannot stand either: back to what is known to be safe.

@@ -9,6 +9,7 @@ use ottla_host::Host;
 use ottla_rules::{
     cluster::{Command, CommandError, Image},
     ids::PartitionId,
+    settings::check_broker,
     staging::StagingLimits,
 };
 use ottla_store::{
@@ -67,7 +68,7 @@ impl Crew {
     ) -> Result<Self, StartError> {
         Self::wake(host, config, store.clone(), shards, reached).inspect_err(|error| {
             // A sync that failed already now: the next start must not believe what it finds in memory.
-            if matches!(error, StartError::Facts(FactsError::Failed(_)))
+            if matches!(error, StartError::Facts(FactsError::Unsynced(_)))
                 || matches!(error, StartError::Log(error) if error.is_failed_sync())
             {
                 store.mark_suspect();
@@ -88,6 +89,10 @@ impl Crew {
         let (mut journal, found) = open_journal(&store, limits, salt)?;
         let mut found = by_partition(found);
         let image = register(&store, config, reached)?;
+        // What was set while it ran was right then; the file may have changed since.
+        if let Err(why) = check_broker(&image.settings(config.node_id, &config.settings)) {
+            log::warn!(why:% = why; "what is set for this broker does not go together, no topic can be created");
+        }
         let gone = store.remove_unknown(|_, partition| image.partition(partition).is_some())?;
         if !gone.is_empty() {
             log::info!(partitions:? = gone; "removed what deleted topics had left");

@@ -62,7 +62,7 @@ fn door(sources: &Sources, page: &mut Page) {
     page.one(
         "ottla_request_credit_used_bytes",
         "gauge",
-        "Bytes of requests and answers held in memory.",
+        "Bytes of requests and answers held in memory, beyond 16 KiB of each connection.",
         used,
     );
     page.one(

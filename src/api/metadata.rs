@@ -129,7 +129,7 @@ impl Desk<'_> {
         let wanted = missing.iter().filter(|name| may(name));
         let commands: Vec<_> = wanted.map(|name| creation_of(server, self.image, &settings, name)).collect();
         if let Err(error) = self.image.check_volume(&commands, &settings) {
-            log::info!(topics = commands.len(), error:% = error; "missing topics not created");
+            log::debug!(topics = commands.len(), error:% = error; "missing topics not created");
             return;
         }
         commands.into_iter().for_each(|command| drop(server.submit(command)));

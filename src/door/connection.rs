@@ -468,10 +468,9 @@ impl Connection {
             self.tell_vigil();
             self.turn_over(cx);
         }
-        let ended = self.watch_for_end(cx);
         // Nobody is idle who waits for an answer, and the answer is a move.
-        if ended.is_ready() || !self.line.is_empty() {
-            return ended.map(Err);
+        if !self.line.is_empty() {
+            return self.watch_for_end(cx).map(Err);
         }
         let clock = &self.call.server.host.clock;
         if moved_at_all {
@@ -535,13 +534,11 @@ impl Connection {
         false
     }
 
-    /// A long poll is nothing to a client that is gone, nor is a request whose rest waits for credit, and what it holds others may use: its
-    /// end is noticed also where unread bytes lie before it. Appends are another matter: they are answered, as Kafka does, since whoever has only
+    /// A long poll is nothing to a client that is gone, and what it holds others may use: its end is noticed also where
+    /// unread bytes lie before it. Appends are another matter: they are answered, as Kafka does, since whoever has only
     /// stopped sending may still read.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        // Who has only stopped sending may still take what lies here for it.
-        let has_answers = self.line.is_empty() && !self.outbox.is_empty();
-        if !self.is_blind || has_answers || !self.line.is_droppable() {
+        if !self.is_blind || !self.line.is_droppable() {
             self.hung_up = None;
             return Poll::Pending;
         }

@@ -22,9 +22,7 @@ use ottla_rules::limits::CONNECTION_BYTES_ALWAYS;
 /// The credit of a whole node, shared by its connections.
 #[derive(Debug)]
 pub(crate) struct Credit {
-    /// All that is held.
-    held: AtomicUsize,
-    /// Of that what counts: of each connection what it holds beyond [`CONNECTION_BYTES_ALWAYS`].
+    /// Of each connection what it holds beyond [`CONNECTION_BYTES_ALWAYS`].
     used: AtomicUsize,
     bytes_max: usize,
     /// How many wait in `queue`, for a look without its lock.
@@ -59,7 +57,6 @@ impl Credit {
     /// Credit for `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Arc<Credit> {
         Arc::new(Credit {
-            held: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
             bytes_max,
             waiting: AtomicUsize::new(0),
@@ -67,12 +64,8 @@ impl Credit {
         })
     }
 
-    /// Bytes that are held now, by all connections.
-    pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::SeqCst)
-    }
-
-    fn used(&self) -> usize {
+    /// Bytes in use now, beyond what each connection may always hold.
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }
 
@@ -192,7 +185,6 @@ impl Share {
             return 0;
         }
         self.held += rest;
-        self.credit.held.fetch_add(rest, Ordering::SeqCst);
         self.ahead = rest;
         usize::MAX
     }
@@ -252,7 +244,6 @@ impl Share {
     pub(crate) fn take(&mut self, bytes: usize) {
         let before = self.held;
         self.held += bytes;
-        self.credit.held.fetch_add(bytes, Ordering::SeqCst);
         self.credit.take(self.counted(self.held) - self.counted(before));
     }
 
@@ -261,14 +252,12 @@ impl Share {
         assert!(self.held >= bytes, "{bytes} bytes of credit returned, but only {} were held", self.held);
         let before = self.held;
         self.held -= bytes;
-        self.credit.held.fetch_sub(bytes, Ordering::SeqCst);
         self.credit.give(self.counted(before) - self.counted(self.held));
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.credit.held.fetch_sub(self.held, Ordering::SeqCst);
         self.credit.give(self.counted(self.held));
         self.wait_no_more();
     }
@@ -346,7 +335,7 @@ mod tests {
             client.share.came(1);
             assert!(!client.share.is_ahead());
         }
-        assert_eq!(credit.held(), 1_200_000);
+        assert_eq!(credit.used(), 3 * (400_000 - CONNECTION_BYTES_ALWAYS));
     }
 
     #[test]
@@ -406,7 +395,7 @@ mod tests {
         assert!(second.woken.times() > 0);
         assert!(second.begins(much));
         drop((holder, first, second));
-        assert_eq!((credit.used(), credit.held()), (0, 0));
+        assert_eq!(credit.used(), 0);
     }
 
     #[test]
@@ -426,7 +415,7 @@ mod tests {
         assert_eq!(modest.woken.times(), 1);
         assert_eq!(modest.room(), usize::MAX);
         drop(modest);
-        assert_eq!((credit.used(), credit.held()), (0, 0));
+        assert_eq!(credit.used(), 0);
     }
 
     #[test]
@@ -442,7 +431,8 @@ mod tests {
         drop(large);
 
         // Each is read and answered; what the others hold meanwhile is more than there is credit.
-        assert!(credit.held() > credit.bytes_max());
+        let held: usize = crowd.iter().map(|client| client.share.held()).sum();
+        assert!(held > credit.bytes_max());
         while !crowd.is_empty() {
             let before = crowd.len();
             crowd.retain_mut(|client| !client.begins(500_000));

@@ -1,10 +1,12 @@
 //! Requests of group members that are answered by what they are, whatever the group is about.
 
+use ottla_wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use ottla_wire::messages::offset_commit::OffsetCommitResponse;
+use ottla_wire::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse};
 use ottla_wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::broker::{Broker, data_dir};
-use crate::groups::{AT_ONCE, alone, commit_request, committed, found, heartbeat, sync_request};
+use crate::groups::{AT_ONCE, LOADING, alone, commit_request, committed, found, heartbeat, sync_request};
 
 const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
 const INVALID_GROUP_ID: i16 = 24;
@@ -28,16 +30,33 @@ fn a_heartbeat_to_a_coordinator_that_still_loads_is_no_reason_to_rebalance() {
         let answer: OffsetCommitResponse = client.receive(8, id);
         assert_eq!(answer.topics[0].partitions[0].error_code, 0);
     }
-    for _ in 0..3 {
+    let beat = HeartbeatRequest {
+        group_id: "g".into(),
+        generation_id: 1,
+        member_id: member.clone(),
+        ..Default::default()
+    };
+    let group = OffsetFetchRequestGroup { group_id: "g".into(), ..Default::default() };
+    let offsets = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+    let mut has_met_it_loading = false;
+    for _ in 0..20 {
         broker.kill();
         broker = Broker::start(&dir, AT_ONCE);
         let mut client = broker.client();
-        for _ in 0..20 {
-            assert_eq!(heartbeat(&mut client, &member, 1), 0);
+        // Each beside a question that is answered otherwise while there is something to load.
+        let asked: Vec<_> = (0..10).map(|_| (client.send(4, &beat), client.send(8, &offsets))).collect();
+        for (beat, offsets) in asked {
+            assert_eq!(client.receive::<HeartbeatResponse>(4, beat).error_code, 0);
+            let answer: OffsetFetchResponse = client.receive(8, offsets);
+            has_met_it_loading |= answer.groups[0].error_code == LOADING;
         }
         committed(&mut client);
         assert_eq!(heartbeat(&mut client, &member, 1), 0, "it is a member still");
+        if has_met_it_loading {
+            return;
+        }
     }
+    panic!("it is loaded before anybody can ask");
 }
 
 #[test]

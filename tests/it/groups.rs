@@ -31,7 +31,7 @@ use crate::broker::{Broker, PATIENCE, data_dir};
 use crate::client::{Client, batch};
 
 pub(crate) const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
-const LOADING: i16 = 14;
+pub(crate) const LOADING: i16 = 14;
 
 /// A client that has found the coordinator of its group.
 pub(crate) fn found(broker: &Broker) -> Client {

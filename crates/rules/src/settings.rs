@@ -29,7 +29,7 @@ pub use describe::{
     Described, Synonym, describe_broker, describe_cluster_default, describe_group, describe_topic,
 };
 pub use layers::BrokerSettings;
-pub(crate) use running::check_broker;
+pub use running::check_broker;
 
 pub use check::Check;
 

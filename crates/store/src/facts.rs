@@ -69,6 +69,9 @@ pub enum FactsError {
     /// The store below failed. Nothing that was not flushed before can be trusted to be there.
     #[error("the facts of this data directory cannot be used: {0}")]
     Failed(String),
+    /// A sync of them failed, now or before: what the disk has of them is not known.
+    #[error("the facts of this data directory cannot be made safe: {0}")]
+    Unsynced(String),
 }
 
 /// The facts of one data directory. Cheap to clone; every call may touch the disk, so not for a shard's thread.

@@ -146,7 +146,7 @@ impl LogError {
         match self {
             Self::Io { what, error, .. } => *what == SYNC && !is_out_of_files(error),
             // They sync for themselves.
-            Self::Facts(error) => matches!(error, FactsError::Failed(_)),
+            Self::Facts(error) => matches!(error, FactsError::Unsynced(_)),
             Self::Damaged { .. } | Self::TooLarge { .. } | Self::Busy | Self::Lost => false,
         }
     }
@@ -560,7 +560,9 @@ mod tests {
             |what| LogError::Io { what, file: PathBuf::new(), error: io::ErrorKind::StorageFull.into() };
         assert!(full("write to").is_full() && !full("write to").is_failed_sync());
         assert!(full(SYNC).is_failed_sync() && !full(SYNC).is_full());
-        let failed = LogError::Facts(FactsError::Failed("the disk is broken".into()));
+        let failed = LogError::Facts(FactsError::Unsynced("the disk is broken".into()));
         assert!(failed.is_failed_sync() && !failed.is_full());
+        let unread = LogError::Facts(FactsError::Failed("a page is damaged".into()));
+        assert!(!unread.is_failed_sync(), "that is for whoever needs the page");
     }
 }

@@ -271,7 +271,7 @@ impl Store {
     }
 
     /// Removes the directory of a partition that has no owner, and all that is known of it. A directory of that name which is another
-    /// topic's stays. Blocks.
+    /// topic's stays; one that does not say whose it is goes, since the caller knows. Blocks.
     ///
     /// # Errors
     /// [`LogError::Busy`] while what an earlier owner began is not over; else as the file system and the facts give them.
@@ -279,8 +279,9 @@ impl Store {
         let Some(_hold) = self.hold(place.id) else { return Err(LogError::Busy) };
         let name = place.dir_name();
         match crate::log::read_metadata(self, &self.inner.dir.join(&name))? {
-            Some(topic) if topic == place.id.topic => self.remove_dir(&name, place.id),
-            _ => Ok(()),
+            Some(topic) if topic != place.id.topic => Ok(()),
+            _ if !self.disk().exists(self.inner.dir.join(&name)) => Ok(()),
+            _ => self.remove_dir(&name, place.id),
         }
     }
 
@@ -336,7 +337,9 @@ fn unreadable(dir: &Path, error: FactsError) -> OpenError {
     let dir = dir.to_owned();
     match error {
         FactsError::Full(_) => OpenError::Full { dir, error },
-        FactsError::Damaged { .. } | FactsError::Failed(_) => OpenError::Facts { dir, error },
+        FactsError::Damaged { .. } | FactsError::Failed(_) | FactsError::Unsynced(_) => {
+            OpenError::Facts { dir, error }
+        }
     }
 }
 

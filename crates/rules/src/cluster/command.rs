@@ -509,7 +509,11 @@ fn broker_configured(
     configs: BTreeMap<String, String>,
     settings: &BrokerSettings,
 ) -> Result<Change, CommandError> {
-    check_broker(&settings.with_set(node.is_none(), Arc::new(configs.clone())))?;
+    let together = check_broker(&settings.with_set(node.is_none(), Arc::new(configs.clone())));
+    // What does not go together already keeps nobody from changing something else.
+    if together.is_err() && check_broker(settings).is_ok() {
+        together?;
+    }
     Ok(Change::BrokerConfigured { node, configs })
 }
 

@@ -94,8 +94,12 @@ pub fn alter(
         // Removing what cannot have been set does no harm.
         let changed = alters.iter().filter(|alter| alter.op != Op::Delete);
         refuse_read_only(changed.map(|alter| alter.name.as_str()))?;
+        // Of what an older version has kept, and would not be taken now, nobody has to hear who changes something else.
+        let new = altered.iter().filter(|(name, value)| current.get(*name) != Some(*value));
+        check_all(scope, &new.map(|(name, value)| (name.clone(), value.clone())).collect(), broker)?;
+    } else {
+        check_all(scope, &altered, broker)?;
     }
-    check_all(scope, &altered, broker)?;
     Ok(altered)
 }
 
@@ -240,6 +244,18 @@ mod tests {
             &[step("retention.ms", Op::Set, Some("5")), step("segment.ms", Op::Delete, None)],
         );
         assert_eq!(after, Ok(map(&[("retention.ms", "5"), ("preallocate", "true")])));
+    }
+
+    #[test]
+    fn what_a_broker_has_kept_from_before_keeps_nobody_from_changing_something_else() {
+        let kept = map(&[("connections.max.idle.ms", "500")]);
+        let change = |name, value| {
+            alter(Scope::Broker, &kept, &[step(name, Op::Set, Some(value))], &BrokerSettings::default())
+        };
+        let both = map(&[("connections.max.idle.ms", "500"), ("max.connections", "9")]);
+        assert_eq!(change("max.connections", "9"), Ok(both));
+        assert!(change("connections.max.idle.ms", "501").is_err());
+        assert!(change("max.connections", "0").is_err());
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub(super) const TABLE: &[Definition] = &[
     fixed("socket.request.max.bytes", Kind::Int, "104857600", Check::AtLeast(1), Honoured,
         "The largest request, in bytes. A larger one closes its connection."),
     fixed("queued.max.request.bytes", Kind::Long, "-1", Check::Any, Honoured,
-        "Bytes of all connections together that are read and not yet answered, or answered and not yet sent. Beyond it nothing is read. -1, without bound in Kafka, is 512 MiB here."),
+        "Bytes of all connections together, beyond 16 KiB of each, that are read and not yet answered, or answered and not yet sent. Beyond it only small requests are read. -1, without bound in Kafka, is 512 MiB here."),
     fixed("queued.max.requests", Kind::Int, "500", Check::AtLeast(1), Known,
         "Requests that wait for a thread. Here bytes are counted instead."),
     live("max.connections", Kind::Int, INT_MAX, Check::AtLeast(1), Honoured,

@@ -30,7 +30,7 @@ pub(super) fn check_set(configs: &BTreeMap<String, String>) -> Result<(), Settin
 ///
 /// # Errors
 /// Which of them do not.
-pub(crate) fn check_broker(settings: &BrokerSettings) -> Result<(), SettingError> {
+pub fn check_broker(settings: &BrokerSettings) -> Result<(), SettingError> {
     let (min, max) = (settings.int(LAG_MIN), settings.int(LAG_MAX));
     if min > max {
         return Err(SettingError::Request(format!("{LAG_MIN} ({min}) is more than {LAG_MAX} ({max})")));

@@ -75,7 +75,9 @@ impl Tree {
         tree.reopen()?;
         // The names of a new directory, and of the file in it.
         let mut names = [Some(dir), dir.parent()].into_iter().flatten();
-        names.try_for_each(|dir| tree.disk.sync_dir(dir)).map_err(|error| refused(&error))?;
+        names
+            .try_for_each(|dir| tree.disk.sync_dir(dir))
+            .map_err(|error| FactsError::Unsynced(error.to_string()))?;
         Ok(tree)
     }
 
@@ -153,13 +155,13 @@ impl Tree {
     /// Makes what sled has written survive a power cut.
     fn sync(&self) -> Result<(), FactsError> {
         if self.lost.load(Ordering::Relaxed) {
-            return Err(FactsError::Failed("an earlier sync of them failed".to_owned()));
+            return Err(FactsError::Unsynced("an earlier sync of them failed".to_owned()));
         }
         let opened = patiently(|| self.disk.open(self.dir.join(DB_FILE), OpenMode::Read));
         let synced = opened.and_then(|file| file.sync_data());
         synced.map_err(|error| {
             self.lost.store(true, Ordering::Relaxed);
-            refused(&error)
+            FactsError::Unsynced(error.to_string())
         })
     }
 
@@ -257,10 +259,6 @@ fn open(dir: &Path) -> sled::Result<sled::Db> {
         // Our own flush says when a fact is safe; a timer would only hide a missing one.
         .flush_every_ms(None)
         .open()
-}
-
-fn refused(error: &io::Error) -> FactsError {
-    FactsError::Failed(error.to_string())
 }
 
 fn failed(error: sled::Error) -> FactsError {

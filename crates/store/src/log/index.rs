@@ -134,11 +134,7 @@ impl<E: Entry> Growing<E> {
         let mut bytes = Vec::with_capacity(self.tail.len() * E::BYTES);
         self.tail.iter().for_each(|entry| entry.encode(base, &mut bytes));
         if let Err(error) = file.pwrite_all(&bytes, u64::from(self.written) * E::BYTES as u64) {
-            if self.tail.len() >= TAIL_KEPT_MAX {
-                self.tail.clear();
-                self.last = self.last_written;
-            }
-            self.due_at = self.tail.len() + TAIL_MAX;
+            self.put_off(false);
             return Err(error.into());
         }
         self.written += self.tail.len() as u32;
@@ -146,6 +142,16 @@ impl<E: Entry> Growing<E> {
         self.tail = vec![];
         self.due_at = TAIL_MAX;
         Ok(())
+    }
+
+    /// The tail could not be written, or has to wait for another: it is due when it has grown again. It is given up when it is long, or
+    /// `all` of it is to go.
+    pub(crate) fn put_off(&mut self, all: bool) {
+        if all || self.tail.len() >= TAIL_KEPT_MAX {
+            self.tail = vec![];
+            self.last = self.last_written;
+        }
+        self.due_at = self.tail.len() + TAIL_MAX;
     }
 }
 

@@ -511,7 +511,9 @@ fn or_rebuild<T>(read: Result<T, FactsError>, place: &Place) -> Result<Option<T>
             log::warn!(partition:% = place.dir_name(), error:% = error; "rebuilding what a fact said");
             Ok(None)
         }
-        Err(error @ (FactsError::Failed(_) | FactsError::Full(_))) => Err(error.into()),
+        Err(error @ (FactsError::Failed(_) | FactsError::Unsynced(_) | FactsError::Full(_))) => {
+            Err(error.into())
+        }
     }
 }
 

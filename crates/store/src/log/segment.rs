@@ -205,6 +205,9 @@ impl Active {
         if self.times.has_tail() {
             let flushed = self.times.flush(base, &self.segment.files.create(Part::TimeIndex)?);
             self.segment.times = self.times.written();
+            if flushed.is_err() {
+                self.offsets.put_off(!self.times.has_tail());
+            }
             flushed?;
         }
         if self.offsets.has_tail() {
