@@ -294,29 +294,32 @@ fn a_directory_has_one_owner_however_often_its_topic_is_made_anew() {
 
 #[test]
 fn a_topic_that_is_offline_is_deleted_with_its_files() {
-    let home = Home::new(1);
-    home.live(async |node| {
-        node.create(TOPIC, 1, &[]).await;
-        node.append_for_sure(partition(0), "lost").await;
-        assert!(node.stop().await);
-    });
-    let disk = Host::simulated(&home.world).disk;
-    home.world.disk().break_below("/data/payments-0/00000000000000000000.log", Fault::FailReads);
-    home.live(async |node| {
-        while node.append(partition(0), "refused").await != Err(AppendError::Storage) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        node.submit(Command::DeleteTopic { id: TOPIC }).await.unwrap();
-        while disk.exists("/data/payments-0") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let left = disk.list("/data").unwrap();
-        assert!(!left.iter().any(|entry| entry.name.starts_with("payments")), "{left:?}");
-        home.world.disk().heal();
-        node.create(TopicId([8; 16]), 1, &[]).await;
-        let new = PartitionId { topic: TopicId([8; 16]), index: 0 };
-        assert_eq!(node.append_for_sure(new, "of the new one").await, Offset(0));
-    });
+    // The second does not even say whose directory it is.
+    for broken in ["/data/payments-0/00000000000000000000.log", "/data/payments-0"] {
+        let home = Home::new(1);
+        home.live(async |node| {
+            node.create(TOPIC, 1, &[]).await;
+            node.append_for_sure(partition(0), "lost").await;
+            assert!(node.stop().await);
+        });
+        let disk = Host::simulated(&home.world).disk;
+        home.world.disk().break_below(broken, Fault::FailReads);
+        home.live(async |node| {
+            while node.append(partition(0), "refused").await != Err(AppendError::Storage) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            node.submit(Command::DeleteTopic { id: TOPIC }).await.unwrap();
+            while disk.exists("/data/payments-0") {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let left = disk.list("/data").unwrap();
+            assert!(!left.iter().any(|entry| entry.name.starts_with("payments")), "{left:?}");
+            home.world.disk().heal();
+            node.create(TopicId([8; 16]), 1, &[]).await;
+            let new = PartitionId { topic: TopicId([8; 16]), index: 0 };
+            assert_eq!(node.append_for_sure(new, "of the new one").await, Offset(0));
+        });
+    }
 }
 
 #[test]

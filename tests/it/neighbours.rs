@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 use ottla_wire::messages::produce::ProduceResponse;
 
-use crate::broker::{Broker, data_dir};
+use crate::broker::{Broker, data_dir, eventually};
 use crate::client::{Client, FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
 
 const ROOM: &str = "queued.max.request.bytes=1048576";
@@ -112,6 +112,33 @@ fn a_crowd_of_large_requests_that_have_begun_is_answered_to_the_last() {
             });
         }
     });
+}
+
+/// Its end is no reason to throw away what it has sent: as in Kafka, and whether it asks for an answer or not.
+#[test]
+fn who_has_sent_a_whole_request_and_goes_while_there_is_no_room_is_served() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["queued.max.request.bytes=900000"]);
+    let mut holder = broker.client();
+    holder.create("t", 1, &[]);
+    let frame = |bytes: usize, acks| {
+        encode(1, PRODUCE, &produce_request("t", 0, acks, Some(batch(&["y".repeat(bytes).as_str()]))))
+    };
+    let large = frame(1_000_000, -1);
+    holder.send_bytes(&large[..large.len() - 1]);
+    let (mut asks, mut does_not) = (broker.client(), broker.client());
+    asks.send_bytes(&frame(60_000, -1));
+    asks.end();
+    does_not.send_bytes(&frame(60_000, 0));
+    drop(does_not);
+    // Answered behind what has been read of them.
+    let _: MetadataResponse = broker.client().ask(12, &MetadataRequest::default());
+
+    holder.send_bytes(&large[large.len() - 1..]);
+
+    assert_eq!((holder.produced(1).error_code, asks.produced(1).error_code), (0, 0));
+    let mut reader = broker.client();
+    eventually("all three are there", || reader.offset_at("t", 0, -1).offset == 3);
 }
 
 /// Beside somebody who asks one by one, who floods is served in turns with a rest between them.
