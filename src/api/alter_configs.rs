@@ -18,6 +18,9 @@ use ottla_wire::messages::alter_configs::{
 
 use super::{BROKER, CLUSTER, Call, GROUP, TOPIC, code_by_name};
 
+/// The longest id of a group with settings of its own: it is part of a key among the facts, sixteen of which may share a page.
+const GROUP_NAME_BYTES_MAX: usize = 4096;
+
 /// Whose settings are altered.
 pub(super) enum Owner {
     Topic(ottla_rules::ids::TopicId),
@@ -127,6 +130,12 @@ pub(super) fn owner(call: &Call, kind: i8, name: &str, is_once: bool) -> Result<
                 return Err(Wrong(
                     Code::InvalidRequest,
                     "Default group resources are not allowed.".to_owned(),
+                ));
+            }
+            if name.len() > GROUP_NAME_BYTES_MAX {
+                return Err(Wrong(
+                    Code::InvalidRequest,
+                    format!("The id of a group with settings of its own has at most {GROUP_NAME_BYTES_MAX} bytes."),
                 ));
             }
             Ok(Owner::Group(name.to_owned()))

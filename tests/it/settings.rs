@@ -243,3 +243,24 @@ fn what_is_only_checked_is_not_kept_for_each_entry() {
     let more = broker.peak_mib() - before;
     assert!(more < 150, "{more} MiB");
 }
+
+#[test]
+fn a_group_with_settings_of_its_own_has_an_id_that_fits_a_page() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let mut code = |bytes: usize| {
+        let resource = AlterConfigsResource {
+            resource_type: 32,
+            resource_name: "g".repeat(bytes),
+            configs: vec![AlterableConfig {
+                name: "consumer.session.timeout.ms".into(),
+                value: Some("50000".into()),
+                ..Default::default()
+            }],
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        client.ask::<_, IncrementalAlterConfigsResponse>(1, &request).responses[0].error_code
+    };
+    assert_eq!((code(4_096), code(4_097)), (0, INVALID_REQUEST));
+}

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `i/...` | identity of this data directory | [`identity`] |
 //! | `m/...` | the metadata image, one value per fact | [`image`] |
+//! | `l/...<number>` | a part of such a fact, where it is large | [`image`] |
 //! | `c/<partition>` | recovery point and log start | [`checkpoint`] |
 //! | `e/<partition><epoch>` | where each leader epoch starts | [`epochs`] |
 //! | `p/<partition>` | snapshot of the idempotent producers | [`producers`] |

@@ -10,8 +10,8 @@ use std::{
 use ottla_host::{Chance, Disk};
 use ottla_rules::ids::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use ottla_rules::{
-    cluster::Change,
-    ids::{NodeId, TopicId},
+    cluster::{Change, Partition},
+    ids::{LeaderEpoch, NodeId, TopicId},
     producers::{ProducerEntry, RememberedBatch},
 };
 use ottla_store::{
@@ -196,4 +196,39 @@ fn partitions_without_any_metadata_are_refused_and_not_deleted() {
     let sentence = open(root.path()).err().unwrap().to_string();
     assert!(sentence.contains("payments-0") && sentence.contains("no metadata"), "{sentence}");
     assert!(root.path().join("payments-0").exists());
+}
+
+#[test]
+fn much_metadata_makes_no_file_that_nobody_syncs() {
+    let root = tempfile::tempdir().unwrap();
+    let leader = NodeId(1_001);
+    let partition = Partition {
+        leader,
+        epoch: LeaderEpoch(0),
+        incarnation: 130,
+        replicas: vec![leader],
+        isr: vec![leader],
+    };
+    let id = |n| TopicId([n; 16]);
+    let made = (0..40).map(|n| Change::TopicCreated {
+        id: id(n),
+        name: format!("topic-{n}"),
+        partitions: vec![partition.clone(); 1_000],
+        configs: BTreeMap::new(),
+    });
+    let list = |n: u8| BTreeMap::from([("throttled".to_owned(), n.to_string().repeat(160_000))]);
+    let store = open(root.path()).unwrap();
+    for made in made {
+        image::keep(store.facts(), &[made]).unwrap();
+    }
+    for n in 0..20 {
+        image::keep(store.facts(), &[Change::TopicConfigured { id: id(1), configs: list(n % 7) }]).unwrap();
+    }
+    image::keep(store.facts(), &[Change::TopicDeleted { id: id(3) }]).unwrap();
+    let before = known(&store).unwrap();
+    store.mark_clean().unwrap();
+    drop(store);
+    assert_eq!(fs::read_dir(root.path().join(".ottla/facts/blobs")).unwrap().count(), 0);
+    let after = known(&open(root.path()).unwrap()).unwrap();
+    assert_eq!((after.1.len(), &after.1), (40, &before.1));
 }

@@ -1,20 +1,48 @@
 //! The metadata image: one value per change that still counts, under the change's own key.
 //!
-//! Encoded by serde (the types are the cluster machine's own), with a version byte first like every value here.
+//! Encoded by serde (the types are the cluster machine's own), with a version byte first like every value here. A large one (a topic
+//! of thousands of partitions, a list of throttled replicas) is kept in parts, beside a value that names them and has their sum: no
+//! fact may make a page of sled's large, see [`super::producers`]. The parts are on the disk before the value is.
 
+use std::collections::BTreeSet;
+
+use bincode::{Decode, Encode};
+use crc_fast::{CrcAlgorithm, checksum};
 use ottla_rules::cluster::{Change, Fact};
 
-use super::{Facts, FactsError, key};
+use super::{Facts, FactsError, key, value, value::Value};
 
 const PREFIX: &[u8] = b"m/";
+/// Of the parts: the change's key and a number behind it. Before that of the changes: facts that are put again come in the order of
+/// their keys.
+const PARTS: &[u8] = b"l/";
+/// Of a change that is its value.
 const VERSION: u8 = 1;
+/// Bytes in one value.
+const PART_BYTES_MAX: usize = 4096;
+/// Parts are numbered from 0 or from here, in turn: those that a value names are never written over.
+const OTHER_TURN: u32 = 0x8000_0000;
+
+/// Stands for a change that is in parts.
+#[derive(Clone, Copy, Encode, Decode)]
+struct Parts {
+    from: u32,
+    count: u32,
+    /// CRC-64/NVME of all of them, one behind the other.
+    sum: u64,
+}
+
+impl Value for Parts {
+    const VERSION: u8 = 2;
+}
 
 /// Every change that is kept, in the order of their keys: what `Image::rebuild` wants.
 ///
 /// # Errors
 /// The facts cannot be read, or one of them is damaged. An image is never guessed at.
 pub fn load(facts: &Facts) -> Result<Vec<Change>, FactsError> {
-    facts.scan_prefix(PREFIX)?.into_iter().map(|(key, value)| decode(&key, &value)).collect()
+    let kept = facts.scan_prefix(PREFIX)?;
+    kept.into_iter().map(|(key, value)| decode(&key, &whole(facts, &key, value)?)).collect()
 }
 
 /// Keeps changes, in this order; they are safe when this returns.
@@ -23,18 +51,92 @@ pub fn load(facts: &Facts) -> Result<Vec<Change>, FactsError> {
 /// The facts cannot be written: nobody knows how many of the changes they have.
 pub fn keep(facts: &Facts, changes: &[Change]) -> Result<(), FactsError> {
     let mut puts: Vec<super::Change> = Vec::with_capacity(changes.len());
+    // Parts that nobody names once this is done.
+    let mut over = BTreeSet::new();
     for change in changes {
         match change.fact() {
-            Fact::Put(key) => puts.push(([PREFIX, &key].concat(), Some(encode(change)))),
-            Fact::RemoveAll(prefix) => {
-                let prefix = [PREFIX, &prefix].concat();
+            Fact::Put(name) => {
+                let key = [PREFIX, &name].concat();
+                let before = parts_of(facts, &key)?;
+                let (value, parts) = put_parts(facts, &name, encode(change), before)?;
+                over.extend(before.into_iter().flat_map(|parts| parts.keys(&name)));
+                if let Some(parts) = parts {
+                    for part in parts.keys(&name) {
+                        over.remove(&part);
+                    }
+                    // Put twice in this call: the parts are those of the last one now.
+                    puts.retain(|(other, _)| *other != key);
+                }
+                puts.push((key, Some(value)));
+            }
+            Fact::RemoveAll(name) => {
+                let prefix = [PREFIX, &name].concat();
                 // What this very call puts goes as well.
                 puts.retain(|(key, _)| !key.starts_with(&prefix));
                 puts.extend(facts.scan_prefix(&prefix)?.into_iter().map(|(key, _)| (key, None)));
+                over.extend(facts.scan_prefix(&[PARTS, &name].concat())?.into_iter().map(|(key, _)| key));
             }
         }
     }
-    facts.commit(&puts)
+    facts.commit(&puts)?;
+    // The changes are kept, whatever becomes of these: nobody reads them, and who comes next writes over them.
+    if let Err(error) = over.iter().try_for_each(|key| facts.remove(key)) {
+        log::debug!(error:% = error; "old parts of the metadata stay for now");
+    }
+    Ok(())
+}
+
+/// Puts what is too large for one value in parts, beside those that are there: the value, and the parts that it stands for.
+fn put_parts(
+    facts: &Facts,
+    name: &[u8],
+    bytes: Vec<u8>,
+    before: Option<Parts>,
+) -> Result<(Vec<u8>, Option<Parts>), FactsError> {
+    if bytes.len() <= PART_BYTES_MAX {
+        return Ok((bytes, None));
+    }
+    let parts = Parts {
+        from: before.map_or(0, |before| before.from ^ OTHER_TURN),
+        count: u32::try_from(bytes.len().div_ceil(PART_BYTES_MAX)).unwrap_or(u32::MAX),
+        sum: checksum(CrcAlgorithm::Crc64Nvme, &bytes),
+    };
+    for (key, part) in parts.keys(name).zip(bytes.chunks(PART_BYTES_MAX)) {
+        facts.put(&key, part)?;
+    }
+    Ok((value::encode(&parts), Some(parts)))
+}
+
+/// The parts of the value under `key`, if it has any.
+fn parts_of(facts: &Facts, key: &[u8]) -> Result<Option<Parts>, FactsError> {
+    let value = facts.get(key)?.filter(|value| value.first() == Some(&Parts::VERSION));
+    value.map(|value| value::decode(key, &value)).transpose()
+}
+
+impl Parts {
+    /// Their keys, where the change has this one.
+    fn keys(self, name: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        let numbers = (0..self.count).map(move |part| self.from.wrapping_add(part));
+        numbers.map(move |number| [PARTS, name, &number.to_be_bytes()].concat())
+    }
+}
+
+/// All of a change, whose own value this is.
+fn whole(facts: &Facts, key: &[u8], value: Vec<u8>) -> Result<Vec<u8>, FactsError> {
+    if value.first() != Some(&Parts::VERSION) {
+        return Ok(value);
+    }
+    let parts: Parts = value::decode(key, &value)?;
+    let mut bytes = Vec::new();
+    for part in parts.keys(&key[PREFIX.len()..]) {
+        // One that is missing is noticed below.
+        bytes.extend(facts.get(&part)?.unwrap_or_default());
+    }
+    if checksum(CrcAlgorithm::Crc64Nvme, &bytes) != parts.sum {
+        let why = format!("its {} parts are not those that were put with it", parts.count);
+        return Err(FactsError::Damaged { key: key::display(key), why });
+    }
+    Ok(bytes)
 }
 
 fn encode(change: &Change) -> Vec<u8> {
@@ -86,6 +188,48 @@ mod tests {
 
         keep(&facts, &[Change::TopicDeleted { id }]).unwrap();
         assert_eq!(load(&facts).unwrap(), []);
+    }
+
+    fn facts() -> Facts {
+        Facts::open(FactsKind::Memory(MemoryFacts::new()), &Disk::machine(), "unused".as_ref()).unwrap()
+    }
+
+    fn set(group: &str, bytes: usize) -> Change {
+        let configs = BTreeMap::from([("list".to_owned(), "x".repeat(bytes))]);
+        Change::GroupConfigured { group: group.to_owned(), configs }
+    }
+
+    #[test]
+    fn changes_of_any_size_take_each_others_place_and_no_value_is_large() {
+        let facts = facts();
+        let count = |prefix| facts.scan_prefix(prefix).unwrap().len();
+        for bytes in [1, 4_000, 4_100, 300_000, 9_000, 9_000, 300_000, 4_000, 8_000] {
+            let changes = [set("a", bytes), set("ab", 5_000)];
+            keep(&facts, &changes).unwrap();
+            assert_eq!(load(&facts).unwrap(), changes);
+            let parts = encode(&changes[0]).len().div_ceil(PART_BYTES_MAX);
+            assert_eq!(count(PARTS), if parts > 1 { parts + 2 } else { 2 }, "no other ones");
+            let values = facts.scan_prefix(b"").unwrap();
+            assert!(values.iter().all(|(_, value)| value.len() <= PART_BYTES_MAX));
+        }
+        let unset = |group: &str| Change::GroupConfigured { group: group.to_owned(), configs: BTreeMap::new() };
+        keep(&facts, &[set("a", 1), set("a", 9_000), unset("a"), set("a", 20_000), set("a", 10_000)]).unwrap();
+        assert_eq!(load(&facts).unwrap(), [set("a", 10_000), set("ab", 5_000)], "the last one of a call");
+        keep(&facts, &[unset("ab"), set("a", 5_000), unset("a")]).unwrap();
+        assert_eq!((count(PREFIX), count(PARTS)), (0, 0));
+    }
+
+    #[test]
+    fn a_change_whose_parts_are_not_its_own_is_damage() {
+        let facts = facts();
+        keep(&facts, &[set("a", 9_000)]).unwrap();
+        let (key, part) = facts.scan_prefix(PARTS).unwrap().remove(1);
+        facts.remove(&key).unwrap();
+        assert!(matches!(load(&facts), Err(FactsError::Damaged { .. })), "one is missing");
+        facts.put(&key, &[&part[1..], b"y"].concat()).unwrap();
+        assert!(matches!(load(&facts), Err(FactsError::Damaged { .. })), "one is another");
+        facts.put(&key, &part).unwrap();
+        assert_eq!(load(&facts).unwrap(), [set("a", 9_000)]);
     }
 
     #[test]
