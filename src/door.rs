@@ -14,12 +14,12 @@ use std::time::Duration;
 use log::{debug, warn};
 use ottla_actors::stage::shards::Shard;
 use ottla_host::{Listener, Socket, is_out_of_files};
-use ottla_rules::limits::Limits;
 use ottla_rules::rights::Caller;
 
 use self::baggage::Baggage;
 use self::connection::{Connection, Parted};
-use self::credit::{Credit, Share};
+pub(crate) use self::credit::Credit;
+use self::credit::Share;
 use self::guests::Guests;
 pub(crate) use self::line::Turn;
 pub(crate) use self::outbox::Piece;
@@ -53,13 +53,9 @@ pub(crate) struct Hall {
 }
 
 impl Hall {
-    /// Nobody yet, within `queued.max.request.bytes`: a bound of the node, as in Kafka, not of one listener.
-    pub(crate) fn new(limits: &Limits, shards: usize) -> Hall {
-        Hall {
-            guests: Guests::new(),
-            credit: Credit::new(limits.queued_bytes_max),
-            tallies: (0..shards).map(|_| Tally::default()).collect(),
-        }
+    /// Nobody yet, within this credit.
+    pub(crate) fn new(credit: Arc<Credit>, shards: usize) -> Hall {
+        Hall { guests: Guests::new(), credit, tallies: (0..shards).map(|_| Tally::default()).collect() }
     }
 
     /// What has come through so far.

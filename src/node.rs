@@ -114,8 +114,8 @@ impl Node {
             (_, None) => named("PLAINTEXT", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         };
         let crew = Crew::start(host.clone(), &config, store, shards, &reached)?;
-        let hall = Hall::new(&config.limits, crew.shards().count());
         let (common, id) = (Common::new(&config.limits), config.node_id);
+        let hall = Hall::new(Arc::clone(&common.credit), crew.shards().count());
         let mut node = Self { crew, hall, common, admin: None, gates, id, cluster, host };
         node.wait_for_image().await;
         if let Some(endpoint) = &config.admin

@@ -25,6 +25,8 @@ use ottla_rules::transaction::{Session, TopicPartition, TransactionError};
 use ottla_wire::api::ApiKey;
 use ottla_wire::codes::Code;
 
+use crate::door::Credit;
+
 /// What every connection of a node shares.
 pub(crate) struct Server {
     /// What its actors are given.
@@ -80,6 +82,8 @@ struct RulesOfTopics {
 pub(crate) struct Common {
     /// The fetch sessions.
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
+    /// What all connections may hold in memory, by `queued.max.request.bytes`: a bound of the node, as in Kafka, not of one listener.
+    pub(crate) credit: Arc<Credit>,
     /// How often each error was the answer.
     pub(crate) errors: Mutex<BTreeMap<(ApiKey, Code), u64>>,
 }
@@ -88,7 +92,8 @@ impl Common {
     /// Nothing has happened yet.
     pub(crate) fn new(limits: &Limits) -> Arc<Common> {
         let fetch_sessions = Mutex::new(FetchSessions::new(limits.fetch_sessions_max));
-        Arc::new(Common { fetch_sessions, errors: Mutex::default() })
+        let credit = Credit::new(limits.queued_bytes_max);
+        Arc::new(Common { fetch_sessions, credit, errors: Mutex::default() })
     }
 
     /// A partition was refused for this. The only count that takes a lock: nobody is in a hurry to be refused.

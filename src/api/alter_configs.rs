@@ -135,7 +135,9 @@ pub(super) fn owner(call: &Call, kind: i8, name: &str, is_once: bool) -> Result<
             if name.len() > GROUP_NAME_BYTES_MAX {
                 return Err(Wrong(
                     Code::InvalidRequest,
-                    format!("The id of a group with settings of its own has at most {GROUP_NAME_BYTES_MAX} bytes."),
+                    format!(
+                        "The id of a group with settings of its own has at most {GROUP_NAME_BYTES_MAX} bytes."
+                    ),
                 ));
             }
             Ok(Owner::Group(name.to_owned()))

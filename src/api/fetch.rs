@@ -50,8 +50,9 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// The version from which the leader's address stands beside an error (KIP-951).
 const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
-/// So much of one answer may be read into memory, however many small ranges it has: nobody gives credit for it before it is there.
-const LOADED_BYTES_MAX: u64 = 8 << 20;
+/// So much of one answer may be read into memory, however many small ranges it has, and no more than answers may have of the node's credit:
+/// what is not read leaves from its file.
+const LOADED_BYTES_MAX: usize = 1 << 20;
 /// And where that is done because their files have the last descriptors, only for an answer that is not larger: the others come next time.
 const RESCUED_BYTES_MAX: u64 = 1 << 20;
 
@@ -296,7 +297,9 @@ impl Fetching {
     }
 
     async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
-        let mut room = Room { bytes: LOADED_BYTES_MAX, descriptors_max: self.descriptors_max };
+        let bytes = self.server.common.credit.left_for_answers().min(LOADED_BYTES_MAX);
+        let (bytes, rescued_bytes) = (bytes as u64, RESCUED_BYTES_MAX);
+        let mut room = Room { bytes, rescued_bytes, descriptors_max: self.descriptors_max };
         let mut loaded = Vec::with_capacity(found.ranges.len());
         for (plan, range) in plans.iter().zip(found.ranges) {
             let skipped = match (plan, &range) {

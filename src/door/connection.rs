@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 
 use ottla_host::Socket;
 use ottla_rules::floods::UnderWay;
-use ottla_rules::limits::{REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX};
+use ottla_rules::limits::{
+    ANSWER_TAKEN_MS_MAX, CONNECTION_BYTES_ALWAYS, REQUEST_ARRIVES_MS_MAX, UNTAKEN_BYTES_MAX,
+};
 use ottla_rules::{turns, turnstile};
 use ottla_wire::frame::FrameError;
 use tokio::time::Sleep;
@@ -113,6 +115,8 @@ pub(crate) struct Connection {
     idle: Idle,
     /// Rings when a large request has been arriving for too long; `None` as soon as it is here.
     arriving: Option<Pin<Box<Sleep>>>,
+    /// Rings when its client should have taken some of the answers that are in memory.
+    taking: Option<Taking>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,6 +137,13 @@ struct Round {
     moved: bool,
     /// What moved may let more move.
     again: bool,
+}
+
+/// How fast answers that are in memory are taken.
+struct Taking {
+    /// What has left since the alarm was set.
+    bytes: usize,
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// The idle clock: armed once, and looked at again only when it rings.
@@ -173,6 +184,7 @@ impl Connection {
             is_blind: false,
             hung_up: None,
             arriving: None,
+            taking: None,
             idle: Idle { idle_ms_max, last_moved_ms, alarm: None },
         })
     }
@@ -300,6 +312,9 @@ impl Connection {
             self.share.give(written.from_memory);
             self.tally.written(written.bytes);
             self.since.bytes += written.bytes;
+            if let Some(taking) = &mut self.taking {
+                taking.bytes += written.bytes;
+            }
             moved = true;
         }
         Ok(moved)
@@ -428,8 +443,9 @@ impl Connection {
 
     /// How many bytes may be read now.
     fn room(&mut self, cx: &Context<'_>) -> usize {
-        // Behind a request that waits for its turn only so much is read that its client's end is seen.
-        let is_waiting = self.held.is_some();
+        // Behind a request that waits for its turn only so much is read that its client's end is seen, and behind a long poll: what
+        // cannot begin for days may be large.
+        let is_waiting = self.held.is_some() || self.line.is_closed();
         if self.is_untaken() || is_waiting && self.intake.len() >= AHEAD_BYTES {
             self.share.wait_no_more();
             return 0;
@@ -461,7 +477,7 @@ impl Connection {
                 return Poll::Ready(Err(self.broken.take().unwrap_or(otherwise)));
             }
         }
-        if self.is_stalled(cx) {
+        if self.is_stalled(cx) || self.is_not_taken(cx) {
             return Poll::Ready(Err(Ending::Stalled));
         }
         if moved_at_all {
@@ -530,6 +546,24 @@ impl Connection {
                 return true;
             }
             self.arriving = Some(in_ms(STALLED_LOOK_MS));
+        }
+        false
+    }
+
+    /// Whether answers have been in memory for too long whose client takes next to nothing, and somebody waits for the room that they take.
+    fn is_not_taken(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.outbox.is_empty() || self.share.held() <= CONNECTION_BYTES_ALWAYS {
+            self.taking = None;
+            return false;
+        }
+        let clock = &self.call.server.host.clock;
+        let from_now =
+            || Taking { bytes: 0, alarm: Box::pin(clock.sleep_until(clock.mono_ms() + ANSWER_TAKEN_MS_MAX)) };
+        while self.taking.get_or_insert_with(from_now).alarm.as_mut().poll(cx).is_ready() {
+            let taken = self.taking.take().map_or(0, |taking| taking.bytes);
+            if taken < UNTAKEN_BYTES_MAX && self.share.is_short() {
+                return true;
+            }
         }
         false
     }

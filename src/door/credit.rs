@@ -2,7 +2,8 @@
 //!
 //! What is counted: requests from their first large piece until they are answered, and answers that are not written. So a
 //! client that sends and never reads stops being read, and a crowd of such clients does not grow the node without bound.
-//! Ranges of files are not counted, since they are not in memory.
+//! Ranges of files are not counted, since they are not in memory; a Fetch, which can leave its bytes where they are, reads them into
+//! memory only while half of the credit is free.
 //!
 //! A large request takes the credit of its whole length before it is read, or waits for its turn and is not read at all.
 //! So whatever has begun can end: half-arrived requests never hold all the credit while each of them needs more. As in
@@ -72,6 +73,11 @@ impl Credit {
     /// All there is.
     pub(crate) fn bytes_max(&self) -> usize {
         self.bytes_max
+    }
+
+    /// So many bytes may be read into memory for answers that need not be there: the other half is for requests.
+    pub(crate) fn left_for_answers(&self) -> usize {
+        (self.bytes_max / 2).saturating_sub(self.used())
     }
 
     /// True when there is credit and nobody waits for it.

@@ -89,6 +89,12 @@ impl Line {
         }
     }
 
+    /// True while nothing at all may begin behind the last request: it waits, and not for what others of its kind wait for too.
+    pub(crate) fn is_closed(&self) -> bool {
+        let waits = |last: &Place| matches!(last.turn, Turn::Wait { .. }) && last.key != ApiKey::OffsetCommit;
+        self.places.back().is_some_and(waits)
+    }
+
     /// True while partitions owe answers to appends: what is behind a Produce is Produce.
     pub(crate) fn has_appends(&self) -> bool {
         self.places.front().is_some_and(|first| matches!(first.turn, Turn::Produce(_)))

@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::net::TcpStream;
 
+use ottla_wire::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use ottla_wire::messages::fetch::{FetchPartition, FetchResponse};
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataResponse};
 use ottla_wire::messages::produce::ProduceResponse;
 
 use crate::broker::{Broker, data_dir, eventually};
-use crate::client::{Client, FETCH, PRODUCE, batch, encode, fetch_request, produce_request};
+use crate::client::{Client, FETCH, PRODUCE, batch, encode, fetch_request, produce_request, records_in};
 
 const ROOM: &str = "queued.max.request.bytes=1048576";
 
@@ -41,6 +43,94 @@ fn answers_that_nobody_takes_are_not_held_in_memory() {
         for id in 0..20 {
             assert_eq!(client.fetched(id).error_code, 0);
         }
+    }
+}
+
+#[test]
+fn many_small_ranges_that_nobody_takes_leave_room_for_requests() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[ROOM]);
+    let mut bystander = broker.client();
+    bystander.create("t", 128, &[]);
+    let some = "y".repeat(60_000);
+    for partition in 0..128 {
+        assert_eq!(bystander.produce("t", partition, batch(&[&some])).error_code, 0);
+    }
+
+    // 7.5 MB each, none of which is large enough to leave by `sendfile` for its own sake.
+    let mut fetch = fetch_request("t", 0, 0, 0);
+    fetch.max_bytes = 20_000_000;
+    let one = fetch.topics[0].partitions[0].clone();
+    fetch.topics[0].partitions =
+        (0..128).map(|partition| FetchPartition { partition, ..one.clone() }).collect();
+    let mut frozen: Vec<_> = (0..8).map(|_| broker.client()).collect();
+    let ids: Vec<_> = frozen.iter_mut().map(|client| client.send(FETCH, &fetch)).collect();
+
+    for _ in 0..10 {
+        assert_eq!(bystander.produce("t", 0, batch(&[&some, &some, &some])).error_code, 0);
+    }
+    for (client, id) in frozen.iter_mut().zip(ids) {
+        let answer: FetchResponse = client.receive(FETCH, id);
+        assert_eq!(answer.responses[0].partitions.len(), 128);
+        for data in &answer.responses[0].partitions {
+            assert!(records_in(data).iter().any(|(_, value)| *value == some), "{}", data.partition_index);
+        }
+    }
+}
+
+#[test]
+fn who_takes_no_answers_gives_the_room_back_that_others_wait_for() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[ROOM]);
+    let mut bystander = broker.client();
+    let topics: Vec<_> = (0..100).map(|n| format!("t{n}")).collect();
+    topics.iter().for_each(|name| drop(bystander.create(name, 1, &[])));
+
+    // More than a MB of explanations each.
+    let resource = |name: &String| DescribeConfigsResource {
+        resource_type: 2,
+        resource_name: name.clone(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: topics.iter().map(resource).collect(),
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let mut deaf: Vec<_> = (0..4).map(|_| broker.client()).collect();
+    for client in &mut deaf {
+        for _ in 0..4 {
+            client.send(4, &request);
+        }
+    }
+    let long = "y".repeat(200_000);
+    for _ in 0..3 {
+        assert_eq!(bystander.produce("t0", 0, batch(&[&long])).error_code, 0);
+    }
+}
+
+#[test]
+fn a_large_request_behind_a_long_poll_takes_no_room_until_its_turn() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[ROOM]);
+    let mut bystander = broker.client();
+    bystander.create("t", 1, &[]);
+    bystander.create("silent", 1, &[]);
+    let long = "y".repeat(400_000);
+    let mut pollers: Vec<_> = (0..4).map(|_| broker.client()).collect();
+    for client in &mut pollers {
+        client.send_bytes(&encode(1, FETCH, &fetch_request("silent", 0, 0, i32::MAX)));
+        client.send_bytes(&encode(2, PRODUCE, &produce_request("t", 0, -1, Some(batch(&[&long])))));
+    }
+
+    for _ in 0..5 {
+        assert_eq!(bystander.produce("t", 0, batch(&[&long])).error_code, 0);
+    }
+    // Once the polls are over, their requests have their turn.
+    assert_eq!(bystander.produce("silent", 0, batch(&["now"])).error_code, 0);
+    for client in &mut pollers {
+        assert_eq!(records_in(&client.fetched(1)), [(0, "now".to_owned())]);
+        assert_eq!(client.produced(2).error_code, 0);
     }
 }
 

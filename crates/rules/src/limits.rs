@@ -86,6 +86,10 @@ pub const CONNECTION_BYTES_ALWAYS: usize = 16 * 1024;
 /// waits, nobody is hurried.
 pub const REQUEST_ARRIVES_MS_MAX: u64 = 5_000;
 
+/// How long answers in memory may wait for their client while others wait for the room that they take, milliseconds: in so long it has to
+/// take [`UNTAKEN_BYTES_MAX`], or its connection is closed. While nobody waits, nobody is hurried.
+pub const ANSWER_TAKEN_MS_MAX: u64 = 5_000;
+
 /// Commits of offsets that one connection has under way. A further one is begun when one of them is answered: commits are small, and what
 /// stands for one that waits takes several times its bytes.
 pub const COMMITS_UNDER_WAY_MAX: usize = 1_000;

@@ -42,6 +42,8 @@ impl Deref for Plan {
 pub(super) struct Room {
     /// Bytes of memory.
     pub(super) bytes: u64,
+    /// And for ranges of which the file has one of the last descriptors.
+    pub(super) rescued_bytes: u64,
     /// Files whose descriptors are below this.
     pub(super) descriptors_max: usize,
 }
@@ -66,11 +68,12 @@ impl Plan {
     /// Small ranges are read into memory, and those of which the file has one of the last descriptors, up to `room` bytes of
     /// them; large ones, and the others, stay where they are.
     pub(super) async fn load(&self, pool: &Pool, range: FileRange, room: &mut Room) -> io::Result<Piece> {
-        let stays = range.len >= SEND_FILE_BYTES && !takes_one_of_the_last(&range, room.descriptors_max);
-        if stays || range.len > room.bytes {
+        let is_rescued = takes_one_of_the_last(&range, room.descriptors_max);
+        let left = if is_rescued { &mut room.rescued_bytes } else { &mut room.bytes };
+        if range.len >= SEND_FILE_BYTES && !is_rescued || range.len > *left {
             return Ok(Piece::File(range));
         }
-        room.bytes -= range.len;
+        *left -= range.len;
         let load = || cold::load(pool, range);
         let bytes = match self {
             Plan::Own(_) => load().await?,

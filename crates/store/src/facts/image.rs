@@ -212,8 +212,10 @@ mod tests {
             let values = facts.scan_prefix(b"").unwrap();
             assert!(values.iter().all(|(_, value)| value.len() <= PART_BYTES_MAX));
         }
-        let unset = |group: &str| Change::GroupConfigured { group: group.to_owned(), configs: BTreeMap::new() };
-        keep(&facts, &[set("a", 1), set("a", 9_000), unset("a"), set("a", 20_000), set("a", 10_000)]).unwrap();
+        let unset =
+            |group: &str| Change::GroupConfigured { group: group.to_owned(), configs: BTreeMap::new() };
+        keep(&facts, &[set("a", 1), set("a", 9_000), unset("a"), set("a", 20_000), set("a", 10_000)])
+            .unwrap();
         assert_eq!(load(&facts).unwrap(), [set("a", 10_000), set("ab", 5_000)], "the last one of a call");
         keep(&facts, &[unset("ab"), set("a", 5_000), unset("a")]).unwrap();
         assert_eq!((count(PREFIX), count(PARTS)), (0, 0));
