@@ -321,11 +321,13 @@ impl Produced {
             let body = self.answer();
             return Settled::Answer(Response::of(&self.header, &body));
         }
-        let wrong = self.slots.iter().find_map(|slot| match &slot.outcome {
-            Some(Outcome::Refused { code, .. }) => Some(format!("{:?} for {}", code, slot.partition)),
+        let refused = |slot: &Slot| match slot.outcome {
+            Some(Outcome::Refused { code, .. }) => Some((code, slot.partition)),
             Some(Outcome::Appended(_)) | None => None,
-        });
-        match wrong {
+        };
+        let wrong: Vec<_> = self.slots.iter().filter_map(refused).collect();
+        wrong.iter().for_each(|(code, _)| self.server.common.refused(ApiKey::Produce, *code));
+        match wrong.first().map(|(code, partition)| format!("{code:?} for {partition}")) {
             Some(why) => Settled::Close(Close::Unanswerable(why)),
             None => Settled::Silent,
         }

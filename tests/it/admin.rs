@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use bytes::BytesMut;
 
-use crate::broker::{Broker, PATIENCE, command, data_dir, field, run};
-use crate::client::batch;
+use crate::broker::{Broker, PATIENCE, command, data_dir, eventually, field, run};
+use crate::client::{PRODUCE, batch, produce_request};
 
 /// Where a broker that was started with `admin.listener` serves.
 fn admin(broker: &Broker) -> SocketAddr {
@@ -49,18 +49,23 @@ fn metrics_tell_what_happened() {
     client.produce("seen", 0, BytesMut::from(&[1, 2, 3][..]));
     client.produce("seen", 9, batch(&["x"]));
     client.values("seen", 0, 0);
+    // Nobody is told of this one.
+    let mut silent = broker.client();
+    silent.send(PRODUCE, &produce_request("seen", 9, 0, Some(batch(&["x"]))));
+    silent.assert_closed();
+    eventually("the connection is gone", || value(&get(at, "/metrics").1, "ottla_connections") == 1);
 
     let (status, metrics) = get(at, "/metrics");
     assert_eq!(status, 200);
     for (name, wanted) in [
-        ("ottla_requests_total{request=\"Produce\"}", 5),
+        ("ottla_requests_total{request=\"Produce\"}", 6),
         ("ottla_requests_total{request=\"CreateTopics\"}", 1),
         ("ottla_request_errors_total{request=\"Produce\",error=\"INVALID_RECORD\"}", 1),
-        ("ottla_request_errors_total{request=\"Produce\",error=\"UNKNOWN_TOPIC_OR_PARTITION\"}", 1),
+        ("ottla_request_errors_total{request=\"Produce\",error=\"UNKNOWN_TOPIC_OR_PARTITION\"}", 2),
         ("ottla_partitions{state=\"leading\"}", 2),
         ("ottla_partitions{state=\"offline\"}", 0),
         ("ottla_connections", 1),
-        ("ottla_connections_accepted_total", 1),
+        ("ottla_connections_accepted_total", 2),
         ("ottla_journal_batches_total", 3),
         ("ottla_actor_panics_total", 0),
         ("ottla_disk_full", 0),
