@@ -26,7 +26,6 @@ use ottla_store::journal::{
 };
 
 use crate::{
-    observe::{JournalSeen, Observe},
     partition::{Checkpoint, PartitionAddr, PersistFailed, Persisted},
     shared::Shared,
     stage::messages,
@@ -96,8 +95,6 @@ pub struct JournalActor {
     asked: BTreeMap<PartitionId, u64>,
     /// What opening the journal asked for.
     at_start: Vec<Need>,
-    /// What it has done so far.
-    done: JournalSeen,
 }
 
 impl Actor for JournalActor {
@@ -106,6 +103,7 @@ impl Actor for JournalActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let needs = mem::take(&mut self.at_start);
         self.see_to(needs, ctx);
+        self.tell_how_it_is();
     }
 }
 
@@ -124,7 +122,6 @@ impl JournalActor {
             is_stuck: false,
             asked,
             at_start,
-            done: JournalSeen::default(),
         }
     }
 
@@ -145,8 +142,11 @@ impl JournalActor {
         self.is_stuck = staged.count < turns.len();
         let told = self.leave(&turns[..staged.count]);
         let written = burst.iter().take(staged.count);
-        self.done.batch_bytes += written.map(|entry| batch_bytes(&entry.kind)).sum::<u64>();
+        let journaled = &self.shared.journaled;
+        journaled.wrote(written.map(|entry| batch_bytes(&entry.kind)).sum());
+        self.tell_how_it_is();
         if let Some(file) = staged.file {
+            journaled.syncs(self.shared.now());
             self.in_flight = Some(told);
             let me = ctx.address();
             let is_hurried = Turns::is_hurried(burst.iter().map(Entry::len).sum());
@@ -210,6 +210,10 @@ impl JournalActor {
         }
     }
 
+    fn tell_how_it_is(&self) {
+        self.shared.journaled.is(self.journal.bytes(), self.waiting.len());
+    }
+
     fn run(&self, job: Job, ctx: &mut Context<Self>) {
         let me = ctx.address();
         self.shared.on_pool(move || me.do_send(JobEnded(job.run())));
@@ -220,6 +224,7 @@ impl JournalActor {
         self.see_to(needs, ctx);
         self.is_stuck = false;
         self.commit(ctx);
+        self.tell_how_it_is();
     }
 
     /// The data directory is lost: nobody is told that anything is safe, now or later.
@@ -253,6 +258,7 @@ impl Handler<Harden> for JournalActor {
             self.turns.came(one, now);
             self.waiting.push(one, Waiting { entry, end: batch.end, to: to.clone() });
         }
+        self.tell_how_it_is();
         if self.is_stuck {
             self.shared.directory.tell(partition, Checkpoint { settle: None });
         }
@@ -272,6 +278,8 @@ impl Handler<SyncDone> for JournalActor {
     type Result = ();
 
     fn handle(&mut self, SyncDone(synced): SyncDone, ctx: &mut Context<Self>) {
+        let batches = synced.is_ok().then(|| self.in_flight.as_ref().map_or(0, Vec::len));
+        self.shared.journaled.synced(batches);
         if let Err(error) = synced
             && !planted::is(planted::Bug::FailedSyncIgnored)
         {
@@ -281,8 +289,6 @@ impl Handler<SyncDone> for JournalActor {
         }
         self.journal.synced();
         self.turns.synced(self.shared.now());
-        self.done.syncs += 1;
-        self.done.batches += self.in_flight.as_ref().map_or(0, Vec::len) as u64;
         // One message a partition: a later end covers the earlier ones, which come in order.
         let mut ends = BTreeMap::new();
         for (partition, to, end) in mem::take(&mut self.in_flight).unwrap_or_default() {
@@ -334,15 +340,6 @@ impl Handler<JobEnded> for JournalActor {
             Ok(()) => self.retry(needs, ctx),
             Err(error) => self.lose(&error),
         }
-    }
-}
-
-impl Handler<Observe<JournalSeen>> for JournalActor {
-    type Result = ();
-
-    fn handle(&mut self, Observe(reply): Observe<JournalSeen>, _: &mut Context<Self>) {
-        let (bytes, waiting) = (self.journal.bytes(), self.waiting.len());
-        reply.send(Ok(JournalSeen { bytes, waiting, ..self.done }));
     }
 }
 

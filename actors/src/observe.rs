@@ -1,15 +1,18 @@
 //! What an actor says about itself: for metrics, readiness, the console and tests.
 //!
 //! Each actor answers [`Observe`] with a small snapshot of what it counts anyway. Nothing is gathered before somebody asks,
-//! so being observable costs nothing.
+//! so being observable costs nothing. The journal alone is not asked: a disk that does not answer has its thread.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use futures_util::future::join_all;
-use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
+use ottla_rules::{
+    ids::{LeaderEpoch, Offset, PartitionId},
+    time::Now,
+};
 
 use crate::{
     shared::Shared,
@@ -103,6 +106,61 @@ pub struct JournalSeen {
     pub batch_bytes: u64,
     /// Batches that wait for their write.
     pub waiting: usize,
+    /// How long the sync under way has taken so far, in milliseconds; 0 where none is.
+    pub sync_ms: u64,
+}
+
+/// What the journal says of itself as it goes along: its thread may be in a sync that does not come back, and then most of all
+/// somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Journaled {
+    bytes: AtomicU64,
+    syncs: AtomicU64,
+    batches: AtomicU64,
+    batch_bytes: AtomicU64,
+    waiting: AtomicUsize,
+    /// When the sync under way began, by the monotonic clock; 0 where none is.
+    sync_began_ms: AtomicU64,
+}
+
+impl Journaled {
+    /// Its files have so many bytes, and so many batches wait.
+    pub(crate) fn is(&self, bytes: u64, waiting: usize) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// So many bytes of batches were written.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        self.batch_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A sync begins.
+    pub(crate) fn syncs(&self, now: Now) {
+        self.sync_began_ms.store(now.mono_ms.max(1), Ordering::Relaxed);
+    }
+
+    /// It has made so many batches safe; none where it failed.
+    pub(crate) fn synced(&self, batches: Option<usize>) {
+        self.sync_began_ms.store(0, Ordering::Relaxed);
+        if let Some(batches) = batches {
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            self.batches.fetch_add(batches as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The same at one moment.
+    pub(crate) fn seen(&self, now: Now) -> JournalSeen {
+        let began_ms = self.sync_began_ms.load(Ordering::Relaxed);
+        JournalSeen {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
+            batch_bytes: self.batch_bytes.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            sync_ms: if began_ms == 0 { 0 } else { now.mono_ms.saturating_sub(began_ms) },
+        }
+    }
 }
 
 /// What compaction has done. Counts since the process started.
@@ -260,17 +318,14 @@ pub async fn look(shared: &Arc<Shared>) -> NodeSeen {
             async move { Named { topic, index: id.index, seen: answer.await.unwrap_or(absent) } }
         })
         .collect();
-    let (reply, journal) = Reply::once();
-    if let Some(addr) = shared.directory.journal() {
-        addr.do_send(Observe(reply));
-    }
     let (reply, coordinator) = Reply::once();
     if let Some(addr) = shared.directory.coordinator() {
         addr.do_send(Observe(reply));
     }
+    let journal = shared.journaled.seen(shared.now());
     NodeSeen {
         partitions: join_all(asked).await,
-        journal: journal.await.ok(),
+        journal: shared.directory.journal().filter(|journal| journal.connected()).map(|_| journal),
         coordinator: coordinator.await.ok(),
         compaction: shared.compacted.seen(),
         free_bytes: shared.space().map(|space| space.free_bytes),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    observe::{Compacted, Falls},
+    observe::{Compacted, Falls, Journaled},
     partition::PersistFailed,
     stage::directory::Directory,
 };
@@ -42,6 +42,8 @@ pub struct Shared {
     pub(crate) found: Mutex<BTreeMap<PartitionId, Vec<JournalEntry>>>,
     /// The sequence below which all of `found` lies.
     pub(crate) found_upto: u64,
+    /// What the journal has done and is about.
+    pub(crate) journaled: Journaled,
     /// What compaction has done.
     pub(crate) compacted: Compacted,
     /// How often actors fell.
@@ -85,6 +87,7 @@ impl Shared {
             directory: Directory::default(),
             found: Mutex::new(found),
             found_upto,
+            journaled: Journaled::default(),
             compacted: Compacted::default(),
             falls: Falls::default(),
             crowd: Mutex::default(),

@@ -179,6 +179,12 @@ fn disk(node: &NodeSeen, page: &mut Page) {
             journal.batch_bytes,
         );
         page.one("ottla_journal_waiting", "gauge", "Batches that wait for the journal.", journal.waiting);
+        page.one(
+            "ottla_journal_sync_seconds",
+            "gauge",
+            "How long the sync under way has taken so far; 0 where none is.",
+            journal.sync_ms as f64 / 1000.0,
+        );
     }
     if let Some(free) = node.free_bytes {
         page.one("ottla_disk_free_bytes", "gauge", "Free bytes of the data directory's volume.", free);

@@ -10,14 +10,14 @@ use crate::broker::{Broker, PATIENCE, command, data_dir, eventually, field, run}
 use crate::client::{PRODUCE, batch, produce_request};
 
 /// Where a broker that was started with `admin.listener` serves.
-fn admin(broker: &Broker) -> SocketAddr {
+pub(crate) fn admin(broker: &Broker) -> SocketAddr {
     let log = broker.log();
     let line = log.lines().rfind(|line| line.contains("metrics and health are served"));
     field(line.expect("a line that says where"), "address").parse().unwrap()
 }
 
 /// Status and body.
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::admin::{admin, get};
 use crate::broker::{Broker, command, data_dir, end_of, eventually, signal};
 use crate::client::{PRODUCE, batch, produce_request};
 
@@ -86,6 +87,33 @@ fn a_journal_that_hangs_keeps_nobody_for_longer_than_a_stop_may_take() {
     let broker = Broker::start(&dir, &[]);
     assert_eq!(broker.client().values("kept", 0, 0)[0], "safe");
     broker.stop();
+}
+
+#[test]
+fn a_node_tells_how_it_is_while_a_sync_does_not_come_back() {
+    let (_around, dir) = data_dir();
+    let shim = Shim::beside(&dir);
+    let mut command = shim.command();
+    command.args(["--set", "admin.listener=127.0.0.1:0"]);
+    let mut broker = Broker::spawn(&mut command, &dir);
+    let at = admin(&broker);
+    let mut client = broker.client();
+    client.create("kept", 1, &[]);
+    shim.hang(".journal");
+    client.send(PRODUCE, &produce_request("kept", 0, -1, Some(batch(&["not acknowledged"]))));
+    shim.wait_until_one_hangs();
+
+    assert_eq!(get(at, "/ready").0, 200);
+    let hangs_for = || {
+        let (status, metrics) = get(at, "/metrics");
+        assert_eq!(status, 200);
+        let seconds = metrics.lines().find_map(|line| line.strip_prefix("ottla_journal_sync_seconds "));
+        seconds.unwrap().parse::<f64>().unwrap()
+    };
+    eventually("it does not say for how long", || hangs_for() > 0.2);
+    broker.signal("-TERM");
+    broker.signal("-INT");
+    broker.wait();
 }
 
 #[test]

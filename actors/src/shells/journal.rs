@@ -5,36 +5,26 @@ use ottla_rules::staging::StagingLimits;
 use ottla_store::journal::Journal;
 
 use super::*;
-use crate::{
-    journal::JournalActor,
-    observe::{JournalSeen, Observe},
-    stage::directory::Seat,
-};
+use crate::{journal::JournalActor, stage::directory::Seat};
 
 /// What is in flight or done by now, and what is not.
 const SOON: Duration = Duration::from_millis(50);
 const SYNC_MS: u64 = 500;
 
-fn journal(shared: &Arc<Shared>, world: &SimWorld) -> Addr<JournalActor> {
+/// A journal whose syncs take a while.
+fn journal(shared: &Arc<Shared>, world: &SimWorld) {
     let store = &shared.store;
     let limits = StagingLimits::of(64 << 20);
     let (journal, _) = Journal::open(store.disk().clone(), store.journal_dir(), limits, 1).unwrap();
     world.disk().set_sync_delay_ms(SYNC_MS..SYNC_MS + 1);
     let journal = JournalActor::new(shared.clone(), journal, Vec::new()).start();
-    shared.directory.set_journal(journal.clone());
-    journal
-}
-
-async fn seen(journal: &Addr<JournalActor>) -> JournalSeen {
-    let (reply, answer) = Reply::once();
-    journal.do_send(Observe(reply));
-    answer.await.unwrap()
+    shared.directory.set_journal(journal);
 }
 
 #[test]
 fn one_sync_makes_safe_what_all_partitions_brought_meanwhile() {
     tell(async |shared, world| {
-        let journal = journal(&shared, &world);
+        journal(&shared, &world);
         let partitions: Vec<_> = (0..8).map(|index| partition_at(&shared, index, 1).0).collect();
         let first = append(&partitions[0]);
         tokio::time::sleep(SOON).await;
@@ -45,7 +35,7 @@ fn one_sync_makes_safe_what_all_partitions_brought_meanwhile() {
             assert!(other.await.is_ok());
         }
 
-        let seen = seen(&journal).await;
+        let seen = shared.journaled.seen(shared.now());
         assert_eq!((seen.syncs, seen.batches), (2, 41), "the first alone, all others together");
     });
 }
@@ -53,7 +43,7 @@ fn one_sync_makes_safe_what_all_partitions_brought_meanwhile() {
 #[test]
 fn a_small_batch_does_not_wait_for_all_that_another_brings() {
     tell(async |shared, world| {
-        let journal = journal(&shared, &world);
+        journal(&shared, &world);
         let partitions: Vec<_> = (0..3).map(|index| partition_at(&shared, index, 1).0).collect();
         let under_way = append(&partitions[0]);
         tokio::time::sleep(SOON).await;
@@ -63,7 +53,7 @@ fn a_small_batch_does_not_wait_for_all_that_another_brings() {
         assert!(append(&partitions[2]).await.is_ok());
 
         assert!(under_way.await.is_ok());
-        let seen = seen(&journal).await;
+        let seen = shared.journaled.seen(shared.now());
         assert_eq!((seen.syncs, seen.batches), (2, 1 + 1), "the large ones let it go first");
         drop(large);
     });
@@ -72,7 +62,7 @@ fn a_small_batch_does_not_wait_for_all_that_another_brings() {
 #[test]
 fn large_batches_go_behind_a_small_one_and_half_a_megabyte_at_a_time() {
     tell(async |shared, world| {
-        let journal = journal(&shared, &world);
+        journal(&shared, &world);
         world.disk().set_sync_delay_ms(10..11);
         let partitions: Vec<_> = (0..3).map(|index| partition_at(&shared, index, 1).0).collect();
         let under_way = append(&partitions[0]);
@@ -84,7 +74,7 @@ fn large_batches_go_behind_a_small_one_and_half_a_megabyte_at_a_time() {
 
         assert!(large.remove(0).await.is_ok());
 
-        let seen = seen(&journal).await;
+        let seen = shared.journaled.seen(shared.now());
         assert_eq!(
             (seen.syncs, seen.batches),
             (3, 1 + 1 + 25),
@@ -113,7 +103,7 @@ fn nobody_is_answered_before_the_sync_is_over() {
 #[test]
 fn a_failed_sync_is_nobodys_acknowledgement_and_the_last_one() {
     tell(async |shared, world| {
-        let journal = journal(&shared, &world);
+        journal(&shared, &world);
         let (partition, _ended) = partition(&shared, 1);
         shared.directory.seat(ID, Seat { addr: partition.clone(), shard: 0, generation: 1 });
         assert!(append(&partition).await.is_ok());
@@ -123,12 +113,12 @@ fn a_failed_sync_is_nobodys_acknowledgement_and_the_last_one() {
         assert!(shared.is_lost());
 
         world.disk().heal();
-        let syncs = seen(&journal).await.syncs;
+        let syncs = shared.journaled.seen(shared.now()).syncs;
         assert_eq!(
             append(&partition).await,
             Err(AppendError::Storage),
             "a disk that looks well proves nothing"
         );
-        assert_eq!(seen(&journal).await.syncs, syncs);
+        assert_eq!(shared.journaled.seen(shared.now()).syncs, syncs);
     });
 }
