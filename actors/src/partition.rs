@@ -200,6 +200,8 @@ pub struct PartitionActor {
     hardening: Hardening,
     /// DeleteRecords that wait until the log start is safe.
     deleting: Vec<(Offset, Reply<Result<Offset, DeleteError>>)>,
+    /// The pool has the files, to recover them. Tried again while the partition is offline, too.
+    recovering: bool,
     /// A segment sync is under way.
     syncing: bool,
     /// What the journal wants settled once the sync under way is over.
@@ -264,6 +266,7 @@ impl PartitionActor {
             staged_aborted: Vec::new(),
             hardening: Hardening::default(),
             deleting: Vec::new(),
+            recovering: false,
             syncing: false,
             settle_next: None,
             bytes_since_sync: 0,

@@ -29,7 +29,9 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
     if shared.is_lost() {
         return Err(LogError::Lost);
     }
-    let (mut log, found) = Log::recover(&shared.store, place, config, shared.found(id))?;
+    // To the end: who finds its actor dead and deletes the directory waits until nothing is synced there any more.
+    let Some(hold) = shared.store.hold(id) else { return Err(LogError::Busy) };
+    let (mut log, found) = Log::recover_held(&shared.store, place, config, shared.found(id), &hold)?;
     if let Some(point) = log.sync_point() {
         if let Err(error) = point.sync() {
             shared.lose(&error);
@@ -73,6 +75,7 @@ impl PartitionActor {
         let Charge { place, config, shared, .. } = self.charge.clone();
         let config = LogConfig::of(&place.topic, &config, &shared.limits());
         let me = ctx.address();
+        self.recovering = true;
         self.charge.shared.on_pool(move || {
             me.do_send(Opened(open(&shared, place, config).map(Box::new)));
         });
@@ -123,6 +126,7 @@ impl Handler<Opened> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Opened(opened): Opened, ctx: &mut Context<Self>) {
+        self.recovering = false;
         let (log, found) = match opened {
             Ok(opened) => *opened,
             Err(LogError::Busy) if self.retiring.is_none() => {

@@ -296,7 +296,7 @@ impl PartitionActor {
         if self.retiring.is_some() && self.compacting.has_to_stop() {
             return;
         }
-        if self.syncing || matches!(self.state, State::Recovering { .. }) {
+        if self.syncing || self.recovering || matches!(self.state, State::Recovering { .. }) {
             return;
         }
         let Some(Retire { delete, reply }) = self.retiring.take() else { return };

@@ -89,9 +89,19 @@ impl Node {
     }
 
     pub(crate) async fn create(&self, id: TopicId, partitions: i32, configs: &[(&str, &str)]) -> Arc<Image> {
+        self.create_named("payments", id, partitions, configs).await
+    }
+
+    pub(crate) async fn create_named(
+        &self,
+        name: &str,
+        id: TopicId,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Arc<Image> {
         let configs = configs.iter().map(|(name, value)| ((*name).into(), Some((*value).into())));
         let command = Command::CreateTopic {
-            name: "payments".into(),
+            name: name.into(),
             id,
             partitions,
             replication: 1,

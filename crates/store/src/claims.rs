@@ -24,7 +24,8 @@ struct Inner {
 }
 
 /// Nobody else touches the names of this partition's files until it is dropped.
-pub(crate) struct Hold {
+#[must_use]
+pub struct Hold {
     of: Claims,
     partition: PartitionId,
 }

@@ -15,6 +15,7 @@ pub mod log;
 pub mod store;
 mod suspect;
 
+pub use claims::Hold;
 pub use facts::{Facts, FactsError, FactsKind, memory::MemoryFacts};
 pub use log::{
     Log, LogError, Place,

@@ -308,7 +308,8 @@ impl Store {
     }
 
     /// The right to change the names of this partition's files; none while somebody has it.
-    pub(crate) fn hold(&self, partition: PartitionId) -> Option<Hold> {
+    #[must_use]
+    pub fn hold(&self, partition: PartitionId) -> Option<Hold> {
         self.inner.claims.hold(partition)
     }
 

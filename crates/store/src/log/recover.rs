@@ -33,6 +33,7 @@ use super::{
     slice::last_of,
 };
 use crate::{
+    claims::Hold,
     facts::{self, FactsError, checkpoint::Checkpoint},
     files::SegmentFiles,
     layout::{self, Part},
@@ -119,7 +120,21 @@ impl Log {
         journal: Vec<impl Into<Replay>>,
     ) -> Result<(Self, Recovered), LogError> {
         // The actor before may have died while a segment was put in place.
-        let Some(_hold) = store.hold(place.id) else { return Err(LogError::Busy) };
+        let Some(hold) = store.hold(place.id) else { return Err(LogError::Busy) };
+        Self::recover_held(store, place, config, journal, &hold)
+    }
+
+    /// As [`Log::recover`], for who has the files already, and for longer than this takes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn recover_held(
+        store: &Store,
+        place: Place,
+        config: LogConfig,
+        journal: Vec<impl Into<Replay>>,
+        _hold: &Hold,
+    ) -> Result<(Self, Recovered), LogError> {
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let mut bases = recovery.log.list_segments()?;
