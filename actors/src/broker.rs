@@ -108,6 +108,11 @@ impl BrokerActor {
                 }
             }
             Step::Configure { partition, config } => {
+                // Who waits for its directory has no actor yet that could be told.
+                let mut waiting = self.leaving.values_mut().filter_map(|leaving| leaving.next.as_mut());
+                if let Some(charge) = waiting.find(|charge| charge.place.id == partition) {
+                    charge.config = config.clone();
+                }
                 self.shared.directory.tell(partition, Configure { config });
             }
         }
@@ -267,8 +272,11 @@ impl Handler<Left> for BrokerActor {
     type Result = ();
 
     fn handle(&mut self, Left { dir_name, partition, deleted }: Left, _: &mut Context<Self>) {
-        if deleted && let Some(journal) = self.shared.directory.journal() {
-            journal.do_send(Forgotten { partition });
+        if deleted {
+            self.shared.forget_found(partition);
+            if let Some(journal) = self.shared.directory.journal() {
+                journal.do_send(Forgotten { partition });
+            }
         }
         let next = self.leaving.remove(&dir_name).and_then(|leaving| leaving.next);
         if let Some(charge) = next.filter(|charge| self.image.partition(charge.place.id).is_some()) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ottla_host::Fault;
+use ottla_actors::partition::Provoke;
+use ottla_host::{Fault, Host};
 use ottla_rules::{
     cluster::Command,
     ids::{Offset, PartitionId, TopicId},
@@ -59,5 +60,55 @@ fn a_topic_that_is_deleted_while_it_is_recovered_again_leaves_when_that_is_over(
         assert_eq!(node.append_for_sure(ANEW, "after").await, Offset(2));
         let (bytes, _) = node.read(ANEW).await.unwrap();
         assert!(holds(&bytes, "of the second") && holds(&bytes, "goes on"));
+    });
+}
+
+#[test]
+fn settings_that_change_while_a_topic_made_anew_waits_for_its_directory_are_its_settings() {
+    let mut home = Home::new(1);
+    home.journal_bytes_max = 1 << 20;
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "of the first").await;
+        // Has no room in the journal: its segment is synced, slowly, before it leaves.
+        home.world.set_pool_delay_ms(1_000..1_001);
+        let large = "x".repeat(600_000);
+        (0..3).for_each(|_| drop(node.append(partition(0), &large)));
+        tokio::time::sleep(Duration::from_millis(100)).await; // Of simulated time.
+        home.world.set_pool_delay_ms(0..20);
+        node.submit(Command::DeleteTopic { id: TOPIC }).await.unwrap();
+        node.create(ANEW.topic, 1, &[]).await;
+        let configs = vec![("message.timestamp.type".into(), Some("LogAppendTime".into()))];
+        node.submit(Command::SetTopicConfigs { id: ANEW.topic, configs }).await.unwrap();
+        assert!(node.crew().directory().shard_of(ANEW).is_none(), "it waits");
+
+        node.append_for_sure(ANEW, "of the second").await;
+
+        assert!(node.append(ANEW, "goes on").await.unwrap().append_time >= 0);
+    });
+}
+
+#[test]
+fn what_the_journal_knew_of_a_partition_is_forgotten_with_it() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "of the first").await;
+    });
+    home.world.disk().break_below("/data/payments-0/00000000000000000000.log", Fault::FailReads);
+    home.live(async |node| {
+        is_offline(node).await;
+        node.submit(Command::DeleteTopic { id: TOPIC }).await.unwrap();
+        while Host::simulated(&home.world).disk.exists("/data/payments-0") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        home.world.disk().heal();
+        tokio::time::sleep(Duration::from_secs(1)).await; // Everybody has heard of it.
+
+        // No topic has an id for the second time; here it shows what a recovery would be told.
+        node.create(TOPIC, 1, &[]).await;
+        node.crew().directory().tell(partition(0), Provoke);
+
+        assert_eq!(node.append_for_sure(partition(0), "of the second").await, Offset(0));
     });
 }
