@@ -46,6 +46,7 @@ use crate::{
 
 mod compaction;
 mod hardening;
+mod jobs;
 mod observe;
 mod reads;
 mod recovery;

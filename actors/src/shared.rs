@@ -147,7 +147,7 @@ impl Shared {
         }
     }
 
-    /// Runs work that may block and waits for it; none when the pool has ended.
+    /// Runs work that may block and waits for it; none when it panicked.
     pub(crate) async fn in_pool<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,

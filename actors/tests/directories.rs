@@ -5,6 +5,7 @@ use std::time::Duration;
 use ottla_actors::partition::Provoke;
 use ottla_host::{Fault, Host};
 use ottla_rules::{
+    batch::build::BatchBuilder,
     cluster::Command,
     ids::{Offset, PartitionId, TopicId},
     partition::AppendError,
@@ -110,5 +111,45 @@ fn what_the_journal_knew_of_a_partition_is_forgotten_with_it() {
         node.crew().directory().tell(partition(0), Provoke);
 
         assert_eq!(node.append_for_sure(partition(0), "of the second").await, Offset(0));
+    });
+}
+
+#[test]
+fn a_partition_whose_recovery_panics_is_recovered_again() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[]).await;
+        node.append_for_sure(partition(0), "before").await;
+    });
+    home.world.disk().break_below("/data/payments-0/00000000000000000000.log", Fault::PanicInReads);
+    home.live(async |node| {
+        tokio::time::sleep(Duration::from_millis(500)).await; // It has panicked by now.
+        home.world.disk().heal();
+
+        let after =
+            tokio::time::timeout(Duration::from_secs(20), node.append_for_sure(partition(0), "after"));
+        assert_eq!(after.await, Ok(Offset(1)));
+        assert!(node.stop().await, "everyone left in order");
+    });
+}
+
+#[test]
+fn a_partition_whose_compaction_panics_serves_on_and_can_leave() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        let compacted =
+            [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0"), ("segment.ms", "1")];
+        node.create(TOPIC, 1, &compacted).await;
+        node.append_for_sure(partition(0), "before").await;
+        for timestamp in [1, 2] {
+            let later = BatchBuilder::new().record("key", "later", 1_750_000_000_000 + 1_000 * timestamp);
+            node.append_batch(partition(0), later.parsed()).await.unwrap();
+        }
+        home.world.disk().break_below("/data/payments-0", Fault::PanicInReads);
+        tokio::time::sleep(Duration::from_secs(300)).await; // After a checkpoint, a round has panicked.
+        home.world.disk().heal();
+
+        assert_eq!(node.append(partition(0), "goes on").await.map(|appended| appended.base), Ok(Offset(3)));
+        assert!(node.stop().await, "everyone left in order");
     });
 }

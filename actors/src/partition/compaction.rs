@@ -10,7 +10,7 @@
 //! While a segment is put in its place no other one is taken out of the log; what retention wants is done afterwards.
 
 use std::{
-    mem,
+    io, mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -241,8 +241,9 @@ impl Task {
                 let progress = compaction.step(STEP_BYTES);
                 (compaction, progress)
             };
-            // None: the node is leaving, and the pool has ended.
-            let Some((back, progress)) = self.shared.in_pool(step).await else { return };
+            let Some((back, progress)) = self.shared.in_pool(step).await else {
+                return self.finish.do_send(Finished { upto: Err(panicked(&self.shared)), permit });
+            };
             compaction = back;
             match progress {
                 Ok(Progress::More(bytes)) => self.rest(bytes).await,
@@ -305,9 +306,8 @@ impl Handler<PutInPlace> for PartitionActor {
                 shared.compacted.count(before, after, n_gone);
                 let me = ctx.address();
                 actix_rt::spawn(async move {
-                    if let Some(swapped) = place(&shared, swap).await {
-                        me.do_send(InPlace { swapped, go_on });
-                    }
+                    let swapped = place(&shared, swap).await;
+                    me.do_send(InPlace { swapped, go_on });
                 });
             }
             // Segments that it was made of are gone. What follows counts on all that comes before: the round ends here.
@@ -319,16 +319,21 @@ impl Handler<PutInPlace> for PartitionActor {
     }
 }
 
-/// Takes a swap from step to step; none when the pool has ended: the node is leaving.
-async fn place(shared: &Shared, mut swap: Swap) -> Option<Result<Option<Swapped>, LogError>> {
+/// Takes a swap from step to step.
+async fn place(shared: &Shared, mut swap: Swap) -> Result<Option<Swapped>, LogError> {
     loop {
-        match shared.in_pool(move || swap.step()).await? {
-            Ok(Placing::More(next)) => swap = next,
-            Ok(Placing::Done(swapped)) => return Some(Ok(Some(swapped))),
-            Ok(Placing::Void) => return Some(Ok(None)),
-            Err(error) => return Some(Err(error)),
+        match shared.in_pool(move || swap.step()).await.ok_or_else(|| panicked(shared))?? {
+            Placing::More(next) => swap = next,
+            Placing::Done(swapped) => return Ok(Some(swapped)),
+            Placing::Void => return Ok(None),
         }
     }
+}
+
+/// A step panicked. The log goes on without compaction: its owner would fall again with the next round, and the next.
+fn panicked(shared: &Shared) -> LogError {
+    let error = io::Error::other("a job of the pool panicked");
+    LogError::Io { what: "compact in", file: shared.store.path().to_owned(), error }
 }
 
 impl Handler<InPlace> for PartitionActor {
@@ -420,12 +425,13 @@ impl PartitionActor {
         log::info!(partition:% = self.charge.place.dir_name(), upto:% = upto; "compacted");
         log.set_clean_upto(upto);
         let (compacted, partition) = (log.compacted(), log.partition());
-        let (shared, me) = (self.charge.shared.clone(), ctx.address());
-        self.charge.shared.on_pool(move || {
+        let shared = self.charge.shared.clone();
+        let job = move || {
             // Not flushed: at worst a round is done again.
             let kept = facts::compaction::put(shared.store.facts(), partition, compacted);
-            me.do_send(RoundOver { kept: kept.map_err(LogError::from), permit });
-        });
+            RoundOver { kept: kept.map_err(LogError::from), permit }
+        };
+        self.have_done(job, ctx);
     }
 
     /// Who reads from the segments before can finish: their files go later, by a task that needs no actor.

@@ -74,11 +74,8 @@ impl PartitionActor {
     pub(super) fn recover(&mut self, ctx: &mut Context<Self>) {
         let Charge { place, config, shared, .. } = self.charge.clone();
         let config = LogConfig::of(&place.topic, &config, &shared.limits());
-        let me = ctx.address();
         self.recovering = true;
-        self.charge.shared.on_pool(move || {
-            me.do_send(Opened(open(&shared, place, config).map(Box::new)));
-        });
+        self.have_done(move || Opened(open(&shared, place, config).map(Box::new)), ctx);
     }
 
     pub(super) fn lead(&mut self, mut log: Log, found: Recovered, ctx: &mut Context<Self>) {

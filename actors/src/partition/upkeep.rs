@@ -60,8 +60,8 @@ impl PartitionActor {
         // The machine knows batches that are only staged; a snapshot must not be ahead of the segment.
         let snapshot =
             (leader.end() == end).then(|| (leader.producers().snapshot(), leader.epochs().rows().to_vec()));
-        let (shared, me) = (self.charge.shared.clone(), ctx.address());
-        self.charge.shared.on_pool(move || {
+        let shared = self.charge.shared.clone();
+        let job = move || {
             let kept = |(producers, epochs): (Vec<_>, Vec<_>)| {
                 point.checkpoint(&producers, &epochs)?;
                 Ok(shared.store.facts().flush()?)
@@ -70,8 +70,9 @@ impl PartitionActor {
                 Some(snapshot) => super::recovery::unless_full(kept(snapshot), &point),
                 None => Ok(false),
             });
-            me.do_send(Synced { end, settle, result });
-        });
+            Synced { end, settle, result }
+        };
+        self.have_done(job, ctx);
     }
 
     /// Page-cache mode: keeps the bytes bounded that only the page cache has.
@@ -90,8 +91,8 @@ impl PartitionActor {
             return;
         }
         let (to, checkpoint, id) = (log.start(), log.checkpoint(), self.charge.place.id);
-        let (shared, me) = (self.charge.shared.clone(), ctx.address());
-        self.charge.shared.on_pool(move || {
+        let shared = self.charge.shared.clone();
+        let job = move || {
             let facts = shared.store.facts();
             let kept = match planted::is(planted::Bug::StartForgotten) {
                 true => Ok(()),
@@ -105,8 +106,9 @@ impl PartitionActor {
                     shared.lose(error);
                 }
             }
-            me.do_send(StartMoved { to, safe: kept.is_ok() });
-        });
+            StartMoved { to, safe: kept.is_ok() }
+        };
+        self.have_done(job, ctx);
     }
 
     pub(super) fn delete_segments(&mut self, log_start: Offset) {

@@ -35,6 +35,8 @@ pub enum Fault {
     NoSpaceAfter(u64),
     /// Reads fail with EIO.
     FailReads,
+    /// Reads panic: a bug in what works with the files.
+    PanicInReads,
 }
 
 #[derive(Debug)]
@@ -220,13 +222,13 @@ impl State {
         self.faults.iter_mut().filter(|(prefix, _)| names.starts_with(prefix)).filter_map(|(_, fault)| {
             match fault {
                 Fault::NoSpaceAfter(left) => Some(left),
-                Fault::FailNextSync | Fault::FailReads => None,
+                Fault::FailNextSync | Fault::FailReads | Fault::PanicInReads => None,
             }
         })
     }
 
-    fn fails_reads(&self, names: &[String]) -> bool {
-        self.faults.iter().any(|(prefix, fault)| *fault == Fault::FailReads && names.starts_with(prefix))
+    fn has(&self, wanted: Fault, names: &[String]) -> bool {
+        self.faults.iter().any(|(prefix, fault)| *fault == wanted && names.starts_with(prefix))
     }
 }
 
@@ -266,9 +268,11 @@ impl SimFile {
     }
 
     pub(crate) fn pread(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        if self.0.disk.lock_state().fails_reads(&self.0.names) {
+        let has = |fault| self.0.disk.lock_state().has(fault, &self.0.names);
+        if has(Fault::FailReads) {
             return Err(input_output());
         }
+        assert!(!has(Fault::PanicInReads), "a fault of the simulated disk");
         self.with(|pages, _| pages.read(into, place(at)))
     }
 
