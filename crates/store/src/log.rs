@@ -43,6 +43,7 @@ pub(crate) mod mend;
 pub mod read;
 pub mod recover;
 pub mod replay;
+pub(crate) mod resume;
 pub mod salvage;
 pub(crate) mod scan;
 pub(crate) mod segment;
@@ -281,6 +282,7 @@ impl Log {
     /// and the others.
     fn make_room<'a>(&mut self, batches: &'a [Stamped]) -> Result<(&'a [Stamped], &'a [Stamped]), LogError> {
         let Some(first) = batches.first() else { return Ok((batches, batches)) };
+        self.reread()?;
         assert_eq!(first.base, self.end, "a batch does not follow the end of {}", self.place.dir_name());
         if self.active.is_none() || self.is_full(first, 0) {
             self.roll(first.base)?;
@@ -345,6 +347,7 @@ impl Log {
     pub fn roll(&mut self, base: Offset) -> Result<(), LogError> {
         assert_eq!(base, self.end, "a segment begins where the log ends");
         self.ensure_dir()?;
+        self.reread()?;
         if self.active.as_ref().is_some_and(|active| active.segment.size == 0) {
             return Ok(());
         }
@@ -436,7 +439,7 @@ impl Log {
         begun.extend(self.active.take().map(|active| active.segment));
         for segment in begun {
             if Some(segment.base()) == mark.active {
-                self.active = Some(recover::reopen(segment, mark.size, &self.config));
+                self.active = Some(resume::reopen(segment, mark.size, &self.config).0);
             } else {
                 // Left behind when this fails: a roll to the same base empties it, recovery cuts it.
                 let _ = segment.files.unlink();
@@ -466,7 +469,7 @@ impl Log {
             let at = find_end(&segment, to).map_err(failed("read", &files, Part::Log))?;
             let log = files.open(Part::Log).map_err(failed("open", &files, Part::Log))?;
             log.set_len(at).map_err(failed("cut", &files, Part::Log))?;
-            self.active = Some(recover::reopen(segment, at, &self.config));
+            self.active = Some(resume::reopen(segment, at, &self.config).0);
         }
         Ok(())
     }

@@ -25,12 +25,11 @@ use super::{
     Log, LogError, Place, SYNC,
     config::LogConfig,
     failed,
-    index::{self, OffsetEntry, TimeEntry},
     load::load,
     replay::Replay,
+    resume::resume,
     scan::{Found, Scan},
-    segment::{self, Active, NO_TIMESTAMP, Segment},
-    slice::last_of,
+    segment::{Active, NO_TIMESTAMP, Segment},
 };
 use crate::{
     claims::Hold,
@@ -530,70 +529,4 @@ fn or_rebuild<T>(read: Result<T, FactsError>, place: &Place) -> Result<Option<T>
             Err(error.into())
         }
     }
-}
-
-/// The segment as far as its indexes show it up to `trusted`: to be read from there on. From the beginning, with empty
-/// indexes, when they are missing, damaged, or do not match the batches.
-fn resume(segment: Segment, trusted: Offset, len: u64) -> Active {
-    let files = segment.files.clone();
-    if let Some(active) = resume_indexed(segment.clone(), trusted, len) {
-        return active;
-    }
-    let mut active = Active::new(segment);
-    active.segment.dirty_indexes = false;
-    for part in [Part::Index, Part::TimeIndex] {
-        // When even this fails the index stays as it is: its entries are checked on use.
-        let was_cut = files.create(part).and_then(|file| segment::trim(&file, 0));
-        active.segment.dirty_indexes |= was_cut.unwrap_or(true);
-    }
-    active
-}
-
-fn resume_indexed(mut segment: Segment, trusted: Offset, len: u64) -> Option<Active> {
-    let files = segment.files.clone();
-    let base = files.base;
-    if trusted <= base {
-        return None;
-    }
-    let (index, time) = (files.open(Part::Index).ok()?, files.open(Part::TimeIndex).ok()?);
-    let may = |entry: &OffsetEntry| entry.last >= base && entry.position > 0 && entry.position < len;
-    let offsets = index::is_sound::<OffsetEntry>(&index, base, may).ok()??;
-    let times = index::is_sound::<TimeEntry>(&time, base, |entry| entry.last >= base).ok()??;
-    let (at, entry) =
-        index::search::<OffsetEntry>(&index, base, offsets, |entry| entry.last < trusted).ok()??;
-    let known = index::search::<TimeEntry>(&time, base, times, |time| time.last <= entry.last).ok()?;
-
-    let mut scan = Scan::new(files.open(Part::Log).ok()?, 0, len, batch::HEADER_BYTES);
-    let first_timestamp = scan.next_header().ok()??.header.max_timestamp;
-    scan.seek(entry.position);
-    scan.next_header().ok()?.filter(|found| last_of(found) == entry.last)?;
-
-    segment.size = entry.position;
-    segment.offsets = at + 1;
-    segment.times = known.map_or(0, |(at, _)| at + 1);
-    segment.newest = known.map_or(segment.newest, |(_, time)| time);
-    segment::trim(&index, u64::from(segment.offsets) * 8).ok()?;
-    segment::trim(&time, u64::from(segment.times) * 12).ok()?;
-    Some(Active::resume(segment, Some(entry), known.map(|(_, time)| time), Some(first_timestamp)))
-}
-
-/// The segment cut to `size`, as the active one: its indexes are made anew. For the rare burst that failed half-way.
-pub(crate) fn reopen(mut segment: Segment, size: u64, config: &LogConfig) -> Active {
-    let (files, dirty_indexes) = (segment.files.clone(), segment.dirty_indexes);
-    segment = Segment::new(files.clone());
-    let mut active = resume(segment, Offset::ZERO, size);
-    active.segment.dirty_indexes |= dirty_indexes;
-    let Ok(file) = files.open(Part::Log) else { return active };
-    let mut scan = Scan::new(file, 0, size, super::slice::LOOK_BYTES);
-    while let Ok(Some(found)) = scan.next_header() {
-        let size = found.end() - found.position;
-        let timestamp = indexed_timestamp(&found.header);
-        active.add(last_of(&found), size, timestamp, config.index_interval_bytes);
-        if active.offsets.is_due() {
-            let _ = active.flush_indexes();
-        }
-    }
-    // Positions count from here on, whatever could be read.
-    active.segment.size = size;
-    active
 }

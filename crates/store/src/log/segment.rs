@@ -110,6 +110,8 @@ pub(crate) struct Active {
     pub(crate) jitter_ms: u64,
     /// What of the next burst stands behind its end already.
     pub(crate) ahead: Option<Ahead>,
+    /// It could not be opened or read: what is known of it is its size.
+    pub(crate) is_unread: bool,
     /// Bytes since the last index entry.
     unindexed: u64,
 }
@@ -123,6 +125,7 @@ impl Active {
             first_timestamp: None,
             jitter_ms: 0,
             ahead: None,
+            is_unread: false,
             unindexed: 0,
         }
     }
@@ -142,6 +145,7 @@ impl Active {
             first_timestamp,
             jitter_ms: 0,
             ahead: None,
+            is_unread: false,
         }
     }
 
