@@ -2,15 +2,15 @@
 
 mod common;
 
-use common::{NOTHING, config, open, place};
+use common::{NOTHING, config, journal_of, open, place};
 use ottla_rules::{
-    batch::{Walk, build::BatchBuilder, marker::Marker},
+    batch::{Stamped, Walk, build::BatchBuilder, marker::Marker},
     ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId},
     partition::transactions::Aborted,
     producers::Producers,
     time::Now,
 };
-use ottla_store::{Log, MemoryFacts, Recovered, Store, facts::checkpoint};
+use ottla_store::{Log, MemoryFacts, Recovered, Store, facts::checkpoint, journal::entry::JournalEntry};
 use tempfile::TempDir;
 
 const ALICE: i64 = 1;
@@ -36,21 +36,33 @@ impl World {
 
     /// A record of a transaction.
     fn write(&mut self, producer: i64, sequence: i32) {
-        let builder = BatchBuilder::new().transactional().producer(producer, 0, sequence).value("x", 1);
+        self.write_in(producer, 0, sequence);
+    }
+
+    fn write_in(&mut self, producer: i64, epoch: i16, sequence: i32) -> Stamped {
+        let builder = BatchBuilder::new().transactional().producer(producer, epoch, sequence).value("x", 1);
         let base = self.log.end();
         self.producers.update(builder.parsed().header(), base, 1, Now::default());
-        self.log.append(&[builder.stamped(base, LeaderEpoch(0))]).unwrap();
+        let batch = builder.stamped(base, LeaderEpoch(0));
+        self.log.append(std::slice::from_ref(&batch)).unwrap();
+        batch
     }
 
     fn end(&mut self, producer: i64, commit: bool) {
+        self.end_in(producer, 0, commit);
+    }
+
+    fn end_in(&mut self, producer: i64, epoch: i16, commit: bool) -> Stamped {
         let marker = Marker { commit, coordinator_epoch: 4 };
-        let batch = marker.batch(ProducerId(producer), ProducerEpoch(0), Now { mono_ms: 0, wall_ms: 2 });
+        let batch = marker.batch(ProducerId(producer), ProducerEpoch(epoch), Now { mono_ms: 0, wall_ms: 2 });
         let base = self.log.end();
         self.producers.update(batch.header(), base, 2, Now::default());
-        self.log.append(&[batch.stamp(base, LeaderEpoch(0), None)]).unwrap();
+        let batch = batch.stamp(base, LeaderEpoch(0), None);
+        self.log.append(std::slice::from_ref(&batch)).unwrap();
         if let Some(row) = self.producers.marked(ProducerId(producer), base, marker) {
             self.log.remember_aborted(row);
         }
+        batch
     }
 
     /// A sync, and what it allows to forget.
@@ -65,13 +77,17 @@ impl World {
 
     /// The process dies and starts again. `power`: and what was not flushed of the facts is gone.
     fn restart(self, power: bool) -> Self {
+        self.restart_with(power, NOTHING)
+    }
+
+    fn restart_with(self, power: bool, journal: Vec<JournalEntry>) -> Self {
         let Self { dir, facts, store, log, .. } = self;
         drop((store, log));
         if power {
             facts.crash(0);
         }
         let store = open(dir.path(), &facts);
-        let (log, Recovered { producers, .. }) = Log::recover(&store, place(), config(), NOTHING).unwrap();
+        let (log, Recovered { producers, .. }) = Log::recover(&store, place(), config(), journal).unwrap();
         Self { dir, facts, store, log, producers }
     }
 
@@ -174,6 +190,32 @@ fn what_ended_in_segments_that_are_dead_has_ended() {
         [(ALICE, 5)],
         "the segments have gone, and what they said has not"
     );
+}
+
+#[test]
+fn a_transaction_that_was_deleted_with_its_marker_is_over_after_a_power_cut() {
+    // The journal has all of it, or only the marker: what was written before it was synced.
+    for from in [0, 2] {
+        let mut world = World::new();
+        // Of version 2: the marker raises the epoch.
+        let batches =
+            [world.write_in(ALICE, 1, 0), world.write_in(ALICE, 1, 1), world.end_in(ALICE, 2, true)];
+        world.log.set_start(Offset(3));
+        checkpoint::advance(world.store.facts(), place().id, world.log.checkpoint()).unwrap();
+        world.store.facts().flush().unwrap();
+        // The power cut left the data in the segment, and no marker.
+        let file = world.dir.path().join("payments-3/00000000000000000000.log");
+        let marker = batches[2].bytes.len() as u64;
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.set_len(file.metadata().unwrap().len() - marker).unwrap();
+
+        let world = world.restart_with(true, journal_of(&batches[from..]));
+
+        assert_eq!((world.log.start(), world.log.end()), (Offset(3), Offset(3)));
+        assert_eq!(world.open(), [], "the journal has it from {from}");
+        let epochs = world.producers.epochs_of(ProducerId(ALICE));
+        assert_eq!(epochs, Some((ProducerEpoch(2), 4)), "the journal has it from {from}");
+    }
 }
 
 #[test]

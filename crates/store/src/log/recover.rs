@@ -10,7 +10,7 @@
 //! What was synced is never cut: below the recovery point a bad batch that the journal has is put back (`mend`); another one
 //! is an error, and in a closed segment passed over.
 
-use std::{io, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, io, ops::Range, path::PathBuf, sync::Arc};
 
 use ottla_host::patiently;
 use ottla_rules::{
@@ -85,6 +85,8 @@ pub(crate) struct Recovery {
     pub(crate) epochs: EpochHistory,
     /// Producers and epochs are known up to here; later batches are played to them.
     pub(crate) known_upto: Offset,
+    /// Batches that only the journal may have, in the order of the log, to be played between those of the segments.
+    pub(crate) dead: VecDeque<(Header, Option<Marker>)>,
     /// What the facts said of start and recovery point was damaged: the files say where the log begins.
     checkpoint_lost: bool,
     cut: Option<Cut>,
@@ -137,10 +139,11 @@ impl Log {
         let mut recovery = Recovery::begin(store, place, config)?;
         let journal: Vec<Replay> = journal.into_iter().map(Into::into).collect();
         let mut bases = recovery.log.list_segments()?;
+        recovery.find_dead(&journal);
         recovery.play_dead_segments(&bases)?;
-        recovery.play_dead(&journal)?;
         recovery.mend_segments(&mut bases, &journal)?;
         recovery.read_segments(&bases)?;
+        recovery.play_dead_below(Offset(i64::MAX))?;
         recovery.settle()?;
         recovery.replay(journal)?;
         recovery.finish()
@@ -225,6 +228,7 @@ impl Recovery {
             producers,
             epochs,
             known_upto,
+            dead: VecDeque::new(),
             checkpoint_lost,
             cut: None,
             missing: vec![],
@@ -236,12 +240,12 @@ impl Recovery {
     }
 
     /// How many segments lie below the start, whole: DeleteRecords or retention, and then a crash.
-    pub(crate) fn dead(&self, bases: &[Offset]) -> usize {
+    pub(crate) fn count_dead(&self, bases: &[Offset]) -> usize {
         bases.partition_point(|base| *base <= self.log.start).saturating_sub(1)
     }
 
     fn read_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
-        let (dead, bases) = bases.split_at(self.dead(bases));
+        let (dead, bases) = bases.split_at(self.count_dead(bases));
         for base in dead {
             self.remove(&SegmentFiles::new(self.log.dir.clone(), *base))?;
         }
@@ -409,8 +413,15 @@ impl Recovery {
         self.play(header, marker)
     }
 
-    /// Plays a stored batch to the producers and epochs, unless they know it. The marker is what a control batch says.
+    /// Plays a stored batch to the producers and epochs, unless they know it, behind those that only the journal has of what comes
+    /// before. The marker is what a control batch says.
     pub(crate) fn play(&mut self, header: &Header, marker: Option<Marker>) -> Result<(), LogError> {
+        self.play_dead_below(header.base_offset)?;
+        self.dead.pop_front_if(|(dead, _)| dead.base_offset == header.base_offset);
+        self.play_one(header, marker)
+    }
+
+    pub(crate) fn play_one(&mut self, header: &Header, marker: Option<Marker>) -> Result<(), LogError> {
         if header.base_offset < self.known_upto {
             return Ok(());
         }

@@ -65,7 +65,7 @@ impl Recovery {
     /// # Errors
     /// The disk does not let them be read, or the facts be written: the segments are still there, and another recovery finds them.
     pub(crate) fn play_dead_segments(&mut self, bases: &[Offset]) -> Result<(), LogError> {
-        let dead = self.dead(bases);
+        let dead = self.count_dead(bases);
         // The first of them that reaches beyond what is known.
         let first = bases.partition_point(|base| *base <= self.known_upto).saturating_sub(1);
         // Those before it have nothing to tell. They go first: on a full disk their room is what the others' facts need.
@@ -109,13 +109,12 @@ impl Recovery {
         }
     }
 
-    /// Plays to the producers what lies below the log's start: nobody reads it again, but whoever wrote it may send it once
-    /// more, or go on behind it. Before the segments are read: they hold what came later.
-    ///
-    /// # Errors
-    /// The facts cannot be written.
-    pub(crate) fn play_dead(&mut self, journal: &[Replay]) -> Result<(), LogError> {
+    /// Finds what lies below the log's start: nobody reads it again, but whoever wrote it may send it once more, or go on behind it. The
+    /// segments have some of it too, and perhaps what came before or after: all is played in the order of the log, or a
+    /// transaction would be open again whose marker only the journal has.
+    pub(crate) fn find_dead(&mut self, journal: &[Replay]) {
         let (start, kept_below) = self.fates(journal);
+        let mut dead = vec![];
         for (entry, kept_below) in journal.iter().zip(kept_below) {
             let Replay::Append { bytes } = entry else { continue };
             // What is no batch is found again, and refused, by the replay.
@@ -123,9 +122,22 @@ impl Recovery {
                 if header.end() <= start && header.base_offset < kept_below {
                     self.producers_from_journal |= header.has_producer();
                     let marker = super::recover::marker_of(&header, &bytes[at..at + header.size()]);
-                    self.play(&header, marker)?;
+                    dead.push((header, marker));
                 }
             }
+        }
+        dead.sort_by_key(|(header, _)| header.base_offset);
+        dead.dedup_by_key(|(header, _)| header.base_offset);
+        self.dead = dead.into();
+    }
+
+    /// Plays what only the journal has of what lies below `upto`.
+    ///
+    /// # Errors
+    /// The facts cannot be written.
+    pub(crate) fn play_dead_below(&mut self, upto: Offset) -> Result<(), LogError> {
+        while let Some((header, marker)) = self.dead.pop_front_if(|(header, _)| header.base_offset < upto) {
+            self.play_one(&header, marker)?;
         }
         Ok(())
     }
