@@ -133,6 +133,46 @@ fn records_without_timestamps_are_as_old_as_their_file() {
 }
 
 #[test]
+fn records_that_came_after_a_roll_that_failed_are_as_young_as_they_are() {
+    let mut world = World::with(&[batch(0, 1, 100, -1)]);
+    let log = fs::File::options().write(true).open(world.file("00000000000000000000.log")).unwrap();
+    log.set_modified(UNIX_EPOCH + Duration::from_secs(1_000)).unwrap();
+    let in_its_way = world.file("00000000000000000001.index");
+    fs::create_dir(&in_its_way).unwrap();
+    world.log.roll(Offset(1)).unwrap_err();
+    assert_eq!(world.log.segments()[0].modified_ms, 1_000_000);
+
+    world.log.append(&[batch(1, 1, 100, -1)]).unwrap();
+
+    let young = 1_700_000_000_000;
+    assert!(world.log.segments()[0].modified_ms > young);
+    fs::remove_dir(&in_its_way).unwrap();
+    world.log.roll(Offset(2)).unwrap();
+    assert!(world.log.segments()[0].modified_ms > young, "closed now");
+}
+
+#[test]
+fn a_closed_segment_whose_time_index_ends_too_early_is_read() {
+    // The third batch has an index entry, the fourth is told of by the last entry alone.
+    let small = [0, 2, 4, 6].map(|base| batch(base, 2, 5, 10 * base));
+    let mut world = World::with(&small);
+    sync(&world.store, &mut world.log);
+    world.log.roll(Offset(8)).unwrap();
+    world.log.append(&[batch(8, 2, 5, 80)]).unwrap();
+    sync(&world.store, &mut world.log);
+    // A power cut took what was written when the segment was closed, and left the name of the next one.
+    let times = fs::File::options().write(true).open(world.file("00000000000000000000.timeindex")).unwrap();
+    assert_eq!(times.metadata().unwrap().len(), 2 * 12);
+    times.set_len(12).unwrap();
+
+    let (world, _) = world.restart();
+
+    assert_eq!(world.log.segments()[0].max_timestamp, 61);
+    let found = world.log.lookup(60, Offset(10), 1 << 20).run().unwrap();
+    assert_eq!(found.map(|found| found.offset), Some(Offset(6)));
+}
+
+#[test]
 fn a_preallocated_segment_has_its_blocks_from_the_start_and_nothing_else_in_it() {
     use std::os::unix::fs::MetadataExt;
     let mut world = World::new();

@@ -6,6 +6,7 @@ use ottla_rules::{batch, ids::Offset};
 
 use super::{
     index::{self, Entry, OffsetEntry, TimeEntry},
+    recover::indexed_timestamp,
     scan::Scan,
     segment::{NO_TIMESTAMP, Segment},
     slice::{LOOK_BYTES, last_of},
@@ -29,20 +30,24 @@ pub(crate) fn load(files: &Arc<SegmentFiles>, interval: u64, end: Option<Offset>
     (segment.offsets, segment.times, segment.dirty) = (offsets, times, false);
     let first = Scan::new(files.open(Part::Log).ok()?, 0, segment.size, batch::HEADER_BYTES).next_header();
     segment.first_timestamp = first.ok()??.header.max_timestamp;
-    let is_whole = has_newest(&segment)? && end.is_none_or(|end| ends_at(&segment, last, end));
+    let is_whole = has_newest(&segment)? && has_no_newer(&segment, last, end);
     is_whole.then_some(segment)
 }
 
-/// Whether the last batch ends at this offset, looked for from the last entry of the offset index on.
-fn ends_at(segment: &Segment, last: Option<OffsetEntry>, end: Offset) -> bool {
+/// Whether no batch from the last entry of the offset index on is newer than the time index tells, and the last one ends at `end`. A
+/// power cut may have taken what was written when the segment was closed: the last entry of the time index.
+fn has_no_newer(segment: &Segment, last: Option<OffsetEntry>, end: Option<Offset>) -> bool {
     let Ok(file) = segment.files.open(Part::Log) else { return false };
     let at = last.map_or(0, |entry| entry.position);
     let mut scan = Scan::new(file, at, segment.size, LOOK_BYTES);
     let mut found_end = None;
     while let Ok(Some(found)) = scan.next_header() {
+        if indexed_timestamp(&found.header) > segment.newest.timestamp {
+            return false;
+        }
         found_end = Some(found.header.end());
     }
-    found_end == Some(end)
+    end.is_none() || found_end == end
 }
 
 /// Whether the batch is there that the end of the time index tells of: a file of zeros looks like an index too.

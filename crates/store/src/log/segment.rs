@@ -175,6 +175,8 @@ impl Active {
     /// Counts in a batch that was written at the end, as Kafka's `LogSegment.append`.
     pub(crate) fn add(&mut self, last: Offset, size: u64, max_timestamp: i64, interval: u64) {
         let segment = &mut self.segment;
+        // It may have been closed for a roll that failed.
+        segment.modified_ms = None;
         if segment.size == 0 {
             self.first_timestamp = Some(max_timestamp);
         }
