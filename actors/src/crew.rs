@@ -97,6 +97,7 @@ impl Crew {
         if !gone.is_empty() {
             log::info!(partitions:? = gone; "removed what deleted topics had left");
         }
+        store.forget_unknown(|partition| image.partition(partition).is_some())?;
         let mut needs = Vec::new();
         if store.was_clean() {
             // Every segment was synced: what the journal still holds is there already.

@@ -130,10 +130,7 @@ impl Facts {
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), FactsError> {
         match &*self.kind {
             Kind::Sled(sled) => sled.0.change(key, Some(value)),
-            Kind::Memory(memory) => {
-                memory.put(key, value);
-                Ok(())
-            }
+            Kind::Memory(memory) => memory.put(key, value),
         }
     }
 
@@ -141,10 +138,7 @@ impl Facts {
     pub fn remove(&self, key: &[u8]) -> Result<(), FactsError> {
         match &*self.kind {
             Kind::Sled(sled) => sled.0.change(key, None),
-            Kind::Memory(memory) => {
-                memory.remove(key);
-                Ok(())
-            }
+            Kind::Memory(memory) => memory.remove(key),
         }
     }
 
@@ -167,8 +161,8 @@ impl Facts {
             Kind::Memory(memory) => {
                 for (key, value) in changes {
                     match value {
-                        Some(value) => memory.put(key, value),
-                        None => memory.remove(key),
+                        Some(value) => memory.put(key, value)?,
+                        None => memory.remove(key)?,
                     }
                 }
                 memory.flush();

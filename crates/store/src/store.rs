@@ -270,6 +270,17 @@ impl Store {
         Ok(removed)
     }
 
+    /// Forgets what the facts say of partitions that nobody knows: when they were deleted the disk was full, or the process died. At start
+    /// only. Blocks.
+    ///
+    /// # Errors
+    /// As the facts give them; not for want of room.
+    pub fn forget_unknown(&self, is_known: impl Fn(PartitionId) -> bool) -> Result<(), LogError> {
+        let known = facts::checkpoint::partitions(self.facts())?;
+        let mut unknown = known.into_iter().filter(|partition| !is_known(*partition));
+        unknown.try_for_each(|partition| crate::log::delete::forget_if_room(self.facts(), partition))
+    }
+
     /// Removes the directory of a partition that has no owner, and all that is known of it. A directory of that name which is another
     /// topic's stays; one that does not say whose it is goes, since the caller knows. Blocks.
     ///
@@ -288,9 +299,9 @@ impl Store {
     fn remove_dir(&self, name: &str, partition: PartitionId) -> Result<(), LogError> {
         let dir = Arc::new(Dir::new(self.inner.files.clone(), self.inner.dir.join(name)));
         let away = crate::log::delete::rename_away(self, &dir, name)?;
-        crate::log::delete::forget(self.facts(), partition)?;
         let removed = self.disk().remove_dir_all(&away);
-        removed.map_err(|error| LogError::Io { what: "remove", file: away, error })
+        removed.map_err(|error| LogError::Io { what: "remove", file: away, error })?;
+        crate::log::delete::forget_if_room(self.facts(), partition)
     }
 
     pub(crate) fn dir_of(&self, place: &Place) -> Dir {

@@ -10,7 +10,7 @@ use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, S
 use ottla_rules::partition::transactions::Aborted;
 use ottla_rules::producers::{ProducerEntry, RememberedBatch};
 use ottla_store::{
-    Facts, FactsError, FactsKind, MemoryFacts, OpenError, Store,
+    Facts, FactsError, FactsKind, Log, MemoryFacts, OpenError, Store,
     facts::{
         aborted,
         checkpoint::{self, Checkpoint},
@@ -221,5 +221,37 @@ fn a_crash_takes_a_tail_of_what_was_not_flushed() {
         let left = facts.scan_prefix(b"").unwrap().len();
         assert_eq!(left, 1 + draw as usize % 4);
         assert!(facts.get(b"a").unwrap().is_some());
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_deleted_partition_makes_room_and_is_forgotten_later() {
+    let all = common::batches(0, 4, 40);
+    for has_owner in [true, false] {
+        let (dir, facts) = common::written(&all, 2, &common::config());
+        let store = common::open(dir.path(), &facts);
+        facts.set_full(true);
+        if has_owner {
+            facts.set_full(false);
+            let (log, _) = Log::recover(&store, place(), common::config(), common::NOTHING).unwrap();
+            facts.set_full(true);
+            log.remove().unwrap().unlink().unwrap();
+        } else {
+            store.remove(&place()).unwrap();
+        }
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [".ottla"], "has an owner: {has_owner}");
+        facts.set_full(false);
+        drop(store);
+
+        let store = common::open(dir.path(), &facts);
+        assert!(checkpoint::get(store.facts(), place().id).unwrap().is_some());
+        store.forget_unknown(|_| true).unwrap();
+        assert!(checkpoint::get(store.facts(), place().id).unwrap().is_some(), "it is known");
+        store.forget_unknown(|_| false).unwrap();
+        for kind in [b"c/", b"e/", b"p/"] {
+            assert!(store.facts().scan_prefix(kind).unwrap().is_empty(), "has an owner: {has_owner}");
+        }
     }
 }

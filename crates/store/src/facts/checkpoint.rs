@@ -35,6 +35,16 @@ pub fn get(facts: &Facts, partition: PartitionId) -> Result<Option<Checkpoint>, 
     }))
 }
 
+/// The partitions that have one.
+pub fn partitions(facts: &Facts) -> Result<Vec<PartitionId>, FactsError> {
+    let mut partitions = vec![];
+    facts.visit_from(KIND, KIND, &mut |key, _| {
+        partitions.extend(key::partition_of(KIND, key));
+        true
+    })?;
+    Ok(partitions)
+}
+
 /// Puts the checkpoint of `partition`.
 pub fn put(facts: &Facts, partition: PartitionId, checkpoint: Checkpoint) -> Result<(), FactsError> {
     let stored = Stored { recovery_point: checkpoint.recovery_point.0, log_start: checkpoint.log_start.0 };

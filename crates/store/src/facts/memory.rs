@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Pair;
+use super::{FactsError, Pair};
 
 /// Facts that outlive the node holding them, as a disk does, and lose in a crash some of what was not flushed.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ struct Inner {
     flushed: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Changes since the last flush, in order: the key, and its value or its end.
     unflushed: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// There is no room for any change.
+    is_full: bool,
 }
 
 impl MemoryFacts {
@@ -41,16 +43,21 @@ impl MemoryFacts {
         inner.seen = inner.flushed.clone();
     }
 
+    /// Whether the disk is full from now on: no change is taken then.
+    pub fn set_full(&self, is_full: bool) {
+        self.lock().is_full = is_full;
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.lock().seen.get(key).cloned()
     }
 
-    pub(super) fn put(&self, key: &[u8], value: &[u8]) {
-        self.change(key.to_vec(), Some(value.to_vec()));
+    pub(super) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), FactsError> {
+        self.change(key.to_vec(), Some(value.to_vec()))
     }
 
-    pub(super) fn remove(&self, key: &[u8]) {
-        self.change(key.to_vec(), None);
+    pub(super) fn remove(&self, key: &[u8]) -> Result<(), FactsError> {
+        self.change(key.to_vec(), None)
     }
 
     pub(super) fn scan_prefix(&self, prefix: &[u8]) -> Vec<Pair> {
@@ -74,10 +81,14 @@ impl MemoryFacts {
         }
     }
 
-    fn change(&self, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn change(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), FactsError> {
         let mut inner = self.lock();
+        if inner.is_full {
+            return Err(FactsError::Full("the disk in memory is full".to_owned()));
+        }
         apply(&mut inner.seen, key.clone(), value.clone());
         inner.unflushed.push((key, value));
+        Ok(())
     }
 
     /// A poisoned lock is taken all the same: each change is whole once the lock is free.

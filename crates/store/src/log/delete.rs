@@ -9,7 +9,7 @@ use ottla_rules::ids::{Offset, PartitionId};
 
 use super::{Log, LogError, failed, segment::Segment};
 use crate::{
-    facts::{self, Facts, checkpoint::Checkpoint},
+    facts::{self, Facts, FactsError, checkpoint::Checkpoint},
     files::{Dir, SegmentFiles},
     layout::{self, Part},
     store::Store,
@@ -95,24 +95,35 @@ impl Doomed {
 impl Removal {
     /// Removes the files and everything known of the partition.
     pub fn unlink(self) -> Result<(), LogError> {
-        forget(&self.facts, self.partition)?;
-        let Some(dir) = self.dir else { return Ok(()) };
-        match self.store.disk().remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(LogError::Io { what: "remove", file: dir, error })
-            }
-            _ => Ok(()),
+        if let Some(dir) = self.dir
+            && let Err(error) = self.store.disk().remove_dir_all(&dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(LogError::Io { what: "remove", file: dir, error });
         }
+        forget_if_room(&self.facts, self.partition)
     }
 }
 
-/// Forgets what the facts know of a partition.
-pub(crate) fn forget(facts: &Facts, partition: PartitionId) -> Result<(), LogError> {
-    facts::checkpoint::remove(facts, partition)?;
+/// Forgets what the facts know of a partition whose files are gone: they go first, for on a full disk their room is what this needs.
+/// Where even that is not enough the next start does it ([`Store::forget_unknown`]).
+pub(crate) fn forget_if_room(facts: &Facts, partition: PartitionId) -> Result<(), LogError> {
+    match forget(facts, partition) {
+        Err(error @ FactsError::Full(_)) => {
+            log::warn!(partition:% = partition, error:% = error; "what is known of a deleted partition is not forgotten yet");
+            Ok(())
+        }
+        forgotten => Ok(forgotten?),
+    }
+}
+
+fn forget(facts: &Facts, partition: PartitionId) -> Result<(), FactsError> {
     facts::epochs::remove(facts, partition)?;
     facts::aborted::remove(facts, partition)?;
     facts::compaction::remove(facts, partition)?;
-    Ok(facts::producers::remove(facts, partition)?)
+    facts::producers::remove(facts, partition)?;
+    // Last: by it a start finds the others.
+    facts::checkpoint::remove(facts, partition)
 }
 
 /// Renames a partition's directory so that it is known to be dead, and returns where it is.
