@@ -67,7 +67,7 @@ pub struct Append {
     pub batch: Batch,
     /// Who must have it before the answer.
     pub acks: Acks,
-    /// How long the producer waits, milliseconds.
+    /// How long the producer waits for other replicas, milliseconds.
     pub patience_ms: u64,
     /// The transaction that the request belongs to.
     pub transaction: Option<Joining>,
@@ -282,14 +282,15 @@ impl PartitionActor {
         self.charge.place.id
     }
 
-    /// The only way into the machine: the clock is read once, overdue deadlines speak first (actix may have starved the
-    /// alarm), and what was decided is carried out in the order in which it was decided.
+    /// The only way into the machine: the clock is read once, what has happened counts before overdue deadlines (actix may
+    /// have starved the alarm, but nobody is refused what is there), and what was decided is carried out in the order in
+    /// which it was decided.
     fn step(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Machine, Now, &mut Effects)) {
         let State::Leading { leader, .. } = &mut self.state else { return };
         let now = self.charge.shared.now();
         let mut out = mem::take(&mut self.out);
-        leader.tick(now, &mut out);
         input(leader, now, &mut out);
+        leader.tick(now, &mut out);
         let deadline = leader.next_deadline();
         for effect in out.drain(..) {
             self.perform(effect, ctx);

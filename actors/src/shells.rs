@@ -187,6 +187,16 @@ fn a_partition_without_a_journal_promises_nothing() {
 }
 
 #[test]
+fn a_batch_that_is_safe_is_acknowledged_however_little_patience_its_producer_has() {
+    tell(async |shared, _| {
+        let (partition, _ended) = partition(&shared, 1_000);
+        let (append, answer) = one("v");
+        partition.do_send(Append { patience_ms: 0, ..append });
+        assert_eq!(answer.await.map(|appended| appended.base), Ok(Offset(0)));
+    });
+}
+
+#[test]
 fn a_durable_partition_with_little_to_sync_waits_for_its_turn_and_any_other_does_not() {
     tell(async |shared, _| {
         let after_a_round = async |partition: &Addr<PartitionActor>, index, is_its_turn| {

@@ -26,6 +26,11 @@ use crate::{
 /// How often producers are looked through for those to forget (Kafka's `producer.id.expiration.check.interval.ms`).
 const EXPIRE_EVERY_MS: u64 = 600_000;
 
+/// How long a producer waits at least that waits for nobody but our own disk (clients' usual `request.timeout.ms`). What
+/// `timeout.ms` bounds in Kafka is the wait for other replicas: who were refused sooner for a sync that takes long would
+/// send again what is in the log already.
+const DISK_PATIENCE_MS: u64 = 30_000;
+
 /// What recovery found: where a reign begins.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -129,8 +134,8 @@ impl<R, B> Leader<R, B> {
     }
 
     /// Takes a batch and gives it its place, or refuses it at once. The answer comes when the batch is as safe as
-    /// `acks` and the topic ask for, or after `patience_ms`; acks=0 goes the same way. A duplicate is answered like the
-    /// first one, and not before it.
+    /// `acks` and the topic ask for, or after `patience_ms` (longer where only the disk is waited for); acks=0 goes the
+    /// same way. A duplicate is answered like the first one, and not before it.
     pub fn append(
         &mut self,
         batch: Batch,
@@ -145,7 +150,13 @@ impl<R, B> Leader<R, B> {
             let why = "a batch of a transaction that has not been joined";
             return out.push(Effect::Answer { to, with: Err(AppendError::InvalidTransaction(why)) });
         }
-        self.take(batch, acks, now.after(patience_ms), to, now, out);
+        self.take(batch, acks, now.after(self.patience(acks, patience_ms)), to, now, out);
+    }
+
+    /// How long a producer waits that says `patience_ms`: only who waits for other replicas has a say in it, as in Kafka
+    /// (`delayedProduceRequestRequired`).
+    pub(super) fn patience(&self, acks: Acks, patience_ms: u64) -> u64 {
+        if acks == Acks::All && self.in_sync > 1 { patience_ms } else { patience_ms.max(DISK_PATIENCE_MS) }
     }
 
     /// Takes a batch whose transaction, if it is part of one, is this partition's too.

@@ -198,6 +198,8 @@ impl Naive {
         }
         let twin =
             self.batches.iter().find(|logged| producer.is_some() && logged.producer == producer).cloned();
+        // Only who waits for the other replica has a say in it.
+        let patience_ms = if acks == Acks::All { patience_ms } else { patience_ms.max(30_000) };
         let deadline = self.now.after(patience_ms).0;
         let quiet = acks == Acks::None;
         if let Some(Logged { base, end, .. }) = twin {
@@ -287,7 +289,7 @@ fn run(flush_messages: u64, steps: Vec<Step>) -> Result<(), TestCaseError> {
         epochs: EpochHistory::new(),
     };
     let limits = Arc::new(Limits { parked_max: 10_000, watchers_max: 10_000, ..Limits::default() });
-    let mut leader: Leader<u32, u32> = Leader::new(start, config(flush_messages), limits, 1);
+    let mut leader: Leader<u32, u32> = Leader::new(start, config(flush_messages), limits, 2);
     let mut naive = Naive {
         flush_messages,
         gone: None,

@@ -25,6 +25,10 @@ fn page_cache() -> TopicConfig {
 }
 
 fn leader_with(config: TopicConfig, limits: Limits) -> Alice {
+    leader_of(1, config, limits)
+}
+
+fn leader_of(replicas: usize, config: TopicConfig, limits: Limits) -> Alice {
     let start = Start {
         epoch: EPOCH,
         log_start: Offset::ZERO,
@@ -32,7 +36,7 @@ fn leader_with(config: TopicConfig, limits: Limits) -> Alice {
         producers: Producers::new(10),
         epochs: EpochHistory::new(),
     };
-    Leader::new(start, Arc::new(config), Arc::new(limits), 1)
+    Leader::new(start, Arc::new(config), Arc::new(limits), replicas)
 }
 
 fn leader() -> Alice {
@@ -271,27 +275,54 @@ fn a_failed_sync_refuses_everyone_from_then_on() {
 }
 
 #[test]
-fn patience_ends_and_the_batch_stays() {
-    let (mut leader, mut out) = (leader(), vec![]);
+fn patience_with_other_replicas_ends_and_the_batch_stays() {
+    let (mut leader, mut out) = (leader_of(2, durable(), Limits::default()), vec![]);
     leader.append(batch(1), Acks::All, 100, "alice", at(0), &mut out);
-    leader.append(batch(1), Acks::All, 50, "bob", at(0), &mut out);
-    leader.append(batch(1), Acks::None, 50, "carol", at(0), &mut out);
+    leader.append(batch(2), Acks::All, 50, "bob", at(0), &mut out);
     leader.written(Offset(3), at(1), &mut out);
     assert_eq!(leader.next_deadline(), Some(Deadline(50)));
     out.clear();
 
     leader.tick(at(50), &mut out);
-    assert_eq!(
-        out,
-        [refuse("bob", AppendError::TimedOut), answer("carol", 2)],
-        "acks=0 did not ask how long"
-    );
+    assert_eq!(out, [refuse("bob", AppendError::TimedOut)]);
     assert_eq!(leader.next_deadline(), Some(Deadline(100)));
     out.clear();
 
     leader.persisted(Offset(3), at(60), &mut out);
     assert_eq!(out, [answer("alice", 0)]);
     assert_eq!(leader.plan_read(ask(0)).unwrap().upto, Offset(3));
+}
+
+#[test]
+fn patience_is_for_other_replicas_and_not_for_the_disk() {
+    let check = |replicas, acks| {
+        let (mut leader, mut out) = (leader_of(replicas, durable(), Limits::default()), vec![]);
+        leader.append(batch(1), acks, 0, "alice", at(0), &mut out);
+        leader.written(Offset(1), at(0), &mut out);
+        out.clear();
+        leader.tick(at(29_999), &mut out);
+        assert_eq!((&out[..], leader.next_deadline()), (&[][..], Some(Deadline(30_000))));
+        leader.persisted(Offset(1), at(29_999), &mut out);
+        assert_eq!(out, [answer("alice", 0)]);
+    };
+    check(1, Acks::All);
+    check(1, Acks::Leader);
+    check(2, Acks::Leader);
+}
+
+#[test]
+fn patience_with_the_disk_ends_as_well() {
+    let (mut leader, mut out) = (leader(), vec![]);
+    leader.append(batch(1), Acks::Leader, 0, "alice", at(0), &mut out);
+    leader.append(batch(1), Acks::None, 0, "bob", at(0), &mut out);
+    leader.append(batch(1), Acks::All, 40_000, "carol", at(0), &mut out);
+    leader.written(Offset(3), at(1), &mut out);
+    out.clear();
+
+    leader.tick(at(30_000), &mut out);
+    let alice = refuse("alice", AppendError::TimedOut);
+    assert_eq!(out, [alice, answer("bob", 1)], "acks=0 did not ask how long");
+    assert_eq!(leader.next_deadline(), Some(Deadline(40_000)));
 }
 
 #[test]
@@ -322,7 +353,7 @@ fn a_topic_cannot_ask_for_more_replicas_than_it_has() {
 #[test]
 fn what_waits_is_bounded_in_number_and_in_bytes() {
     let check = |limits: Limits| {
-        let (mut leader, mut out) = (leader_with(durable(), limits), vec![]);
+        let (mut leader, mut out) = (leader_of(2, durable(), limits), vec![]);
         leader.append(batch(1), Acks::All, 10, "alice", at(0), &mut out);
         leader.tick(at(10), &mut out);
         out.clear();

@@ -40,7 +40,7 @@ pub struct Mark {
 
 impl<R, B> Leader<R, B> {
     /// [`Leader::append`] for a batch of a transaction. Where the transaction is not open in this partition the
-    /// coordinator is asked first, and later batches of the same session wait behind this one; not longer than `patience_ms`.
+    /// coordinator is asked first, and later batches of the same session wait behind this one; not longer than for the rest.
     #[expect(clippy::too_many_arguments, reason = "as `append`, and the transaction")]
     pub fn append_in(
         &mut self,
@@ -54,13 +54,14 @@ impl<R, B> Leader<R, B> {
     ) {
         let header = batch.header();
         let (producer, epoch) = (header.producer_id, header.producer_epoch);
+        let deadline = now.after(self.patience(acks, patience_ms));
         let waiting = self.held.epoch_of(producer);
         if let Some(by) = waiting.filter(|waiting| epoch < *waiting) {
             return out.push(Effect::Answer { to, with: Err(AppendError::Fenced { by, got: epoch }) });
         }
         if waiting != Some(epoch) {
             if waiting.is_none() && (!header.attributes.is_transactional() || self.is_known_here(header)) {
-                return self.take(batch, acks, now.after(patience_ms), to, now, out);
+                return self.take(batch, acks, deadline, to, now, out);
             }
             // Fenced, out of order, too many: refused now, before anyone is asked.
             let admitted = self.admit(&batch, acks).and_then(|_| self.admit_beginning(transaction, header));
@@ -71,7 +72,7 @@ impl<R, B> Leader<R, B> {
         } else if let Err(error) = self.admit_held() {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
-        let held = Held { batch, acks, deadline: now.after(patience_ms), to };
+        let held = Held { batch, acks, deadline, to };
         if let Some(ask) = self.held.push(transaction, held) {
             out.push(Effect::Join { ask, transaction: transaction.clone(), producer, epoch });
         }
