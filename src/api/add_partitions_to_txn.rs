@@ -4,6 +4,7 @@
 //! Versions: 2 PRODUCER_FENCED. 3 flexible. From 4 brokers talk to each other: many transactions, and `verify_only` (KIP-890);
 //! our own partitions ask their coordinator without this.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -79,20 +80,21 @@ fn one(
         .or_else(|| id.is_empty().then_some(Code::InvalidRequest));
     let looked: Vec<_> = each(&asked.topics).map(|(topic, index)| look(call, topic, index)).collect();
     let is_whole = looked.iter().all(|code| *code == Code::None);
-    let partitions = each(&asked.topics)
-        .map(|(topic, index)| TopicPartition { topic: topic.to_owned(), index })
-        .collect::<Vec<_>>();
     let asks = refusal.is_none() && is_whole;
+    // Only now: a name of 32 KiB, which no topic has, may stand for a partition in every four bytes.
+    let of = |(topic, index): (&str, i32)| TopicPartition { topic: topic.to_owned(), index };
     let verified: Vec<_> = if asks && asked.verify_only {
         let ask = |partition: TopicPartition| {
             let make = move |id, reply| VerifyTransaction { id, session, partition, reply };
             call.server.ask_transaction(&id, make)
         };
-        partitions.iter().cloned().map(ask).collect()
+        each(&asked.topics).map(of).map(ask).collect()
     } else {
         Vec::new()
     };
     let joined = (asks && !asked.verify_only).then(|| {
+        // Each of them once, however often it is named.
+        let partitions = each(&asked.topics).collect::<BTreeSet<_>>().into_iter().map(of).collect();
         let join = Join { session, partitions, protocol: Protocol::V1 };
         call.server.ask_transaction(&id, move |id, reply| JoinTransaction { id, join, reply })
     });

@@ -38,26 +38,23 @@ pub(crate) fn list_offsets(
 ) -> impl Future<Output = ListOffsetsResponse> + use<> {
     let twice = twice(&asked);
     let committed_only = asked.isolation_level == READ_COMMITTED;
-    let topics: Vec<_> = asked
+    let answers: Vec<Vec<_>> = asked
         .topics
-        .into_iter()
+        .iter()
         .map(|topic| {
-            let name = topic.name;
-            let answers: Vec<_> = topic
-                .partitions
-                .iter()
-                .map(|partition| {
-                    let is_twice = twice.contains(&(name.clone(), partition.partition_index));
-                    let code = if is_twice { Some(Code::InvalidRequest) } else { None };
-                    (partition.clone(), ask(call, version, &name, partition, committed_only, code))
-                })
-                .collect();
-            (name, answers)
+            let partitions = topic.partitions.iter().map(|partition| {
+                let is_twice = twice.contains(&(topic.name.as_str(), partition.partition_index));
+                let code = if is_twice { Some(Code::InvalidRequest) } else { None };
+                ask(call, version, &topic.name, partition, committed_only, code)
+            });
+            partitions.collect()
         })
         .collect();
     async move {
-        let topics = topics.into_iter().map(|(name, partitions)| async move {
-            let partitions = join_all(partitions.into_iter().map(|(asked, answer)| async move {
+        let topics = asked.topics.into_iter().zip(answers).map(|(topic, answers)| async move {
+            let name = topic.name;
+            let answered = topic.partitions.into_iter().zip(answers);
+            let partitions = join_all(answered.map(|(asked, answer)| async move {
                 let found = match answer {
                     Ok(answer) => answer.await.map_err(|error| Code::from(&error)),
                     Err(code) => Err(code),
@@ -70,13 +67,14 @@ pub(crate) fn list_offsets(
     }
 }
 
-/// Partitions that stand twice in a request: each of them is refused (INVALID_REQUEST), as in Kafka.
-fn twice(asked: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
+/// Partitions that stand twice in a request: each of them is refused (INVALID_REQUEST), as in Kafka. The names are not copied:
+/// one of 32 KiB may have a partition in every four bytes.
+fn twice(asked: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
     let mut seen = BTreeSet::new();
     let all = asked.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition_index))
+        topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index))
     });
-    all.filter(|key| !seen.insert(key.clone())).collect()
+    all.filter(|key| !seen.insert(*key)).collect()
 }
 
 type Answer = Result<Option<LookedUp>, ottla_rules::partition::ReadError>;

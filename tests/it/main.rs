@@ -22,6 +22,7 @@ mod groups;
 mod hung_disk;
 mod life;
 mod long_polls;
+mod multiples;
 mod neighbours;
 mod packed;
 mod produce;
