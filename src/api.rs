@@ -170,6 +170,9 @@ pub(crate) enum Close {
     /// The bytes are no such request.
     #[error("{0}")]
     Malformed(#[from] DecodeError),
+    /// No frame can hold the answer.
+    #[error("{0}")]
+    TooLong(#[from] frame::AnswerTooLong),
     /// A Produce with acks=0 went wrong: closing is the only way to make its client look again.
     #[error("a Produce with acks=0 failed: {0}")]
     Unanswerable(String),
@@ -218,9 +221,9 @@ pub(crate) struct Response {
 
 impl Response {
     /// An answer that is all in memory.
-    pub(crate) fn of(header: &RequestHeader, body: &impl Message) -> Response {
-        let head = frame::response(header.version, header.correlation_id, body);
-        Response { head, rest: Vec::new() }
+    pub(crate) fn of(header: &RequestHeader, body: &impl Message) -> Result<Response, Close> {
+        let head = frame::response(header.version, header.correlation_id, body)?;
+        Ok(Response { head, rest: Vec::new() })
     }
 
     /// An answer in pieces, which begin with its length.
@@ -242,7 +245,7 @@ impl Response {
 /// Begins one request: everything it has to send is sent when this returns.
 pub(crate) fn begin(call: &Call, request: Request, appends: &mut produce::Appends) -> Result<Turn, Close> {
     if request.is_probe {
-        return Ok(Turn::Answered(Response::of(&request.header, &api_versions::unsupported())));
+        return Ok(Turn::Answered(Response::of(&request.header, &api_versions::unsupported())?));
     }
     let version = request.header.version;
     match request.header.key {
@@ -356,7 +359,7 @@ where
     Answer: Message,
 {
     let (header, asked) = decode(request)?;
-    Ok(Turn::Answered(Response::of(&header, &serve(asked))))
+    Ok(Turn::Answered(Response::of(&header, &serve(asked))?))
 }
 
 /// An API that waits for an actor.
@@ -391,7 +394,7 @@ where
 {
     let (header, asked) = decode(request)?;
     let answer = serve(asked);
-    let answer = Box::pin(async move { Ok(Response::of(&header, &answer.await)) });
+    let answer = Box::pin(async move { Response::of(&header, &answer.await) });
     Ok(Turn::Wait { answer, droppable })
 }
 

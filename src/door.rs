@@ -17,14 +17,14 @@ use ottla_host::{Listener, Socket, is_out_of_files};
 use ottla_rules::rights::Caller;
 
 use self::baggage::Baggage;
-use self::connection::{Connection, Parted};
+use self::connection::{Connection, Ending, Parted};
 pub(crate) use self::credit::Credit;
 use self::credit::Share;
 use self::guests::Guests;
 pub(crate) use self::line::Turn;
 pub(crate) use self::outbox::Piece;
 use self::tally::{Counter, Tally, Totals};
-use crate::api::Call;
+use crate::api::{Call, Close};
 use crate::server::Server;
 
 mod baggage;
@@ -158,6 +158,10 @@ impl Door {
             Err(error) => return debug!(peer:% = peer, error:% = error; "connection lost"),
         };
         match connection.serve().await {
+            // Not the client's doing alone: a person should know.
+            Parted::Ended(Ending::Request(why @ Close::TooLong(_))) => {
+                warn!(peer:% = peer, why:% = why; "connection closed")
+            }
             Parted::Ended(why) => debug!(peer:% = peer, why:% = why; "connection closed"),
             Parted::Moved(baggage, shard) => {
                 debug!(peer:% = peer, shard; "connection moved");

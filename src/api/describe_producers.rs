@@ -1,5 +1,8 @@
 //! DescribeProducers (key 61), version 0 (KIP-664).
+//!
+//! Promises: each partition is asked and told once, however often it is named.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -13,20 +16,34 @@ use ottla_wire::messages::describe_producers::{
     TopicResponse,
 };
 
-use super::{Call, outcome_of};
+use super::{Call, once, outcome_of};
 
 /// Says who writes to partitions.
 pub(crate) fn describe_producers(
     call: &Call,
     asked: DescribeProducersRequest,
 ) -> impl Future<Output = DescribeProducersResponse> + use<> {
-    let topics: Vec<_> = asked.topics.into_iter().map(|topic| in_topic(call, topic)).collect();
+    let topics: Vec<_> = each_once(asked.topics).map(|topic| in_topic(call, topic)).collect();
     async move { DescribeProducersResponse { topics: join_all(topics).await, ..Default::default() } }
+}
+
+/// Each topic once, with all the partitions that are asked for anywhere in the request.
+fn each_once(asked: Vec<TopicRequest>) -> impl Iterator<Item = TopicRequest> {
+    let mut places = BTreeMap::new();
+    let mut merged: Vec<TopicRequest> = Vec::new();
+    for one in asked {
+        let place = *places.entry(one.name.clone()).or_insert(merged.len());
+        match merged.get_mut(place) {
+            None => merged.push(one),
+            Some(known) => known.partition_indexes.extend(one.partition_indexes),
+        }
+    }
+    merged.into_iter()
 }
 
 fn in_topic(call: &Call, asked: TopicRequest) -> impl Future<Output = TopicResponse> + use<> {
     let may = call.may(Operation::Read, ResourceKind::Topic, &asked.name);
-    let sent = asked.partition_indexes.into_iter().map(|index| {
+    let sent = once(asked.partition_indexes, |index| *index).map(|index| {
         let there =
             if may { call.partition(&asked.name, index) } else { Err(Code::TopicAuthorizationFailed) };
         let answer = there.map(|there| {

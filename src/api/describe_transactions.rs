@@ -1,4 +1,6 @@
 //! DescribeTransactions (key 65), version 0 (KIP-664).
+//!
+//! Promises: each id is told once, however often it is named.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,14 +15,14 @@ use ottla_wire::messages::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TopicData, TransactionState,
 };
 
-use super::{Call, outcome_of};
+use super::{Call, once, outcome_of};
 
 /// Says where transactional ids stand.
 pub(crate) fn describe_transactions(
     call: &Call,
     asked: DescribeTransactionsRequest,
 ) -> impl Future<Output = DescribeTransactionsResponse> + use<> {
-    let told: Vec<_> = asked.transactional_ids.into_iter().map(|id| one(call, id)).collect();
+    let told: Vec<_> = once(asked.transactional_ids, String::clone).map(|id| one(call, id)).collect();
     async move { DescribeTransactionsResponse { transaction_states: join_all(told).await, ..Default::default() } }
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn begin(call: &Call, header: RequestHeader, body: BytesMut) -> Resul
         Ok(place) => place,
         Err(error) => {
             let body = FetchResponse { error_code: Code::from(&error).into(), ..Default::default() };
-            return Ok(Turn::Answered(Response::of(&header, &body)));
+            return Ok(Turn::Answered(Response::of(&header, &body)?));
         }
     };
     let fetching = Fetching::new(call, header.version, asked, place);

@@ -143,7 +143,8 @@ pub(crate) enum Settled {
     Answer(Response),
     /// All have, and acks=0 wants none.
     Silent,
-    /// acks=0 and something went wrong: Kafka closes the connection, so that the client asks for metadata.
+    /// acks=0 and something went wrong: Kafka closes the connection, so that the client asks for metadata. Or no frame can hold
+    /// the answer.
     Close(Close),
 }
 
@@ -319,7 +320,7 @@ impl Produced {
         }
         if self.answers {
             let body = self.answer();
-            return Settled::Answer(Response::of(&self.header, &body));
+            return Response::of(&self.header, &body).map_or_else(Settled::Close, Settled::Answer);
         }
         let refused = |slot: &Slot| match slot.outcome {
             Some(Outcome::Refused { code, .. }) => Some((code, slot.partition)),

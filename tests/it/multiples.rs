@@ -1,8 +1,14 @@
-//! Small requests that name a long name for many things: what they cost is a small multiple of them.
+//! Small requests that name one thing many times, or a long name for many things: what they cost is a small multiple of them.
 
 use ottla_wire::Message;
 use ottla_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnTopic,
+};
+use ottla_wire::messages::describe_producers::{
+    DescribeProducersRequest, DescribeProducersResponse, TopicRequest,
+};
+use ottla_wire::messages::describe_transactions::{
+    DescribeTransactionsRequest, DescribeTransactionsResponse,
 };
 use ottla_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
@@ -44,4 +50,27 @@ fn a_long_name_is_not_copied_for_each_partition_of_add_partitions_to_txn() {
         ..Default::default()
     };
     assert_takes_little::<_, AddPartitionsToTxnResponse>(3, &request);
+}
+
+#[test]
+fn whose_producers_are_asked_for_twice_is_described_once() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 2, &[]);
+    let topic = |partition_indexes| TopicRequest { name: "t".into(), partition_indexes };
+    let request = DescribeProducersRequest { topics: vec![topic(vec![0; 1_000]), topic(vec![1, 0])] };
+    let answer: DescribeProducersResponse = client.ask(0, &request);
+    let told: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.partitions).collect();
+    let told: Vec<_> = told.iter().map(|it| (it.partition_index, it.error_code)).collect();
+    assert_eq!(told, [(0, 0), (1, 0)], "or a small request would be an answer without bound");
+}
+
+#[test]
+fn a_transactional_id_that_is_asked_for_twice_is_described_once() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let request = DescribeTransactionsRequest { transactional_ids: vec!["orders".into(); 1_000] };
+    let answer: DescribeTransactionsResponse = broker.client().ask(0, &request);
+    assert_eq!(answer.transaction_states.len(), 1);
 }

@@ -38,6 +38,14 @@ pub enum FrameError {
     },
 }
 
+/// An answer whose length its frame cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer of {length} bytes; a frame has at most 2147483647")]
+pub struct AnswerTooLong {
+    /// Its length.
+    pub length: usize,
+}
+
 /// How many bytes follow the length `prefix`.
 ///
 /// # Errors
@@ -66,17 +74,23 @@ pub fn open(mut frame: BytesMut) -> Result<(RequestHeader, BytesMut), DecodeErro
 }
 
 /// A whole request as it goes to the socket, length included.
+///
+/// # Panics
+/// Longer than a frame can be: whoever sends requests knows what it sends.
 #[must_use]
 pub fn request(header: &RequestHeader, body: &impl Encode) -> Bytes {
-    closed(|writer| {
+    let whole = closed(|writer| {
         header.encode(writer);
         body.encode(writer, header.version);
-    })
+    });
+    whole.expect("a request that fits a frame")
 }
 
 /// A whole answer as it goes to the socket, length included.
-#[must_use]
-pub fn response<M: Message>(version: i16, correlation_id: i32, body: &M) -> Bytes {
+///
+/// # Errors
+/// Longer than a frame can be: how long an answer gets is up to whoever asks.
+pub fn response<M: Message>(version: i16, correlation_id: i32, body: &M) -> Result<Bytes, AnswerTooLong> {
     closed(|writer| {
         encode_response_header(writer, M::KEY, version, correlation_id);
         body.encode(writer, version);
@@ -84,13 +98,34 @@ pub fn response<M: Message>(version: i16, correlation_id: i32, body: &M) -> Byte
 }
 
 /// A frame with what `write` writes.
-fn closed(write: impl FnOnce(&mut Writer)) -> Bytes {
+fn closed(write: impl FnOnce(&mut Writer)) -> Result<Bytes, AnswerTooLong> {
     let mut writer = Writer::with_capacity(SMALL_BYTES);
     writer.i32(0);
     write(&mut writer);
     let (mut frame, gaps) = writer.into_parts();
     debug_assert!(gaps.is_empty(), "responses with gaps are written by crate::fetch");
-    let length = (frame.len() - LENGTH_BYTES) as i32;
-    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
+    let prefix = prefix(frame.len() - LENGTH_BYTES)?;
+    frame[..LENGTH_BYTES].copy_from_slice(&prefix);
+    Ok(frame.freeze())
+}
+
+/// What stands before so many bytes.
+fn prefix(length: usize) -> Result<[u8; LENGTH_BYTES], AnswerTooLong> {
+    i32::try_from(length).map(i32::to_be_bytes).map_err(|_| AnswerTooLong { length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_is_none_is_not_written() {
+        assert_eq!(prefix(7), Ok([0, 0, 0, 7]));
+        assert_eq!(prefix(i32::MAX as usize), Ok(i32::MAX.to_be_bytes()));
+        assert_eq!(
+            prefix(1 << 31),
+            Err(AnswerTooLong { length: 1 << 31 }),
+            "a client would read a negative one"
+        );
+    }
 }

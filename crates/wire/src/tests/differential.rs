@@ -173,7 +173,7 @@ fn a_fetch_response_with_its_gaps_filled_is_the_response_with_its_records() {
             }
 
             let sent = sent.freeze();
-            assert_eq!(sent, frame::response(version, 7, &whole), "v{version} seed {seed}");
+            assert_eq!(sent, frame::response(version, 7, &whole).unwrap(), "v{version} seed {seed}");
             let (length, frame) = sent.split_first_chunk().unwrap();
             assert_eq!(frame::length(*length, frame.len()), Ok(frame.len()));
             let mut reader = Reader::over(frame);
