@@ -54,18 +54,18 @@ pub(crate) struct Applied {
 }
 
 /// Changes are in the facts, or could not be put there.
-struct Kept {
-    decided: Decided,
-    result: Result<(), FactsError>,
+pub(crate) struct Kept {
+    pub(crate) decided: Decided,
+    pub(crate) result: Result<(), FactsError>,
 }
 
 /// The disk had no room for what was decided; there may be some now.
 struct KeepAgain(Decided);
 
 /// Changes, and what is known once they are safe.
-struct Decided {
-    changes: Vec<Change>,
-    image: Arc<Image>,
+pub(crate) struct Decided {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) image: Arc<Image>,
 }
 
 messages!(Submit, TakeProducerId, Applied, Kept, KeepAgain);
@@ -239,8 +239,7 @@ impl CoordinatorActor {
         self.producer_ids = (first, first);
         let me = ctx.address();
         actix_rt::spawn(async move {
-            let end = if taken.await.is_ok() { first + PRODUCER_IDS_PER_BLOCK } else { first };
-            me.do_send(Block { first, end });
+            me.do_send(Block { first, taken: taken.await.map(drop) });
         });
         self.keep(ctx);
     }
@@ -327,21 +326,21 @@ impl CoordinatorActor {
     }
 }
 
-/// A block of producer ids is ours; empty when it could not be had.
+/// The block of producer ids that begins there is ours, or could not be had.
 struct Block {
     first: i64,
-    end: i64,
+    taken: Result<(), CommandError>,
 }
 messages!(Block);
 
 impl Handler<Block> for CoordinatorActor {
     type Result = ();
 
-    fn handle(&mut self, Block { first, end }: Block, ctx: &mut Context<Self>) {
-        if first == end {
-            return self.thirsty.clear();
+    fn handle(&mut self, Block { first, taken }: Block, ctx: &mut Context<Self>) {
+        if let Err(error) = taken {
+            return self.thirsty.drain(..).for_each(|reply| reply.send(Err(error.clone())));
         }
-        self.producer_ids = (first, end);
+        self.producer_ids = (first, first + PRODUCER_IDS_PER_BLOCK);
         self.pour(ctx);
     }
 }

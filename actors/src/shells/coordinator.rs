@@ -1,11 +1,11 @@
 //! The coordinator's shell: answers come when what was decided is safe and carried out, and whoever falls is raised.
 
 use ottla_rules::{cluster::CommandError, ids::ProducerId, supervision::Exit, topic::CONSUMER_OFFSETS};
-use ottla_store::facts;
+use ottla_store::{FactsError, facts};
 
 use super::*;
 use crate::{
-    coordinator::{CoordinatorActor, Submit, TakeProducerId},
+    coordinator::{CoordinatorActor, Decided, Kept, Submit, TakeProducerId},
     observe::{CoordinatorSeen, Observe},
 };
 
@@ -108,6 +108,33 @@ fn no_producer_id_is_given_twice_also_where_one_block_ends_and_the_next_begins()
         given.dedup();
         assert_eq!(given.len(), all);
     });
+}
+
+#[test]
+fn who_waits_for_a_producer_id_is_told_that_the_facts_could_not_be_kept() {
+    let check = |error: FactsError| {
+        tell(async |shared, _| {
+            let coordinator = coordinator(&shared);
+            let image = submit(&coordinator, create("payments", 7, 1)).await.unwrap();
+            let asks = [0, 1].map(|_| {
+                let (reply, answer) = Reply::once();
+                coordinator.do_send(TakeProducerId { reply });
+                answer
+            });
+            // In the mailbox right behind them: before the pool can say anything.
+            let decided = Decided { changes: vec![], image };
+            coordinator.do_send(Kept { decided, result: Err(error) });
+            for answer in asks {
+                let told = answer.await;
+                assert!(
+                    matches!(told, Err(CommandError::Storage(_))),
+                    "no producer ends over that: {told:?}"
+                );
+            }
+        });
+    };
+    check(FactsError::Full("of a test".into()));
+    check(FactsError::Unsynced("of a test".into()));
 }
 
 /// Tells the coordinator of a fall, and asks what it has counted then.

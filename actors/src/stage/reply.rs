@@ -62,7 +62,7 @@ impl Abandoned for TransactionError {
 
 impl Abandoned for CommandError {
     fn abandoned() -> Self {
-        Self::Request("The node is leaving, or its coordinator was restarted. Try again.".into())
+        Self::NotHere
     }
 }
 
@@ -189,6 +189,13 @@ mod tests {
         let (reply, answer) = Reply::<Answer>::once();
         drop(reply);
         assert_eq!(answer.await, Err(ReadError::NotHere));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_not_answered_is_one_to_try_again() {
+        let (reply, answer) = Reply::<Result<u8, CommandError>>::once();
+        drop(reply);
+        assert_eq!(answer.await, Err(CommandError::NotHere), "an idempotent producer ends over any other");
     }
 
     #[tokio::test]

@@ -181,6 +181,9 @@ pub enum CommandError {
     /// All numbers are used up (UNKNOWN_SERVER_ERROR).
     #[error("there are no {0} left")]
     Exhausted(&'static str),
+    /// Whoever decides is leaving, or gone (NOT_CONTROLLER): every client tries that again.
+    #[error("This is not the correct controller for this cluster.")]
+    NotHere,
     /// Whoever asked has waited for as long as it wanted to (REQUEST_TIMED_OUT): the command may still come about, unless no
     /// time was given at all.
     #[error("The request timed out.")]

@@ -159,6 +159,7 @@ impl From<&CommandError> for Code {
             CommandError::TooManyPartitions => Self::PolicyViolation,
             CommandError::UnknownNode(_) => Self::BrokerIdNotRegistered,
             CommandError::Feature(_) => Self::InvalidUpdateVersion,
+            CommandError::NotHere => Self::NotController,
             CommandError::TimedOut => Self::RequestTimedOut,
             CommandError::Storage(_) => Self::KafkaStorageError,
         }
