@@ -15,7 +15,7 @@ use ottla_host::Host;
 use ottla_rules::batch::BatchRules;
 use ottla_rules::cluster::{Change, Command, CommandError, Image, Partition, Topic};
 use ottla_rules::fetch_sessions::FetchSessions;
-use ottla_rules::group::{Ask, Outcome, partition_of};
+use ottla_rules::group::{Ask, Outcome};
 use ottla_rules::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 use ottla_rules::limits::Limits;
 use ottla_rules::settings::BrokerSettings;
@@ -284,9 +284,7 @@ impl Server {
 
     /// The partition of `__consumer_offsets` that a group's offsets are in; none before that topic is there.
     pub(crate) fn partition_of_group(&self, group: &str) -> Option<TopicPartition> {
-        let image = self.image();
-        let topic = image.topic_named(CONSUMER_OFFSETS)?;
-        let index = partition_of(group, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
+        let PartitionId { index, .. } = self.directory.partition_of(CONSUMER_OFFSETS, group)?;
         Some(TopicPartition { topic: CONSUMER_OFFSETS.to_owned(), index })
     }
 

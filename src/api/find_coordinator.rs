@@ -8,8 +8,6 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla_rules::cluster::{Command, CommandError, Image};
-use ottla_rules::group::partition_of;
-use ottla_rules::ids::PartitionId;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::settings::BrokerSettings;
 use ottla_rules::topic::{CONSUMER_OFFSETS, TRANSACTION_STATE};
@@ -145,11 +143,8 @@ fn find(call: &Call, image: &Image, key_type: i8, key: String) -> Coordinator {
     }
     let not_there =
         |key| refused(key, Code::CoordinatorNotAvailable, Code::CoordinatorNotAvailable.message());
-    let Some(topic) = topic_of(key_type).and_then(|topic| image.topic_named(topic)) else {
-        return not_there(key);
-    };
-    let index = partition_of(&key, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
-    let Some(partition) = image.partition(PartitionId { topic: topic.id, index }) else {
+    let place = topic_of(key_type).and_then(|topic| call.server.directory.partition_of(topic, &key));
+    let Some(partition) = place.and_then(|place| image.partition(place)) else {
         return not_there(key);
     };
     let mut brokers = call.server.brokers(image, call.reached).into_iter();

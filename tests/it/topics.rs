@@ -12,9 +12,11 @@ use ottla_wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
 };
 use ottla_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use ottla_wire::messages::offset_commit::OffsetCommitResponse;
 
 use crate::broker::{Broker, PATIENCE, data_dir, eventually};
 use crate::client::{Client, batch};
+use crate::groups::{commit_request, committed, found};
 
 const REQUEST_TIMED_OUT: i16 = 7;
 const INVALID_REQUEST: i16 = 42;
@@ -211,6 +213,31 @@ fn topics_of_the_coordinators_are_made_as_they_need_them_whoever_asks_first() {
     assert_eq!(transactions["cleanup.policy"], "compact");
     assert_eq!(transactions["segment.bytes"], "1500000");
     assert_eq!(names.map(|name| client.describe(name).partitions.len()), [5, 50]);
+}
+
+#[test]
+fn groups_stay_where_they_are_while_the_node_runs_however_many_partitions_their_topic_gets() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["offsets.topic.num.partitions=1"]);
+    let mut client = found(&broker);
+    client.create("t", 1, &[]);
+    let answer: OffsetCommitResponse = client.ask(8, &commit_request("", -1, 42));
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+
+    let grown = CreatePartitionsTopic { name: "__consumer_offsets".into(), count: 7, assignments: None };
+    let request = CreatePartitionsRequest { topics: vec![grown], timeout_ms: 10_000, validate_only: false };
+    let answer: CreatePartitionsResponse = client.ask(3, &request);
+    assert_eq!(answer.results[0].error_code, 0);
+
+    assert_eq!(committed(&mut found(&broker)).0, 42);
+    assert!(
+        broker.log().contains("another number of partitions now"),
+        "a person is told what the next start brings"
+    );
+    broker.stop();
+    // As in Kafka: the group belongs to another partition now, which knows nothing of it.
+    let broker = Broker::start(&dir, &[]);
+    assert_eq!(committed(&mut found(&broker)).0, -1);
 }
 
 #[test]

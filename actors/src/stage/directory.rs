@@ -1,13 +1,16 @@
 //! Who is where. Addresses of actors that can restart are looked up here when they are needed, not kept.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
 
 use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
 use ottla_rules::{
     cluster::Image,
     group::partition_of,
-    ids::PartitionId,
+    ids::{PartitionId, TopicId},
     topic::{CONSUMER_OFFSETS, TRANSACTION_STATE},
 };
 use rustc_hash::FxBuildHasher;
@@ -40,6 +43,17 @@ pub struct Directory(Arc<Inner>);
 /// only ids that it has drawn are ever kept: nobody outside can choose keys that meet, which is what a slower hash would be for.
 type ByPartition<T> = DashMap<PartitionId, T, FxBuildHasher>;
 
+/// Over how many partitions of a coordinators' topic its groups, or transactional ids, are spread. That stays as it was when this
+/// process first saw the topic, as in Kafka: with each partition more, nearly all of them would belong to another one, which
+/// knows nothing of them.
+#[derive(Clone, Copy)]
+struct Spread {
+    topic: TopicId,
+    over: i32,
+    /// How many it has now.
+    partitions: usize,
+}
+
 #[derive(Default)]
 struct Inner {
     partitions: ByPartition<Seat>,
@@ -48,6 +62,7 @@ struct Inner {
     /// Who coordinates the transactional ids of a partition of `__transaction_state`.
     transactions: ByPartition<(Addr<TransactionActor>, u64)>,
     image: RwLock<Arc<Image>>,
+    spreads: RwLock<BTreeMap<&'static str, Spread>>,
     coordinator: OnceLock<Addr<CoordinatorActor>>,
     broker: RwLock<Option<Addr<BrokerActor>>>,
     journal: OnceLock<Addr<JournalActor>>,
@@ -109,12 +124,18 @@ impl Directory {
 
     /// Asks a group something. When this node does not coordinate it the message is dropped, and its reply answers by itself.
     pub fn ask_group(&self, ask: AskGroup) {
-        let image = self.image();
-        let Some(topic) = image.topic_named(CONSUMER_OFFSETS) else { return };
-        let index = partition_of(&ask.group, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
-        if let Some(seat) = self.0.offsets.get(&PartitionId { topic: topic.id, index }) {
+        let Some(partition) = self.partition_of(CONSUMER_OFFSETS, &ask.group) else { return };
+        if let Some(seat) = self.0.offsets.get(&partition) {
             seat.0.do_send(ask);
         }
+    }
+
+    /// The partition of a coordinators' topic that a group, or a transactional id, belongs to; none before that topic is there.
+    #[must_use]
+    pub fn partition_of(&self, topic: &str, key: &str) -> Option<PartitionId> {
+        let spreads = self.0.spreads.read().unwrap_or_else(PoisonError::into_inner);
+        let Spread { topic, over, .. } = *spreads.get(topic)?;
+        Some(PartitionId { topic, index: partition_of(key, over) })
     }
 
     /// Has a partition end a transaction. A partition of `__consumer_offsets` is told by whoever coordinates the groups in it,
@@ -137,10 +158,8 @@ impl Directory {
         M: Message<Result = ()> + Send + 'static,
         TransactionActor: Handler<M>,
     {
-        let image = self.image();
-        let Some(topic) = image.topic_named(TRANSACTION_STATE) else { return };
-        let index = partition_of(id, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
-        if let Some(seat) = self.0.transactions.get(&PartitionId { topic: topic.id, index }) {
+        let Some(partition) = self.partition_of(TRANSACTION_STATE, id) else { return };
+        if let Some(seat) = self.0.transactions.get(&partition) {
             seat.0.do_send(message);
         }
     }
@@ -201,7 +220,29 @@ impl Directory {
     }
 
     pub(crate) fn publish(&self, image: Arc<Image>) {
+        self.spread(&image);
         *self.0.image.write().unwrap_or_else(PoisonError::into_inner) = image;
+    }
+
+    /// What the coordinators' topics of this image are spread over.
+    fn spread(&self, image: &Image) {
+        let mut spreads = self.0.spreads.write().unwrap_or_else(PoisonError::into_inner);
+        for name in [CONSUMER_OFFSETS, TRANSACTION_STATE] {
+            let Some(topic) = image.topic_named(name) else {
+                spreads.remove(name);
+                continue;
+            };
+            let (id, partitions) = (topic.id, topic.partitions.len());
+            let over = i32::try_from(partitions).unwrap_or(i32::MAX);
+            let anew = Spread { topic: id, over, partitions };
+            let spread = spreads.entry(name).or_insert(anew);
+            if spread.topic != id {
+                *spread = anew;
+            } else if spread.partitions != partitions {
+                spread.partitions = partitions;
+                log::warn!(topic = name, spread_over = spread.over, partitions; "a topic of the coordinators has another number of partitions now: it counts from the next start on, and what is in the partitions of before is not found then");
+            }
+        }
     }
 
     pub(crate) fn set_coordinator(&self, addr: Addr<CoordinatorActor>) {
