@@ -50,7 +50,7 @@ pub(crate) fn read(text: &str) -> Result<Read, String> {
             None => read.warnings.push(format!("{name} is no setting here and does nothing")),
         }
         if is_known {
-            read.pairs.insert(name, value);
+            read.pairs.insert(name, trimmed(&value));
         }
     }
     for (place, names) in otherwise {
@@ -59,6 +59,12 @@ pub(crate) fn read(text: &str) -> Result<Read, String> {
     }
     translate(&mut read.pairs);
     Ok(read)
+}
+
+/// A value without the blanks around it, as Kafka takes a setting of any type (`ConfigDef.parseType`); what Java trims is more
+/// than blanks, and not all of Unicode's.
+fn trimmed(value: &str) -> String {
+    value.trim_matches(|letter| letter <= ' ').to_owned()
 }
 
 /// The text of a file: what is not UTF-8 is Latin-1, as it is for Java.
@@ -201,6 +207,15 @@ mod tests {
         assert_eq!(id("broker.id=3"), Some("3".into()));
         assert_eq!(id("broker.id=3\nnode.id=4"), Some("4".into()));
         assert_eq!(id("broker.id=-1"), None);
+    }
+
+    #[test]
+    fn blanks_around_a_value_are_none_of_it() {
+        let read = read("compression.type=gzip \nnum.partitions=\\ 3\t\nlog.dirs=/a b\\u00a0\\n").unwrap();
+        let is = |name| setting(&read, name);
+        assert_eq!(is("compression.type"), Some("gzip".into()));
+        assert_eq!(is("num.partitions"), Some("3".into()));
+        assert_eq!(is("log.dirs"), Some("/a b\u{a0}".into()), "what Java trims, and no more");
     }
 
     #[test]
