@@ -81,6 +81,10 @@ fn bind_machine(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted node must get its port back while old connections still linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Every address is every address of both kinds, as in Java, whatever the machine's `net.ipv6.bindv6only` says.
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -385,3 +385,15 @@ fn a_lock_that_stays_held_is_an_error_and_not_a_wait_for_ever() {
         })
     });
 }
+
+/// Also on a machine whose `net.ipv6.bindv6only` says otherwise; one without IPv6 has nothing to show here.
+#[test]
+fn every_address_is_every_address_of_both_kinds() {
+    let net = Host::machine().unwrap().net;
+    ottla_host::runtime().unwrap().block_on(async {
+        let Ok(listener) = net.bind("[::]:0".parse().unwrap()).await else { return };
+        let port = listener.local_addr().unwrap().port();
+        let older = net.connect(format!("127.0.0.1:{port}")).await.unwrap();
+        assert!(older.peer_addr().is_ipv4());
+    });
+}
