@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix::Context;
+use actix::{Addr, Context};
 use futures_util::future::join_all;
 use ottla_config::{Config, Endpoint};
 use ottla_host::Host;
@@ -26,7 +26,7 @@ use crate::{
         directory::Directory,
         reply::Reply,
         shards::Shards,
-        watched::{ChildName, spawn_watched},
+        watched::{ChildName, spawn_root, spawn_watched},
     },
 };
 
@@ -129,14 +129,17 @@ impl Crew {
         let shards = self.shards.all().to_vec();
         let make =
             move |_: &mut Context<CoordinatorActor>| CoordinatorActor::new(shared, control, shards, image);
+        // Whoever the root starts may ask the journal at once, and would give up for good where there is none.
+        let first = |root: Addr<CoordinatorActor>| {
+            let shared = self.shared.clone();
+            let make = move |_: &mut Context<JournalActor>| JournalActor::new(shared, journal, needs);
+            let parent = root.clone().recipient();
+            let journal = spawn_watched(self.shards.journal(), ChildName::Journal, parent, make);
+            self.shared.directory.set_journal(journal);
+            self.shared.directory.set_coordinator(root);
+        };
         // The root has no parent: when it ends, the node has.
-        let root = crate::stage::watched::spawn_root(self.shards.control(), make);
-        let shared = self.shared.clone();
-        let make = move |_: &mut Context<JournalActor>| JournalActor::new(shared, journal, needs);
-        let journal =
-            spawn_watched(self.shards.journal(), ChildName::Journal, root.clone().recipient(), make);
-        self.shared.directory.set_journal(journal);
-        self.shared.directory.set_coordinator(root);
+        spawn_root(self.shards.control(), first, make);
     }
 
     /// What everyone is given.

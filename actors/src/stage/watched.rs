@@ -69,18 +69,22 @@ where
     Addr::new(sender)
 }
 
-/// Starts the root actor of a node. Nobody watches it: when it ends, its children find out, and the node has ended.
-pub fn spawn_root<A>(shard: &Shard, make: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
-where
+/// Starts the root actor of a node, after `first` has been done with its address. Nobody watches it: when it ends, its children
+/// find out, and the node has ended.
+pub fn spawn_root<A>(
+    shard: &Shard,
+    first: impl FnOnce(Addr<A>),
+    make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
+) where
     A: Actor<Context = Context<A>>,
 {
     let (sender, receiver) = channel(MAILBOX_HINT);
+    first(Addr::new(sender));
     shard.spawn(move || async move {
         let mut ctx = Context::with_receiver(receiver);
         let actor = make(&mut ctx);
         ctx.into_future(actor).await;
     });
-    Addr::new(sender)
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
