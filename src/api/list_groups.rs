@@ -2,6 +2,7 @@
 //!
 //! Versions: 3 flexible. 4 states (KIP-518). 5 types (KIP-848).
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -20,6 +21,7 @@ pub(crate) fn list_groups(
     asked: ListGroupsRequest,
 ) -> impl Future<Output = ListGroupsResponse> + use<> {
     let call = call.clone();
+    let wanted = Wanted::of(&asked);
     let waiting: Vec<_> = call
         .server
         .directory
@@ -48,7 +50,7 @@ pub(crate) fn list_groups(
             };
             for (id, summary) in listed {
                 let seen = all || call.may(Operation::Describe, ResourceKind::Group, &id);
-                if seen && is_wanted(&asked, &summary) {
+                if seen && wanted.has(&summary) {
                     response.groups.push(ListedGroup {
                         group_id: id.to_string(),
                         protocol_type: summary.protocol_type,
@@ -62,9 +64,41 @@ pub(crate) fn list_groups(
     }
 }
 
-fn is_wanted(asked: &ListGroupsRequest, summary: &Summary) -> bool {
-    let names = |filter: &[String], name: &str| {
-        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
-    };
-    names(&asked.states_filter, summary.state) && names(&asked.types_filter, summary.kind)
+/// Which are asked for: names of states and types in small letters, however many a request has of them.
+struct Wanted {
+    states: BTreeSet<String>,
+    types: BTreeSet<String>,
+}
+
+impl Wanted {
+    fn of(asked: &ListGroupsRequest) -> Wanted {
+        let small = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        Wanted { states: small(&asked.states_filter), types: small(&asked.types_filter) }
+    }
+
+    fn has(&self, summary: &Summary) -> bool {
+        let names = |filter: &BTreeSet<String>, name: &str| {
+            filter.is_empty() || filter.contains(&name.to_ascii_lowercase())
+        };
+        names(&self.states, summary.state) && names(&self.types, summary.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_types_are_asked_for_in_any_spelling() {
+        let check = |states: &[&str], types: &[&str], is_wanted| {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let asked = ListGroupsRequest { states_filter: names(states), types_filter: names(types) };
+            let summary = Summary { state: "Stable", kind: "classic", protocol_type: String::new() };
+            assert_eq!(Wanted::of(&asked).has(&summary), is_wanted, "{asked:?}");
+        };
+        check(&[], &[], true);
+        check(&["Empty", "STABLE"], &["Classic"], true);
+        check(&["Empty"], &[], false);
+        check(&["stable"], &["consumer"], false);
+    }
 }

@@ -4,6 +4,7 @@
 //! whole answer is an error, because a list that lacks some would be taken for complete.
 //! Versions: 1 by how long a transaction has run (KIP-994). 2 by a pattern (KIP-1152, RE2 syntax).
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -63,18 +64,18 @@ pub(crate) fn list_transactions(
         });
         ListTransactionsResponse {
             transaction_states: listed.collect(),
-            unknown_state_filters: wanted.unknown,
+            unknown_state_filters: wanted.unknown.into_iter().collect(),
             ..Default::default()
         }
     }
 }
 
-/// Which are asked for.
+/// Which are asked for. In sets: a request may name a million of each, and all ids are held against it.
 struct Wanted {
     has_states: bool,
-    states: Vec<Status>,
-    unknown: Vec<String>,
-    producers: Vec<i64>,
+    states: BTreeSet<Status>,
+    unknown: BTreeSet<String>,
+    producers: BTreeSet<i64>,
     age_ms_min: i64,
     pattern: Option<Regex>,
 }
@@ -89,17 +90,58 @@ impl Wanted {
             has_states: !asked.state_filters.is_empty(),
             states: asked.state_filters.iter().filter_map(find).collect(),
             unknown: asked.state_filters.iter().filter(|name| find(name).is_none()).cloned().collect(),
-            producers: asked.producer_id_filters,
+            producers: asked.producer_id_filters.into_iter().collect(),
             age_ms_min: asked.duration_filter,
             pattern: pattern.map_err(|_| Code::InvalidRegularExpression)?,
         })
     }
 
     fn has(&self, id: &str, facts: &Facts, now_ms: i64) -> bool {
-        let age_ms = if facts.started_ms >= 0 { now_ms.saturating_sub(facts.started_ms) } else { -1 };
+        // As in Kafka: an id that never had a transaction has one since -1, and so for longer than anybody asks.
+        let age_ms = now_ms.saturating_sub(facts.started_ms);
         (!self.has_states || self.states.contains(&facts.status))
             && (self.producers.is_empty() || self.producers.contains(&facts.producer.0))
             && (self.age_ms_min < 0 || age_ms > self.age_ms_min)
             && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_rules::ids::{ProducerEpoch, ProducerId};
+    use ottla_rules::transaction::Protocol;
+
+    use super::*;
+
+    #[test]
+    fn an_id_that_never_had_a_transaction_is_older_than_anybody_asks() {
+        let check = |started_ms, age_ms_min, is_wanted| {
+            let asked = ListTransactionsRequest { duration_filter: age_ms_min, ..Default::default() };
+            let wanted = Wanted::of(asked).unwrap_or_else(|code| panic!("{code:?}"));
+            assert_eq!(
+                wanted.has("orders", &facts(started_ms), 10_000),
+                is_wanted,
+                "{started_ms} {age_ms_min}"
+            );
+        };
+        check(9_000, -1, true);
+        check(9_000, 999, true);
+        check(9_000, 1_000, false);
+        check(-1, 1_000, true);
+    }
+
+    fn facts(started_ms: i64) -> Facts {
+        Facts {
+            producer: ProducerId(7),
+            previous: ProducerId(-1),
+            next: ProducerId(-1),
+            epoch: ProducerEpoch(0),
+            timeout_ms: 1_000,
+            status: Status::Empty,
+            partitions: BTreeSet::new(),
+            updated_ms: 0,
+            started_ms,
+            protocol: Protocol::V2,
+        }
     }
 }
