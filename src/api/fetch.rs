@@ -3,7 +3,7 @@
 //! Promises: whole batches, beginning with the one that holds the offset; every partition that was asked for is
 //! answered; the first batch is sent whatever its size, so that a consumer gets on (KIP-74); records are never
 //! copied into an encoder.
-//! Versions: 5 log start. 7 sessions (KIP-227): see `rules::fetch_sessions`. 9 leader epochs
+//! Versions: 5 log start. 6 KAFKA_STORAGE_ERROR (before, it is NOT_LEADER_OR_FOLLOWER). 7 sessions (KIP-227): see `rules::fetch_sessions`. 9 leader epochs
 //! (KIP-320). 12 flexible, diverging epochs. 13 topic ids. 16 node endpoints (KIP-951).
 //! Clients: aborted transactions are null for read_uncommitted, an empty list for read_committed.
 //!
@@ -47,6 +47,8 @@ mod skipped;
 
 /// The version from which topics are named by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which clients know KAFKA_STORAGE_ERROR.
+const STORAGE_ERROR_FROM: i16 = 6;
 /// The version from which the leader's address stands beside an error (KIP-951).
 const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
@@ -405,7 +407,7 @@ impl Fetching {
         let code = refusal.code();
         self.server.common.refused(ApiKey::Fetch, code);
         let mut data = PartitionData {
-            error_code: code.into(),
+            error_code: known(code, self.version).into(),
             // Kafka has none where the partition itself refused, and an empty list where it was not found.
             aborted_transactions: wanted.partition.is_err().then(Vec::new),
             high_watermark: -1,
@@ -430,6 +432,16 @@ impl Fetching {
         let Some(broker) = brokers.iter().find(|broker| broker.node == leader) else { return };
         let (host, port, rack) = (broker.host.clone(), broker.port, broker.rack.clone());
         endpoints.push(NodeEndpoint { node_id: leader.0, host, port, rack });
+    }
+}
+
+/// The code as clients of this version know it: older ones take KAFKA_STORAGE_ERROR for one that never ends (Kafka's
+/// `maybeDownConvertStorageError`).
+fn known(code: Code, version: i16) -> Code {
+    if code == Code::KafkaStorageError && version < STORAGE_ERROR_FROM {
+        Code::NotLeaderOrFollower
+    } else {
+        code
     }
 }
 
@@ -458,4 +470,16 @@ fn unreadable(wanted: &Wanted, error: &io::Error) -> Refusal {
 /// -1 stands for "not known" and checks nothing.
 fn epoch(number: i32) -> Option<LeaderEpoch> {
     (number >= 0).then_some(LeaderEpoch(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_old_versions_look_for_the_leader_where_the_disk_fails() {
+        assert_eq!(known(Code::KafkaStorageError, 5), Code::NotLeaderOrFollower);
+        assert_eq!(known(Code::KafkaStorageError, 6), Code::KafkaStorageError);
+        assert_eq!(known(Code::CorruptMessage, 5), Code::CorruptMessage);
+    }
 }
