@@ -204,6 +204,9 @@ impl Node {
             .collect();
         let mut step_ms = STEP_MS_MIN;
         loop {
+            // Of a topic that was deleted meanwhile nobody will ever answer.
+            let image = self.crew.directory().image();
+            missing.retain(|partition| image.partition(*partition).is_some());
             missing = self.not_yet_here(missing).await;
             if missing.is_empty() {
                 return true;

@@ -4,12 +4,16 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+
+use ottla_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 
 use crate::admin::{admin, get};
 use crate::broker::{Broker, command, data_dir, end_of, eventually, signal};
-use crate::client::{PRODUCE, batch, produce_request};
+use crate::client::{Client, PRODUCE, batch, produce_request};
 
 /// The shim, and what tells it.
 struct Shim {
@@ -30,7 +34,12 @@ impl Shim {
 
     /// The program behind it.
     fn command(&self) -> Command {
-        let mut command = command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.command_at("127.0.0.1:0")
+    }
+
+    /// The same, at an address of its own.
+    fn command_at(&self, address: &str) -> Command {
+        let mut command = command(&["serve", "--listen", address]);
         command.env("LD_PRELOAD", &self.library).env("SYNC_FAULT", &self.control);
         command.env("OTTLA_LOG", "ottla=info");
         command
@@ -130,4 +139,31 @@ fn a_start_that_hangs_can_be_ended() {
     let (said, code) = end_of(child);
     assert_eq!(code, Some(1), "{said}");
     assert!(last_line(&said).starts_with("ottla: SIG") && said.contains("came again"), "{said}");
+}
+
+#[test]
+fn a_topic_that_is_deleted_before_it_is_there_keeps_no_node_from_being_ready() {
+    let (_around, dir) = data_dir();
+    let shim = Shim::beside(&dir);
+    let broker = Broker::spawn(&mut shim.command(), &dir);
+    let mut client = broker.client();
+    client.create("stuck", 1, &[]);
+    client.produce("stuck", 0, batch(&["v"]));
+    broker.kill();
+
+    // What the journal has goes into the segment first, and is synced there.
+    shim.hang("/stuck-0/");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = shim.command_at(&address.to_string());
+    let deleting = thread::spawn(move || {
+        shim.wait_until_one_hangs();
+        eventually("nobody listens", || TcpStream::connect(address).is_ok());
+        let mut client = Client::connect(address);
+        let topics = vec![DeleteTopicState { name: Some("stuck".into()), ..Default::default() }];
+        client.send(6, &DeleteTopicsRequest { topics, timeout_ms: 60_000, ..Default::default() });
+        client
+    });
+    let broker = Broker::spawn(&mut command, &dir);
+    assert!(!broker.log().contains("still not recovered"), "{}", broker.log());
+    drop(deleting.join());
 }
