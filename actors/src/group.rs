@@ -38,6 +38,11 @@ pub(crate) struct Written {
     pub(crate) result: Result<Offset, WriteError>,
 }
 
+/// The records of a ticket take longer than anybody is to wait.
+pub(crate) struct Late {
+    pub(crate) ticket: u64,
+}
+
 /// A marker has ended the transaction of a producer, and is safe.
 pub(crate) struct TransactionEnded {
     pub(crate) producer: ProducerId,
@@ -55,7 +60,7 @@ pub(crate) struct ForgetTopics {
 /// The end: the OffsetsActor above is gone, or nothing is left to remember.
 pub(crate) struct Leave;
 
-messages!(Asked, Written, TransactionEnded, Expire, ForgetTopics, Leave);
+messages!(Asked, Written, Late, TransactionEnded, Expire, ForgetTopics, Leave);
 
 /// Panics. For tests of what happens then.
 #[cfg(feature = "provoke")]
@@ -152,6 +157,14 @@ impl Handler<Written> for GroupActor {
 
     fn handle(&mut self, Written { ticket, result }: Written, ctx: &mut Context<Self>) {
         self.step(ctx, |group, now, out| group.written(ticket, result, now, out));
+    }
+}
+
+impl Handler<Late> for GroupActor {
+    type Result = ();
+
+    fn handle(&mut self, Late { ticket }: Late, ctx: &mut Context<Self>) {
+        self.step(ctx, |group, now, out| group.late(ticket, now, out));
     }
 }
 

@@ -10,25 +10,21 @@
 //! The partition tells at once, in the order of its log, what has become of batches and markers: groups hear of them in that
 //! order too.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
-    batch::build::{BatchBuilder, BuildRecord},
+    batch::build::BuildRecord,
     cluster::Image,
-    floods::Manner,
-    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, WriteError, crowd::Beat},
-    ids::{Offset, PartitionId, ProducerId},
-    partition::{Acks, AppendError, Appended},
+    group::{Ask, Group, GroupConfig, GroupError, InTransaction, Outcome, Summary, crowd::Beat},
+    ids::{PartitionId, ProducerId},
     records::GroupRecord,
     supervision::{Exit, Patience, Supervision},
     time::{Deadline, Now},
-    transaction::TransactionError,
 };
 
 use crate::{
-    group::{Asked, Charge, Expire, ForgetTopics, GroupActor, Leave, Machine, TransactionEnded, Written},
-    partition::Append,
+    group::{Asked, Charge, Expire, ForgetTopics, GroupActor, Leave, Machine, TransactionEnded},
     replay::Source,
     shared::Shared,
     stage::{
@@ -44,10 +40,12 @@ use crate::{
 mod fallen;
 mod load;
 mod transactional;
+mod writing;
 
 use fallen::Fallen;
 use load::{Load, Loaded};
 use transactional::InTransactions;
+use writing::Writing;
 
 /// Asks a group something.
 #[derive(Debug)]
@@ -117,19 +115,13 @@ pub struct ProvokeGroupOf(pub Arc<str>);
 #[cfg(feature = "provoke")]
 messages!(ProvokeGroupOf);
 
-/// The mailbox is drained: append what was staged.
-struct Flush;
-
-/// The records of the batch under way are safe, or are not.
-struct BatchWritten(Result<Appended, AppendError>);
-
 /// The log has been read; of one group only, when that is named.
 struct LogRead {
     loaded: Loaded,
     only: Option<Arc<str>>,
 }
 
-messages!(AskGroup, ListGroups, Stage, Summarized, Idle, TopicsGone, Resign, Flush, BatchWritten, LogRead);
+messages!(AskGroup, ListGroups, Stage, Summarized, Idle, TopicsGone, Resign, LogRead);
 
 /// What an OffsetsActor is started with.
 #[derive(Clone)]
@@ -150,7 +142,7 @@ pub(crate) struct OffsetsCharge {
 pub struct OffsetsActor {
     charge: OffsetsCharge,
     config: Arc<GroupConfig>,
-    /// How long an append may take.
+    /// How long whoever waits for an append is kept waiting.
     patience_ms: u64,
     serving: bool,
     groups: BTreeMap<Arc<str>, Seat>,
@@ -159,8 +151,7 @@ pub struct OffsetsActor {
     staged: Vec<Staged>,
     /// What is staged will be appended in a moment.
     flushing: bool,
-    /// The batch under way: whose records it has, and how many are before them.
-    writing: Option<Vec<(Writer, i64)>>,
+    writing: Option<Writing>,
     in_transactions: InTransactions,
     /// Groups whose actors fell while records of theirs were under way: read again after that.
     fallen: Vec<Fallen>,
@@ -261,70 +252,9 @@ impl OffsetsActor {
         }
     }
 
-    /// What is staged is appended once the mailbox is drained; where a crowd commits, on its next beat.
-    fn flush_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
-        if self.writing.is_some() || self.staged.is_empty() || self.flushing {
-            return;
-        }
-        self.flushing = true;
-        match self.charge.shared.crowd().appends_at(now) {
-            None => ctx.notify(Flush),
-            Some(beat) => {
-                let after = Duration::from_millis(beat.0.saturating_sub(now.mono_ms));
-                ctx.notify_later(Flush, after);
-            }
-        }
-    }
-
-    /// Appends everything staged, as far as it fits into one batch, unless a batch is under way.
-    fn flush(&mut self, ctx: &mut Context<Self>) {
-        if self.writing.is_some() {
-            return;
-        }
-        // Here everything before it has been reported.
-        while self.staged.first().is_some_and(|staged| staged.bytes > self.charge.batch_bytes_max) {
-            let Staged { writer, .. } = self.staged.remove(0);
-            self.tell_written(&writer, Err(WriteError::TooLarge));
-            self.read_again_if_ahead(writer, ctx);
-        }
-        if self.staged.is_empty() {
-            return;
-        }
-        let mut room = self.charge.batch_bytes_max;
-        let fits = |staged: &&Staged| {
-            let fits = staged.bytes <= room;
-            room = room.saturating_sub(staged.bytes);
-            fits
-        };
-        let count = self.staged.iter().take_while(fits).count();
-        let mut batch = BatchBuilder::new();
-        let (mut writers, mut before) = (Vec::with_capacity(count), 0);
-        for Staged { writer, records, .. } in self.staged.drain(..count) {
-            writers.push((writer, before));
-            before += records.len() as i64;
-            batch = records.into_iter().fold(batch, BatchBuilder::push);
-        }
-        let me = ctx.address();
-        let reply = Reply::told(move |result| me.do_send(BatchWritten(result)));
-        let patience_ms = self.patience_ms;
-        let append = Append {
-            batch: batch.parsed(),
-            acks: Acks::All,
-            patience_ms,
-            transaction: None,
-            manner: Manner::OneByOne,
-            reply,
-        };
-        self.writing = Some(writers);
-        self.charge.shared.directory.tell(self.charge.partition, append);
-    }
-
-    fn tell_written(&self, writer: &Writer, result: Result<Offset, WriteError>) {
-        if let Some(Seat::Here { addr, generation, .. }) = self.groups.get(&writer.group)
-            && *generation == writer.generation
-        {
-            addr.do_send(Written { ticket: writer.ticket, result });
-        }
+    fn set_alarm(&mut self, now: Now, ctx: &mut Context<Self>) {
+        let late = self.late_at().into_iter().chain(self.in_transactions.late_at()).min();
+        self.alarm.set(late.into_iter().chain([self.expiry]).min(), now, ctx);
     }
 }
 
@@ -344,7 +274,7 @@ impl Actor for OffsetsActor {
         if !self.serving {
             self.read_log(None, 0, ctx);
         }
-        self.alarm.set(Some(self.expiry), self.charge.shared.now(), ctx);
+        self.set_alarm(self.charge.shared.now(), ctx);
     }
 }
 
@@ -455,51 +385,7 @@ impl Handler<Stage> for OffsetsActor {
         if let Some(transaction) = transaction {
             return self.append_in(transaction, staged, ctx);
         }
-        self.staged.push(staged);
-        self.flush_soon(now, ctx);
-    }
-}
-
-impl Handler<Flush> for OffsetsActor {
-    type Result = ();
-
-    fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
-        self.flushing = false;
-        self.flush(ctx);
-    }
-}
-
-impl Handler<BatchWritten> for OffsetsActor {
-    type Result = ();
-
-    fn handle(&mut self, BatchWritten(result): BatchWritten, ctx: &mut Context<Self>) {
-        let result = result.map_err(write_error);
-        for (writer, before) in self.writing.take().unwrap_or_default() {
-            let first = result.as_ref().map(|appended| appended.base.plus(before));
-            self.tell_written(&writer, first.map_err(|error| *error));
-            if result.is_err() {
-                self.read_again_if_ahead(writer, ctx);
-            }
-        }
-        self.read_fallen(ctx);
-        self.flush_soon(self.charge.shared.now(), ctx);
-    }
-}
-
-/// What a group is told of records that are not in the log.
-fn write_error(error: AppendError) -> WriteError {
-    match error {
-        AppendError::TimedOut | AppendError::TooManyParked | AppendError::NotEnoughReplicas { .. } => {
-            WriteError::NotAvailable
-        }
-        AppendError::NotJoined(error) => WriteError::Refused(error),
-        AppendError::Fenced { .. } => WriteError::Refused(TransactionError::Fenced),
-        AppendError::InvalidTransaction(_) => WriteError::TransactionOver,
-        AppendError::NotHere
-        | AppendError::Storage
-        | AppendError::OutOfOrder { .. }
-        | AppendError::Invalid(_)
-        | AppendError::CoordinatorFenced { .. } => WriteError::NotHere,
+        self.stage(staged, now, ctx);
     }
 }
 
@@ -569,7 +455,8 @@ impl Handler<Wake> for OffsetsActor {
             self.expiry = now.after(expire_every_ms(&self.charge.shared));
             self.tell_all(|| Expire);
         }
-        self.alarm.set(Some(self.expiry), now, ctx);
+        self.look_for_late(now, ctx);
+        self.set_alarm(now, ctx);
     }
 }
 

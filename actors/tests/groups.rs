@@ -9,7 +9,7 @@ use ottla_rules::{
     cluster::Command,
     group::{
         Answer, Ask, GroupError, Outcome,
-        ask::{CommitOffset, CommitOffsets},
+        ask::{CommitOffset, CommitOffsets, ConsumerHeartbeat},
         offsets::Lookup,
     },
     ids::TopicId,
@@ -156,6 +156,102 @@ fn commits_that_come_together_are_one_batch() {
         for name in &names {
             assert_eq!(committed(&crew, name).await, Some(7));
         }
+    });
+}
+
+/// Longer than `offsets.commit.timeout.ms`.
+const A_SLOW_SYNC_MS: u64 = 6_000;
+
+#[test]
+fn a_commit_that_takes_long_is_answered_in_time_and_counts_when_it_is_safe() {
+    let world = World::new(1);
+    run(async {
+        let crew = world.start();
+        with_topics(&crew).await;
+        assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
+        world.sync_takes_ms(A_SLOW_SYNC_MS);
+        let began = tokio::time::Instant::now();
+        assert_eq!(ask(&crew, "a", commit(5)).await, Err(GroupError::NotAvailable));
+        let ms = began.elapsed().as_millis();
+        assert!((5_000..5_100).contains(&ms), "after {ms} ms");
+        assert_eq!(committed(&crew, "a").await, Some(4));
+        // What would only be staged behind it is refused at once, and never was.
+        let began = tokio::time::Instant::now();
+        for offset in 6..100 {
+            assert_eq!(ask(&crew, "a", commit(offset)).await, Err(GroupError::NotAvailable));
+        }
+        assert_eq!(began.elapsed().as_millis(), 0);
+        world.sync_takes_ms(1);
+        tokio::time::sleep(Duration::from_millis(A_SLOW_SYNC_MS - 4_500)).await;
+        assert_eq!(committed(&crew, "a").await, Some(5));
+        assert!(ask(&crew, "b", commit(6)).await.is_ok(), "commits are taken again");
+    });
+    world.lose_power(1);
+    run(async {
+        let crew = world.start();
+        assert_eq!((committed(&crew, "a").await, committed(&crew, "b").await), (Some(5), Some(6)));
+    });
+}
+
+#[test]
+fn what_is_staged_when_a_write_takes_long_is_refused_and_never_was() {
+    let world = World::new(1);
+    run(async {
+        let crew = world.start();
+        with_topics(&crew).await;
+        assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
+        world.sync_takes_ms(A_SLOW_SYNC_MS);
+        let first = ask(&crew, "a", commit(5));
+        let behind = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ask(&crew, "a", commit(6)).await
+        };
+        let late = Err(GroupError::NotAvailable);
+        assert_eq!(futures_util::future::join(first, behind).await, (late.clone(), late));
+        tokio::time::sleep(Duration::from_millis(2 * A_SLOW_SYNC_MS)).await;
+        assert_eq!(committed(&crew, "a").await, Some(5));
+    });
+}
+
+fn joins(crew: &Crew) -> Ask {
+    Ask::ConsumerHeartbeat(ConsumerHeartbeat {
+        member_id: "alice".into(),
+        makes_its_id: true,
+        member_epoch: 0,
+        instance_id: None,
+        rack_id: None,
+        rebalance_timeout_ms: Some(60_000),
+        topic_names: Some(vec!["t".into()]),
+        topic_regex: None,
+        server_assignor: None,
+        owned: Some(vec![]),
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        image: crew.directory().image(),
+        chance: [7; 16],
+    })
+}
+
+#[test]
+fn a_member_whose_joining_takes_long_is_in_before_and_after_a_restart() {
+    let world = World::new(1);
+    let mut before = None;
+    run(async {
+        let crew = world.start();
+        with_topics(&crew).await;
+        assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
+        world.sync_takes_ms(A_SLOW_SYNC_MS);
+        assert_eq!(ask(&crew, "c", joins(&crew)).await, Err(GroupError::NotAvailable));
+        tokio::time::sleep(Duration::from_millis(A_SLOW_SYNC_MS)).await;
+        before = Some(ask_at_last(&crew, "c", Ask::ConsumerDescribe).await);
+    });
+    world.lose_power(1);
+    world.sync_takes_ms(1);
+    run(async {
+        let crew = world.start();
+        let after = ask_at_last(&crew, "c", Ask::ConsumerDescribe).await;
+        assert!(after.is_ok());
+        assert_eq!(Some(after), before);
     });
 }
 

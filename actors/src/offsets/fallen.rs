@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use actix::Context;
 use ottla_rules::supervision::{Exit, Verdict};
 
-use super::{OffsetsActor, Seat, Writer};
+use super::{OffsetsActor, Seat, Writer, Writing};
 use crate::group::Leave;
 
 /// How long to wait before a group is read again whose records could not be written.
@@ -42,7 +42,7 @@ impl OffsetsActor {
     }
 
     pub(super) fn read_fallen(&mut self, ctx: &Context<Self>) {
-        let writing = self.writing.iter().flatten().map(|(writer, _)| writer.generation);
+        let writing = self.writing.iter().flat_map(Writing::generations);
         let under_way: BTreeSet<_> = writing.chain(self.in_transactions.under_way()).collect();
         let ready: Vec<_> =
             self.fallen.extract_if(.., |fallen| !under_way.contains(&fallen.generation)).collect();

@@ -1,20 +1,20 @@
 //! Offsets that are part of transactions: a batch of their own in the name of the producer, and the markers that end them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
     batch::build::BatchBuilder,
-    floods::Manner,
     group::{InTransaction, WriteError, open::OpenTransactions},
     ids::ProducerId,
-    partition::{Acks, AppendError, Appended, Mark},
+    partition::{AppendError, Appended, Mark, Patience},
+    time::{Deadline, Now},
 };
 
-use super::{OffsetsActor, Seat, Staged, Writer, write_error};
+use super::{OffsetsActor, Seat, Staged, Writer, writing::write_error};
 use crate::{
     group::TransactionEnded,
-    partition::{Append, WriteMarker},
+    partition::{AppendOffsets, WriteMarker},
     stage::{messages, reply::Reply},
 };
 
@@ -22,8 +22,10 @@ use crate::{
 #[derive(Default)]
 pub(super) struct InTransactions {
     open: OpenTransactions,
-    /// How many batches are under way of each life of a group.
-    under_way: BTreeMap<u64, usize>,
+    /// The batches under way, by the life of a group and its ticket.
+    under_way: BTreeMap<(u64, u64), Writer>,
+    /// Until when whoever waits for one is answered, one way or the other. The first is due first.
+    answer_by: VecDeque<(Deadline, (u64, u64))>,
 }
 
 /// What became of a batch of a transaction.
@@ -50,29 +52,47 @@ impl InTransactions {
 
     /// The lives of groups that have batches under way.
     pub(super) fn under_way(&self) -> impl Iterator<Item = u64> {
-        self.under_way.keys().copied()
+        self.under_way.keys().map(|(generation, _)| *generation)
     }
 
-    fn sent(&mut self, writer: &Writer, producer: ProducerId) {
+    fn sent(&mut self, writer: &Writer, producer: ProducerId, answer_by: Deadline) {
         self.open.sent(producer, &writer.group);
-        *self.under_way.entry(writer.generation).or_default() += 1;
+        self.under_way.insert(key(writer), writer.clone());
+        self.answer_by.push_back((answer_by, key(writer)));
+    }
+
+    /// When [`InTransactions::late`] has something to say.
+    pub(super) fn late_at(&self) -> Option<Deadline> {
+        self.answer_by.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// Whose batches have taken too long by now.
+    pub(super) fn late(&mut self, now: Now) -> Vec<Writer> {
+        let mut late = Vec::new();
+        while let Some((_, key)) = self.answer_by.pop_front_if(|(deadline, _)| deadline.is_due(now)) {
+            late.extend(self.under_way.get(&key).cloned());
+        }
+        late
     }
 
     fn arrived(&mut self, writer: &Writer, producer: ProducerId, is_written: bool) {
         self.open.arrived(producer, &writer.group, is_written);
-        if let Some(count) = self.under_way.get_mut(&writer.generation) {
-            *count -= 1;
-            if *count == 0 {
-                self.under_way.remove(&writer.generation);
-            }
-        }
+        self.under_way.remove(&key(writer));
     }
 }
+
+fn key(writer: &Writer) -> (u64, u64) {
+    (writer.generation, writer.ticket)
+}
+
+/// What is still held for the coordinator when patience is over is refused by the partition, which is the better answer: it has so
+/// long to arrive, in milliseconds.
+const REFUSAL_MS: u64 = 100;
 
 impl OffsetsActor {
     /// Appends at once and alone: a batch is of one producer, and may have to wait for the transaction's coordinator, which
     /// the other groups must not.
-    pub(super) fn append_in(&mut self, transaction: InTransaction, staged: Staged, ctx: &Context<Self>) {
+    pub(super) fn append_in(&mut self, transaction: InTransaction, staged: Staged, ctx: &mut Context<Self>) {
         let Staged { writer, records, bytes } = staged;
         if bytes > self.charge.batch_bytes_max {
             return self.tell_written(&writer, Err(WriteError::TooLarge));
@@ -81,19 +101,14 @@ impl OffsetsActor {
         let producer = session.producer;
         let batch = BatchBuilder::new().transactional().producer(producer.0, session.epoch.0, -1);
         let batch = records.into_iter().fold(batch, BatchBuilder::push).parsed();
-        self.in_transactions.sent(&writer, producer);
+        let now = self.charge.shared.now();
+        self.in_transactions.sent(&writer, producer, now.after(self.patience_ms.saturating_add(REFUSAL_MS)));
         let me = ctx.address();
         let reply = Reply::told(move |result| me.do_send(InTransactionWritten { writer, producer, result }));
-        let patience_ms = self.patience_ms;
-        let append = Append {
-            batch,
-            acks: Acks::All,
-            patience_ms,
-            transaction: Some(joining),
-            manner: Manner::OneByOne,
-            reply,
-        };
+        let patience = Patience { held_ms: self.patience_ms, safe_ms: u64::MAX };
+        let append = AppendOffsets { batch, patience, transaction: joining, reply };
         self.charge.shared.directory.tell(self.charge.partition, append);
+        self.set_alarm(now, ctx);
     }
 
     fn end_transaction(&mut self, producer: ProducerId, commit: bool) {

@@ -6,7 +6,7 @@ use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
     ids::Offset,
     partition::{
-        AppendError,
+        AppendError, Patience,
         leader::{Leader, Start},
     },
 };
@@ -114,7 +114,10 @@ impl PartitionActor {
         }
         self.step(ctx, |leader, now, out| match transaction {
             None => leader.append(batch, acks, patience_ms, reply, now, out),
-            Some(joining) => leader.append_in(&joining, batch, acks, patience_ms, reply, now, out),
+            Some(joining) => {
+                let patience = Patience::of_producer(patience_ms);
+                leader.append_in(&joining, batch, acks, patience, reply, now, out);
+            }
         });
     }
 }

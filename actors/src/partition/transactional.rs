@@ -2,8 +2,10 @@
 
 use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
+    batch::Batch,
+    floods::Manner,
     ids::ProducerId,
-    partition::{AppendError, Appended, Joining, Mark, ReadError},
+    partition::{Acks, AppendError, Appended, Joining, Mark, Patience, ReadError},
     producers::ProducerEntry,
     transaction::{Session, TopicPartition, TransactionError},
 };
@@ -25,6 +27,19 @@ pub struct WriteMarker {
     pub reply: Reply<Result<Appended, AppendError>>,
 }
 
+/// Appends offsets that are part of a transaction, as [`Append`](super::Append) does.
+#[derive(Debug)]
+pub(crate) struct AppendOffsets {
+    /// The batch.
+    pub(crate) batch: Batch,
+    /// How long it may wait, and for what.
+    pub(crate) patience: Patience,
+    /// The transaction.
+    pub(crate) transaction: Joining,
+    /// Whom to answer.
+    pub(crate) reply: Reply<Result<Appended, AppendError>>,
+}
+
 /// Asks who writes to the partition.
 #[derive(Debug)]
 pub struct DescribeProducers {
@@ -39,7 +54,7 @@ pub(super) struct Joined {
     result: Result<(), TransactionError>,
 }
 
-messages!(WriteMarker, DescribeProducers, Joined);
+messages!(AppendOffsets, WriteMarker, DescribeProducers, Joined);
 
 impl PartitionActor {
     /// Asks whether this partition is part of a transaction, or has it join.
@@ -72,6 +87,24 @@ impl Handler<Joined> for PartitionActor {
 
     fn handle(&mut self, Joined { producer, ask, result }: Joined, ctx: &mut Context<Self>) {
         self.step(ctx, |leader, now, out| leader.joined(producer, ask, result, now, out));
+    }
+}
+
+impl Handler<AppendOffsets> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, append: AppendOffsets, ctx: &mut Context<Self>) {
+        let AppendOffsets { batch, patience, transaction, reply } = append;
+        self.hardening.came(Manner::OneByOne);
+        match self.state {
+            // Nobody knows the offsets before the log is there: who coordinates them is still reading it.
+            State::Recovering { .. } => (),
+            State::Offline => reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
+            State::Leading { .. } => self.step(ctx, |leader, now, out| {
+                leader.append_in(&transaction, batch, Acks::All, patience, reply, now, out);
+            }),
+        }
     }
 }
 

@@ -36,6 +36,11 @@ impl World {
         self.world.set_wall_offset_ms(ms);
     }
 
+    /// So long takes every sync that begins from now on.
+    pub fn sync_takes_ms(&self, ms: u64) {
+        self.world.disk().set_sync_delay_ms(ms..ms + 1);
+    }
+
     /// What was not synced is gone, or not, by the seed.
     pub fn lose_power(&self, seed: u64) {
         self.world.disk().crash();

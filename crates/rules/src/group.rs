@@ -20,6 +20,9 @@ mod consumer_model;
 #[cfg(test)]
 mod consumer_tests;
 pub mod crowd;
+mod late;
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod member_tests;
 mod members;
@@ -214,21 +217,23 @@ pub struct Group<R> {
     next_ticket: u64,
     /// Of what is parked, what was said last about members.
     last_said: Option<u64>,
+    /// Of what is parked, what nobody waits for any longer.
+    late: Vec<u64>,
     /// Answers that need no record, and the ticket behind which they are given: they may tell of what it says.
     behind: Vec<(u64, R, Outcome)>,
 }
 
-/// What follows when records are safe, or are not.
+/// What follows when records are safe, or are not. Nobody waits when that has taken too long.
 enum Parked<R> {
     Commit {
-        to: R,
+        to: Option<R>,
         commits: Vec<Commit>,
         answer: Vec<Option<GroupError>>,
         /// Whose transaction they are part of.
         producer: Option<ProducerId>,
     },
     DeleteOffsets {
-        to: R,
+        to: Option<R>,
         doomed: Vec<(String, i32)>,
         answer: Vec<Option<GroupError>>,
     },
@@ -242,7 +247,7 @@ enum Parked<R> {
     },
     /// A step of the consumer protocol: the answer is ready.
     Said {
-        to: R,
+        to: Option<R>,
         with: Outcome,
     },
     /// Nobody waits, and what it says has happened already.
@@ -270,6 +275,7 @@ impl<R> Group<R> {
             parked: VecDeque::new(),
             next_ticket: 0,
             last_said: None,
+            late: Vec::new(),
             behind: Vec::new(),
         }
     }
@@ -381,6 +387,7 @@ impl<R> Group<R> {
         let place = self.parked.iter().position(|(parked, _)| *parked == ticket);
         let (_, parked) = place.and_then(|at| self.parked.remove(at)).expect("a ticket is reported once");
         self.silence.written(ticket, result.is_ok(), now);
+        self.late.retain(|late| *late != ticket);
         match parked {
             Parked::Commit { to, commits, answer, producer } => {
                 self.committed(to, producer, commits, answer, result, out);
@@ -390,7 +397,7 @@ impl<R> Group<R> {
                     self.forget(&doomed);
                     Answer::OffsetsDeleted(answer)
                 });
-                out.push(Effect::Answer { to, with });
+                out.extend(to.map(|to| Effect::Answer { to, with }));
             }
             Parked::Delete { to, doomed } => {
                 if result.is_ok() {
@@ -408,13 +415,13 @@ impl<R> Group<R> {
             }
             Parked::Said { to, with } => {
                 let with = result.map_err(GroupError::of_metadata).and(with);
-                out.push(Effect::Answer { to, with });
+                out.extend(to.map(|to| Effect::Answer { to, with }));
             }
             Parked::Quiet | Parked::Noted => (),
-            Parked::Classic(parked) if matches!(self.members, Members::Consumer(_)) => {
+            Parked::Classic(mut parked) if matches!(self.members, Members::Consumer(_)) => {
                 // The group has gone over to the other protocol meanwhile.
                 let told = |to| Effect::Answer { to, with: Err(GroupError::RebalanceInProgress) };
-                out.extend(parked.waiting().into_iter().map(told));
+                out.extend(parked.take_waiting().into_iter().map(told));
             }
             Parked::Classic(parked) => {
                 let result = result.map(|_| ());

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-pub use self::transactional::Mark;
+pub use self::transactional::{Mark, Patience};
 use self::transactions::Aborted;
 use crate::{
     batch::Stamped,

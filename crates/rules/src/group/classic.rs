@@ -122,7 +122,7 @@ pub(super) enum Parked<R> {
     /// The assignments of a generation.
     Assigned { generation: i32 },
     /// A static member that was replaced: it is answered.
-    Replaced { to: R, member_id: String, leader_before: String },
+    Replaced { to: Option<R>, member_id: String, leader_before: String },
     /// A generation without members.
     Emptied,
     /// Somebody has left the generation.
@@ -132,11 +132,11 @@ pub(super) enum Parked<R> {
 }
 
 impl<R> Parked<R> {
-    /// Whoever waits for it.
-    pub(super) fn waiting(self) -> Vec<R> {
+    /// Takes whoever waits for it: it goes on without them.
+    pub(super) fn take_waiting(&mut self) -> Vec<R> {
         match self {
-            Self::Replaced { to, .. } => vec![to],
-            Self::Begun { told, .. } => told.into_iter().map(|(to, _)| to).collect(),
+            Self::Replaced { to, .. } => to.take().into_iter().collect(),
+            Self::Begun { told, .. } => told.drain(..).map(|(to, _)| to).collect(),
             Self::Assigned { .. } | Self::Emptied | Self::Departed => Vec::new(),
         }
     }
@@ -451,7 +451,9 @@ impl<R> Classic<R> {
                 let with = result.map_err(GroupError::of_metadata).and_then(|()| {
                     self.joined_again(&member_id, leader_before).ok_or(GroupError::UnknownMember)
                 });
-                desk.answer(to, with.map(Answer::Joined));
+                if let Some(to) = to {
+                    desk.answer(to, with.map(Answer::Joined));
+                }
             }
             Parked::Begun { generation, told } => self.begun(generation, told, result, desk),
             Parked::Emptied | Parked::Departed => (),

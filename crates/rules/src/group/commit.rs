@@ -64,12 +64,13 @@ impl<R> Group<R> {
         };
         let records = commits.iter().map(record).collect();
         let producer = asked.transaction.as_ref().map(|transaction| transaction.session.producer);
+        let to = Some(to);
         self.write_in(asked.transaction, records, Parked::Commit { to, commits, answer, producer }, out);
     }
 
     pub(super) fn committed(
         &mut self,
-        to: R,
+        to: Option<R>,
         producer: Option<ProducerId>,
         commits: Vec<Commit>,
         answer: Vec<Option<GroupError>>,
@@ -82,7 +83,7 @@ impl<R> Group<R> {
             }
             Answer::Committed(answer)
         });
-        out.push(Effect::Answer { to, with });
+        out.extend(to.map(|to| Effect::Answer { to, with }));
     }
 
     /// An offset is in the log: at once, or when its transaction is committed, it takes the place of the one before.
@@ -125,7 +126,7 @@ impl<R> Group<R> {
             return out.push(Effect::Answer { to, with: Ok(Answer::OffsetsDeleted(answer)) });
         }
         let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
-        self.write(records, Parked::DeleteOffsets { to, doomed, answer }, out);
+        self.write(records, Parked::DeleteOffsets { to: Some(to), doomed, answer }, out);
     }
 }
 

@@ -243,9 +243,12 @@ impl<R> Group<R> {
     /// Answers once what was said about members, now or before, is safe. A refusal waits for nothing, as in Kafka.
     fn say(&mut self, records: Vec<GroupRecord>, to: R, with: Outcome, now: Now, out: &mut Vec<Effect<R>>) {
         if !records.is_empty() {
-            return self.conclude(records, Parked::Said { to, with }, now, out);
+            return self.conclude(records, Parked::Said { to: Some(to), with }, now, out);
         }
         match self.last_said {
+            Some(ticket) if with.is_ok() && self.late.contains(&ticket) => {
+                out.push(Effect::Answer { to, with: Err(GroupError::NotAvailable) });
+            }
             Some(ticket) if with.is_ok() => self.behind.push((ticket, to, with)),
             Some(_) | None => out.push(Effect::Answer { to, with }),
         }

@@ -59,7 +59,7 @@ impl<R> Group<R> {
                 classic.waiting().map(|to| Effect::Answer { to, with: Err(GroupError::RebalanceInProgress) }),
             );
         }
-        self.write(once_each(records), Parked::Said { to, with }, out);
+        self.write(once_each(records), Parked::Said { to: Some(to), with }, out);
     }
 
     fn upgraded(

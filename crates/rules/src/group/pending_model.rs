@@ -21,6 +21,8 @@ enum Event {
     Pass(u64),
     /// One of those that may be the next in the log is, or is not written at all.
     Settle(usize, bool),
+    /// One of those on their way takes too long.
+    Late(usize),
     Restart,
 }
 
@@ -36,6 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Expire),
         1 => prop_oneof![Just(1), Just(600), Just(1_200)].prop_map(Event::Pass),
         6 => (0..6usize, prop::bool::weighted(0.9)).prop_map(|(which, good)| Event::Settle(which, good)),
+        1 => (0..6usize).prop_map(Event::Late),
         1 => Just(Event::Restart),
     ]
 }
@@ -132,6 +135,8 @@ proptest! {
                 Event::Expire => world.step(|group, now, out| group.expire(now, out)),
                 Event::Pass(ms) => world.pass(ms),
                 Event::Settle(which, good) => settle(&mut world, which, good),
+                Event::Late(_) if world.writing.is_empty() => (),
+                Event::Late(which) => world.late(which % world.writing.len()),
                 Event::Restart => {
                     lost = asked - world.answers.len();
                     world.writing.clear();

@@ -31,7 +31,7 @@ pub(super) enum Entry {
 
 /// Records on their way into the log.
 pub(super) struct Writing {
-    ticket: u64,
+    pub(super) ticket: u64,
     records: Vec<GroupRecord>,
     pub(super) producer: Option<ProducerId>,
 }

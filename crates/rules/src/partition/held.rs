@@ -14,7 +14,10 @@ use crate::{
 pub(super) struct Held<R> {
     pub(super) batch: Batch,
     pub(super) acks: Acks,
+    /// It waits for the coordinator no longer.
     pub(super) deadline: Deadline,
+    /// Its producer waits for its being safe no longer.
+    pub(super) safe_by: Deadline,
     pub(super) to: R,
 }
 

@@ -29,7 +29,7 @@ const EXPIRE_EVERY_MS: u64 = 600_000;
 /// How long a producer waits at least that waits for nobody but our own disk (clients' usual `request.timeout.ms`). What
 /// `timeout.ms` bounds in Kafka is the wait for other replicas: who were refused sooner for a sync that takes long would
 /// send again what is in the log already.
-const DISK_PATIENCE_MS: u64 = 30_000;
+pub(super) const DISK_PATIENCE_MS: u64 = 30_000;
 
 /// What recovery found: where a reign begins.
 #[derive(Clone, Debug)]

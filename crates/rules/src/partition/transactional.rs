@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use super::{
     Acks, AppendError, Appended, Effect, Joining,
     held::Held,
-    leader::{Leader, State},
+    leader::{DISK_PATIENCE_MS, Leader, State},
 };
 use crate::{
     batch::{Batch, Header, marker::Marker},
@@ -24,6 +24,23 @@ use crate::{
     time::Now,
     transaction::{Protocol, TransactionError},
 };
+
+/// How long a batch of a transaction may wait, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the word of the coordinator. Then it is refused.
+    pub held_ms: u64,
+    /// Until it is safe. Then it stays, and its producer does not know.
+    pub safe_ms: u64,
+}
+
+impl Patience {
+    /// Of a producer that says `timeout_ms`, which is meant for replicas: the coordinator has no less time than the disk.
+    #[must_use]
+    pub fn of_producer(timeout_ms: u64) -> Self {
+        Self { held_ms: timeout_ms.max(DISK_PATIENCE_MS), safe_ms: timeout_ms }
+    }
+}
 
 /// A marker to be written (WriteTxnMarkers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,28 +57,28 @@ pub struct Mark {
 
 impl<R, B> Leader<R, B> {
     /// [`Leader::append`] for a batch of a transaction. Where the transaction is not open in this partition the
-    /// coordinator is asked first, and later batches of the same session wait behind this one; not longer than for the rest.
+    /// coordinator is asked first, and later batches of the same session wait behind this one; not longer than `patience` says.
     #[expect(clippy::too_many_arguments, reason = "as `append`, and the transaction")]
     pub fn append_in(
         &mut self,
         transaction: &Joining,
         batch: Batch,
         acks: Acks,
-        patience_ms: u64,
+        patience: Patience,
         to: R,
         now: Now,
         out: &mut Vec<Effect<R, B>>,
     ) {
+        let safe_by = now.after(self.patience(acks, patience.safe_ms));
         let header = batch.header();
         let (producer, epoch) = (header.producer_id, header.producer_epoch);
-        let deadline = now.after(self.patience(acks, patience_ms));
         let waiting = self.held.epoch_of(producer);
         if let Some(by) = waiting.filter(|waiting| epoch < *waiting) {
             return out.push(Effect::Answer { to, with: Err(AppendError::Fenced { by, got: epoch }) });
         }
         if waiting != Some(epoch) {
             if waiting.is_none() && (!header.attributes.is_transactional() || self.is_known_here(header)) {
-                return self.take(batch, acks, deadline, to, now, out);
+                return self.take(batch, acks, safe_by, to, now, out);
             }
             // Fenced, out of order, too many: refused now, before anyone is asked.
             let admitted = self.admit(&batch, acks).and_then(|_| self.admit_beginning(transaction, header));
@@ -72,7 +89,7 @@ impl<R, B> Leader<R, B> {
         } else if let Err(error) = self.admit_held() {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
-        let held = Held { batch, acks, deadline, to };
+        let held = Held { batch, acks, deadline: now.after(patience.held_ms), safe_by, to };
         if let Some(ask) = self.held.push(transaction, held) {
             out.push(Effect::Join { ask, transaction: transaction.clone(), producer, epoch });
         }
@@ -118,13 +135,13 @@ impl<R, B> Leader<R, B> {
         out: &mut Vec<Effect<R, B>>,
     ) {
         let Some((transaction, waiting)) = self.held.take_answered(producer, ask) else { return };
-        for Held { batch, acks, deadline, to } in waiting {
+        for Held { batch, acks, deadline: _, safe_by, to } in waiting {
             let joined = match &result {
                 Ok(()) => self.admit_beginning(&transaction, batch.header()),
                 Err(error) => Err(AppendError::NotJoined(*error)),
             };
             match joined {
-                Ok(()) => self.take(batch, acks, deadline, to, now, out),
+                Ok(()) => self.take(batch, acks, safe_by, to, now, out),
                 Err(error) => out.push(Effect::Answer { to, with: Err(error) }),
             }
         }

@@ -54,7 +54,8 @@ impl Stage {
         let batch =
             BatchBuilder::new().transactional().producer(PRODUCER.0, epoch, sequence).value("x", 1).parsed();
         let transaction = Joining { id: "orders".into(), implicit };
-        self.leader.append_in(&transaction, batch, Acks::All, 30_000, to, NOW, &mut self.out);
+        let patience = Patience { held_ms: 30_000, safe_ms: 30_000 };
+        self.leader.append_in(&transaction, batch, Acks::All, patience, to, NOW, &mut self.out);
     }
 
     fn joined(&mut self, ask: u64, result: Result<(), TransactionError>) {

@@ -199,7 +199,8 @@ impl<R> Classic<R> {
         member.can_skip = join.can_skip;
         member.heard(desk.now);
         let record = self.record_of(desk.group);
-        desk.written.push((record, Parked::Replaced { to, member_id: id.to_owned(), leader_before }));
+        desk.written
+            .push((record, Parked::Replaced { to: Some(to), member_id: id.to_owned(), leader_before }));
     }
 
     /// What a static member is told that has taken over and caused no rebalance.

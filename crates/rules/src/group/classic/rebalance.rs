@@ -223,6 +223,19 @@ impl<R> Classic<R> {
         }
     }
 
+    /// The assignments take longer than anybody is to wait for them: whoever does is told to come again.
+    pub(in crate::group) fn assigned_late(&mut self, generation: i32, desk: &mut Desk<'_, R>) {
+        if generation != self.generation || !matches!(self.phase, Phase::Completing { .. }) {
+            return;
+        }
+        for member in self.members.values_mut() {
+            if let Some(to) = member.syncing.take() {
+                member.heard(desk.now);
+                desk.answer(to, Err(GroupError::NotAvailable));
+            }
+        }
+    }
+
     /// What is overdue: sessions, ids nobody came with, the phase.
     pub(in crate::group) fn tick(&mut self, desk: &mut Desk<'_, R>) {
         let now = desk.now;
