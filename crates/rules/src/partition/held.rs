@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Acks, Joining};
 use crate::{
-    batch::Batch,
-    ids::{ProducerEpoch, ProducerId},
+    batch::{Batch, Header},
+    ids::{ProducerEpoch, ProducerId, Sequence},
     time::{Deadline, Now},
 };
 
@@ -35,11 +35,23 @@ pub(super) struct AllHeld<R> {
     lines: BTreeMap<ProducerId, Line<R>>,
     bytes: usize,
     asks: u64,
+    /// The first batch of each producer that has waited since it last wrote.
+    lowest: BTreeMap<ProducerId, Lowest>,
+}
+
+/// What must not be passed by: were a later batch taken after the first was refused, that one would be out of order whenever it came
+/// again (Kafka's `VerificationStateEntry`).
+#[derive(Clone, Copy, Debug)]
+struct Lowest {
+    epoch: ProducerEpoch,
+    sequence: Sequence,
+    /// When it was last sent, Unix milliseconds.
+    sent_ms: i64,
 }
 
 impl<R> AllHeld<R> {
     pub(super) fn new() -> Self {
-        Self { lines: BTreeMap::new(), bytes: 0, asks: 0 }
+        Self { lines: BTreeMap::new(), bytes: 0, asks: 0, lowest: BTreeMap::new() }
     }
 
     /// Bytes of batches that wait.
@@ -69,6 +81,37 @@ impl<R> AllHeld<R> {
         let line = Line { ask: self.asks, transaction: transaction.clone(), waiting: VecDeque::from([held]) };
         self.lines.insert(producer, line);
         Some(self.asks)
+    }
+
+    /// Notes a batch that is about to wait, of `max` producers at most: what is not noted is not guarded.
+    pub(super) fn note(&mut self, header: &Header, now: Now, max: usize) {
+        let (epoch, sequence) = (header.producer_epoch, header.base_sequence);
+        let known = self.lowest.get(&header.producer_id).filter(|known| known.epoch >= epoch);
+        let is_first = known.is_none_or(|known| known.epoch == epoch && is_behind(known.sequence, sequence));
+        let sequence = if is_first { sequence } else { known.map_or(sequence, |known| known.sequence) };
+        let epoch = known.map_or(epoch, |known| known.epoch);
+        if self.lowest.len() < max || self.lowest.contains_key(&header.producer_id) {
+            self.lowest.insert(header.producer_id, Lowest { epoch, sequence, sent_ms: now.wall_ms });
+        }
+    }
+
+    /// The batch that has to come before this one.
+    pub(super) fn missing_before(&self, header: &Header) -> Option<Sequence> {
+        let lowest = self.lowest.get(&header.producer_id)?;
+        let is_missing =
+            lowest.epoch == header.producer_epoch && is_behind(header.base_sequence, lowest.sequence);
+        is_missing.then_some(lowest.sequence)
+    }
+
+    /// The producer has written, or its transaction has ended: what follows is judged by what is in the log.
+    pub(super) fn wrote(&mut self, producer: ProducerId) {
+        self.lowest.remove(&producer);
+    }
+
+    /// Forgets what was sent longer than `ms` milliseconds ago, as producers are.
+    pub(super) fn expire(&mut self, now: Now, ms: u64) {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        self.lowest.retain(|_, lowest| now.wall_ms.saturating_sub(lowest.sent_ms) < ms);
     }
 
     /// The batches that waited for the answer to this question, unless a marker has made an end of them meanwhile.
@@ -106,4 +149,9 @@ impl<R> AllHeld<R> {
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         self.lines.values().flat_map(|line| &line.waiting).map(|held| held.deadline).min()
     }
+}
+
+/// Whether a sequence comes after another: behind the largest they begin anew.
+fn is_behind(sequence: Sequence, other: Sequence) -> bool {
+    (1..1 << 30).contains(&(sequence.0.wrapping_sub(other.0) & i32::MAX))
 }

@@ -235,6 +235,9 @@ impl<R, B> Leader<R, B> {
             TimestampType::LogAppendTime => Some(now.wall_ms),
         };
         let header = batch.header().clone();
+        if header.attributes.is_transactional() {
+            self.held.wrote(header.producer_id);
+        }
         let batch = batch.stamp(self.end, self.epoch, append_time);
         self.producers.update(&header, batch.base, batch.max_timestamp, now);
         self.end = batch.end;
@@ -377,6 +380,7 @@ impl<R, B> Leader<R, B> {
         if due.is_due(now) {
             self.expire_at = Some(now.after(EXPIRE_EVERY_MS));
             self.producers.expire(now, self.limits.producer_idle_ms_max);
+            self.held.expire(now, self.limits.producer_idle_ms_max);
         }
     }
 

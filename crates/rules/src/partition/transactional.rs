@@ -89,6 +89,7 @@ impl<R, B> Leader<R, B> {
         } else if let Err(error) = self.admit_held() {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
+        self.held.note(batch.header(), now, self.limits.producers_max);
         let held = Held { batch, acks, deadline: now.after(patience.held_ms), safe_by, to };
         if let Some(ask) = self.held.push(transaction, held) {
             out.push(Effect::Join { ask, transaction: transaction.clone(), producer, epoch });
@@ -115,6 +116,15 @@ impl<R, B> Leader<R, B> {
         Err(AppendError::OutOfOrder { expected: Sequence(0), got })
     }
 
+    /// Of a producer that nothing is known of any batch would do, but not one behind a batch that has waited here and was refused:
+    /// that one comes again.
+    fn admit_behind(&self, header: &Header) -> Result<(), AppendError> {
+        let got = header.base_sequence;
+        self.held
+            .missing_before(header)
+            .map_or(Ok(()), |expected| Err(AppendError::OutOfOrder { expected, got }))
+    }
+
     /// Whether the coordinator need not be asked: the batch's transaction is open here, or the batch is in the log already. What
     /// is open under an older epoch is another transaction, whose marker has not come yet (Kafka's `hasOngoingTransaction`).
     pub(super) fn is_known_here(&self, header: &Header) -> bool {
@@ -137,7 +147,9 @@ impl<R, B> Leader<R, B> {
         let Some((transaction, waiting)) = self.held.take_answered(producer, ask) else { return };
         for Held { batch, acks, deadline: _, safe_by, to } in waiting {
             let joined = match &result {
-                Ok(()) => self.admit_beginning(&transaction, batch.header()),
+                Ok(()) => self
+                    .admit_beginning(&transaction, batch.header())
+                    .and_then(|()| self.admit_behind(batch.header())),
                 Err(error) => Err(AppendError::NotJoined(*error)),
             };
             match joined {

@@ -148,6 +148,67 @@ fn a_producer_of_version_1_that_is_not_known_begins_anywhere() {
 }
 
 #[test]
+fn what_comes_behind_a_batch_that_was_refused_waits_until_that_has_come_again() {
+    let mut stage = Stage::new();
+    stage.send_under(false, "first", 0, 0);
+    stage.send_under(false, "second", 0, 1);
+    stage.joined(1, Err(TransactionError::Loading));
+    stage.answers();
+    // Of the same five in flight: sent before its producer has heard of the first.
+    stage.send_under(false, "third", 0, 2);
+    stage.joined(2, Ok(()));
+    let behind = Err(AppendError::OutOfOrder { expected: Sequence(0), got: Sequence(2) });
+    assert_eq!(stage.answers(), [("third", behind)]);
+
+    for (to, sequence) in [("first", 0), ("second", 1), ("third", 2)] {
+        stage.send_under(false, to, 0, sequence);
+    }
+    stage.joined(3, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("first", Ok(0)), ("second", Ok(1)), ("third", Ok(2))]);
+    // Its next transaction begins where it is, and so does its next session.
+    stage.mark(0, true, 0, Protocol::V1);
+    stage.send_under(false, "fourth", 0, 3);
+    stage.joined(4, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers()[1..], [("fourth", Ok(4))]);
+}
+
+#[test]
+fn a_refused_batch_holds_up_no_later_session_and_is_forgotten_in_time() {
+    let mut stage = Stage::new();
+    stage.send_under(false, "zombie", 0, 5);
+    stage.joined(1, Err(TransactionError::Loading));
+    stage.send_under(false, "next", 1, 7);
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers()[1..], [("next", Ok(0))]);
+
+    let mut stage = Stage::new();
+    stage.send_under(false, "first", 0, 5);
+    stage.joined(1, Err(TransactionError::Loading));
+    stage.answers();
+    for day in 1..3 {
+        let now = Now { mono_ms: day * 90_000_000, wall_ms: day as i64 * 90_000_000 };
+        stage.leader.tick(now, &mut stage.out);
+    }
+    stage.send_under(false, "much later", 0, 7);
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("much later", Ok(0))]);
+}
+
+#[test]
+fn sequences_begin_anew_behind_the_largest() {
+    let mut stage = Stage::new();
+    stage.send_under(false, "last", 0, i32::MAX);
+    stage.send_under(false, "first", 0, 0);
+    stage.joined(1, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("last", Ok(0)), ("first", Ok(1))]);
+}
+
+#[test]
 fn a_producer_without_transactions_begins_anywhere() {
     let mut stage = Stage::new();
     let batch = BatchBuilder::new().producer(PRODUCER.0, 0, 5).value("x", 1).parsed();
