@@ -240,11 +240,14 @@ impl<R> Coordinator<R> {
         out: &mut Vec<Effect<R>>,
     ) -> Result<Ended, TransactionError> {
         let entry = self.known(id)?;
+        let is_retry = end.protocol == Protocol::V2 && is_retried_end(&entry.facts, end.session);
+        if entry.is_fenced(end.session) && !is_retry {
+            return Err(TransactionError::Fenced);
+        }
         if entry.is_busy() {
             return Err(TransactionError::Concurrent);
         }
         let facts = entry.facts.clone();
-        let is_retry = end.protocol == Protocol::V2 && is_retried_end(&facts, end.session);
         if facts.producer != end.session.producer && !is_retry {
             return Err(TransactionError::InvalidMapping);
         }

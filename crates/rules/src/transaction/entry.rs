@@ -181,6 +181,14 @@ impl<R> Entry<R> {
         Ok(())
     }
 
+    /// Whether a session is over for good, whatever becomes of the step under way: the outcome of its transaction is safe, and the
+    /// markers that are on their way have a later epoch. Kafka compares epochs before it looks whether the id is busy.
+    pub(super) fn is_fenced(&self, session: Session) -> bool {
+        matches!(self.doing, Doing::Marking(_))
+            && session.producer == self.facts.producer
+            && session.epoch < self.facts.epoch
+    }
+
     /// Whether a producer that says which session it had may have another (KIP-360): it has the current id, or the one
     /// before whose epochs ran out.
     pub(super) fn may_resume(&self, had: Session) -> bool {

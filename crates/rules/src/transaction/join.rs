@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    Effect, Protocol, Session, Status, TopicPartition,
+    Effect, Protocol, Session, Status, TopicPartition, TransactionError,
     coordinator::Coordinator,
     entry::{Entry, Step},
 };
@@ -42,7 +42,11 @@ impl<R> Coordinator<R> {
     /// is safe, which is before every partition has its marker. Whoever finds the id busy waits here for a moment, instead
     /// of being sent away to come again; all who waited join with one record.
     pub fn join(&mut self, id: &str, join: Join, to: R, now: Now, out: &mut Vec<Effect<R>>) {
-        let is_busy = self.entries.get(id).is_some_and(Entry::is_busy);
+        let entry = self.entries.get(id);
+        if entry.is_some_and(|entry| entry.is_fenced(join.session)) {
+            return out.push(Effect::Answer { to, with: Err(TransactionError::Fenced) });
+        }
+        let is_busy = entry.is_some_and(Entry::is_busy);
         if is_busy && self.early.len() < EARLY_MAX {
             let deadline = now.after(EARLY_PATIENCE_MS);
             return self.early.push_back(Early { id: id.to_owned(), join, deadline, to });

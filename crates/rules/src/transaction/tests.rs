@@ -1,3 +1,5 @@
+mod busy;
+
 use proptest::prelude::*;
 
 use super::{
@@ -226,32 +228,6 @@ fn under_version_2_an_abort_of_nothing_succeeds_and_a_commit_of_nothing_does_not
 
     assert_eq!(stage.take_answers(), [("end", Ok(session(100, 1)))]);
     assert_eq!((stage.status(), stage.markers.len()), (Status::CompleteAbort, 0));
-}
-
-#[test]
-fn the_next_transaction_waits_a_moment_for_the_end_of_the_last() {
-    let mut stage = Stage::new();
-    let mine = stage.session();
-    stage.join(mine, &[0], Protocol::V2);
-    stage.settle();
-    stage.end(mine, true, Protocol::V2);
-    stage.settle();
-    stage.take_answers();
-    let next = session(100, 1);
-    stage.join(next, &[0], Protocol::V2);
-    stage.join(mine, &[0], Protocol::V2);
-    assert_eq!(stage.take_answers(), []);
-
-    stage.mark(0);
-    stage.settle();
-    let answers = stage.take_answers();
-    assert_eq!(answers, [("join", Err(TransactionError::Fenced)), ("join", Ok(next))]);
-    stage.end(next, true, Protocol::V2);
-    stage.settle();
-    stage.join(session(100, 2), &[0], Protocol::V2);
-    stage.take_answers();
-    stage.pass(500);
-    assert_eq!(stage.take_answers(), [("join", Err(TransactionError::Concurrent))]);
 }
 
 #[test]
