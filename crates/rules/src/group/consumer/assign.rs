@@ -177,7 +177,8 @@ impl<'a> Field<'a> {
             match movable {
                 Some((partition, to)) => {
                     self.give(partition, to);
-                    from_above = None;
+                    // Whoever has two more than this one had still cannot move anything: nobody else has less now than before.
+                    from_above = Some((count + 2, ""));
                 }
                 None => from_above = Some((count, id)),
             }
@@ -229,6 +230,17 @@ mod tests {
         let readers: Readers<'_> = [("a", vec![(T, 2), (U, 6)]), ("b", vec![(T, 2)])].into();
         let target = uniform(&readers, &BTreeMap::new());
         assert_eq!(counts(&target), [6, 2]);
+    }
+
+    #[test]
+    fn who_has_much_that_nobody_else_reads_holds_nobody_up() {
+        let many = 10_000;
+        let three: Readers<'_> =
+            [("a", vec![(U, many)]), ("b", vec![(T, many)]), ("c", vec![(T, many)])].into();
+        let before = uniform(&three, &BTreeMap::new());
+        let mut four = three;
+        four.insert("d", vec![(T, many)]);
+        assert_eq!(counts(&uniform(&four, &before)), [10_000, 3_334, 3_333, 3_333]);
     }
 
     proptest! {
