@@ -20,6 +20,9 @@ mod consumer_model;
 #[cfg(test)]
 mod consumer_tests;
 pub mod crowd;
+mod expiry;
+#[cfg(test)]
+mod expiry_tests;
 mod late;
 #[cfg(test)]
 mod late_tests;
@@ -219,6 +222,8 @@ pub struct Group<R> {
     last_said: Option<u64>,
     /// Of what is parked, what nobody waits for any longer.
     late: Vec<u64>,
+    /// When offsets are looked at again that could not be taken back.
+    expire_at: Option<Deadline>,
     /// Answers that need no record, and the ticket behind which they are given: they may tell of what it says.
     behind: Vec<(u64, R, Outcome)>,
 }
@@ -276,6 +281,7 @@ impl<R> Group<R> {
             next_ticket: 0,
             last_said: None,
             late: Vec::new(),
+            expire_at: None,
             behind: Vec::new(),
         }
     }
@@ -408,11 +414,7 @@ impl<R> Group<R> {
                 let with = result.map_err(GroupError::of_metadata).map(|_| Answer::Deleted);
                 out.extend(to.map(|to| Effect::Answer { to, with }));
             }
-            Parked::Expire { doomed } => {
-                if result.is_ok() {
-                    self.forget(&doomed);
-                }
-            }
+            Parked::Expire { doomed } => self.expired(&doomed, result, now),
             Parked::Said { to, with } => {
                 let with = result.map_err(GroupError::of_metadata).and(with);
                 out.extend(to.map(|to| Effect::Answer { to, with }));
@@ -443,42 +445,17 @@ impl<R> Group<R> {
         if self.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
             self.tick_members(now, out);
             self.look_for_silence(now, out);
+            self.expire_again(now, out);
         }
     }
 
     /// When [`Group::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.members.next_deadline().into_iter().chain(self.silence.next_deadline()).min()
-    }
-
-    /// Old offsets go, and with the last of them a group without members. Called from time to time.
-    pub fn expire(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
-        let Some(clock) = self.members.expiry_clock() else { return };
-        // A tombstone would also take back what is on its way, of a transaction or not: next time.
-        let on_its_way: BTreeSet<_> = self.pending.iter().chain(self.parked_places()).collect();
-        let mut doomed = self.offsets.expired(&clock, self.config.retention_ms, now.wall_ms);
-        doomed.retain(|(topic, partition)| !on_its_way.contains(&(&**topic, *partition)));
-        let all = doomed.len() == self.offsets.len() && on_its_way.is_empty() && self.parked.is_empty();
-        if all && self.members.is_vacant() && !self.is_blank() {
-            return self.write_end(None, out);
-        }
-        self.write_doom(doomed, out);
-    }
-
-    /// What was committed for topics that the cluster does not know is taken back.
-    pub fn forget_topics(&mut self, image: &Image, out: &mut Vec<Effect<R>>) {
-        let mut doomed = self.offsets.of_unknown_topics(image);
-        doomed.extend(self.pending.of_unknown_topics(image));
-        // A commit that is on its way is safe before its tombstone is.
-        let on_their_way = self.parked.iter().flat_map(|(_, parked)| commits_of(parked));
-        doomed.extend(on_their_way.filter(|one| !one.is_of_known_topic(image)).map(|one| {
-            let (topic, partition) = one.place();
-            (topic.to_owned(), partition)
-        }));
-        doomed.sort_unstable();
-        doomed.dedup();
-        self.write_doom(doomed, out);
+        [self.members.next_deadline(), self.silence.next_deadline(), self.expire_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What lists say about it; none for a group that is not there.
@@ -492,36 +469,6 @@ impl<R> Group<R> {
     #[must_use]
     pub fn is_blank(&self) -> bool {
         !self.was_used && self.parked.is_empty() && self.members.is_blank()
-    }
-
-    fn delete(&mut self, to: R, out: &mut Vec<Effect<R>>) {
-        if !self.members.is_vacant() {
-            return out.push(Effect::Answer { to, with: Err(GroupError::NonEmpty) });
-        }
-        if self.is_blank() {
-            return out.push(Effect::Answer { to, with: Err(GroupError::NotFound) });
-        }
-        self.write_end(Some(to), out);
-    }
-
-    /// All that is known is taken back.
-    fn write_end(&mut self, to: Option<R>, out: &mut Vec<Effect<R>>) {
-        // What is parked may become an offset before this is written: it goes too.
-        let all: BTreeSet<_> =
-            self.offsets.iter().chain(self.pending.iter()).chain(self.parked_places()).collect();
-        let doomed: Vec<_> =
-            all.into_iter().map(|(topic, partition)| (topic.to_owned(), partition)).collect();
-        let offsets = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition));
-        let records = offsets.chain(self.members.tombstones(&self.id)).collect();
-        self.write(records, Parked::Delete { to, doomed }, out);
-    }
-
-    /// Offsets that have no use any more are taken back.
-    fn write_doom(&mut self, doomed: Vec<(String, i32)>, out: &mut Vec<Effect<R>>) {
-        if !doomed.is_empty() {
-            let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
-            self.write(records, Parked::Expire { doomed }, out);
-        }
     }
 
     fn tombstone(&self, topic: &str, partition: i32) -> GroupRecord {

@@ -32,7 +32,7 @@ pub(super) enum Entry {
 /// Records on their way into the log.
 pub(super) struct Writing {
     pub(super) ticket: u64,
-    records: Vec<GroupRecord>,
+    pub(super) records: Vec<GroupRecord>,
     pub(super) producer: Option<ProducerId>,
 }
 
