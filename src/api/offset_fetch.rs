@@ -93,7 +93,7 @@ fn old_topic(topic: OffsetFetchResponseTopics, version: i16, group_code: i16) ->
         committed_offset: it.committed_offset,
         committed_leader_epoch: it.committed_leader_epoch,
         metadata: it.metadata,
-        error_code: if version < TOP_ERROR_FROM && group_code != 0 { group_code } else { it.error_code },
+        error_code: if !has_top_error(version) && group_code != 0 { group_code } else { it.error_code },
     });
     OffsetFetchResponseTopic { name: topic.name, partitions: partitions.collect() }
 }
@@ -138,12 +138,16 @@ fn fetch(
         };
         let topics = match wanted {
             None => all(&call, by_id, fetched),
-            // Where the group says no, only the oldest version has no other place to say so.
-            Some(_) if code != Code::None && version >= BATCH_FROM => Vec::new(),
+            Some(_) if code != Code::None && has_top_error(version) => Vec::new(),
             Some(wanted) => in_order(wanted, fetched, by_id),
         };
         OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: code.into() }
     }
+}
+
+/// Whether there is a place for an error of the whole group: then nothing is said of its partitions.
+fn has_top_error(version: i16) -> bool {
+    version >= TOP_ERROR_FROM
 }
 
 fn want(call: &Call, by_id: bool, asked: OffsetFetchRequestTopics) -> Wanted {
@@ -170,9 +174,7 @@ fn in_order(wanted: Vec<Wanted>, fetched: Vec<Fetched>, by_id: bool) -> Vec<Offs
         let found = if topic.refused.is_none() { fetched.next() } else { None };
         let partitions = match found {
             Some(found) => {
-                // Committed for a topic of that name that was there before: not for this one.
-                let is_other = by_id && found.topic_id != TopicId::ZERO && found.topic_id != topic.id;
-                let of_this = |it| if is_other { Lookup::Nothing } else { it };
+                let of_this = |it| if by_id && is_of_other(&it, topic.id) { Lookup::Nothing } else { it };
                 let partitions = found.partitions.into_iter();
                 partitions.map(|(index, it)| partition(index, of_this(it))).collect()
             }
@@ -184,6 +186,14 @@ fn in_order(wanted: Vec<Wanted>, fetched: Vec<Fetched>, by_id: bool) -> Vec<Offs
         OffsetFetchResponseTopics { name: topic.name, topic_id: topic.id, partitions }
     });
     answers.collect()
+}
+
+/// Whether an offset was committed for a topic of that name that was there before: not for this one.
+fn is_of_other(said: &Lookup, id: TopicId) -> bool {
+    match said {
+        Lookup::Offset(committed) => committed.topic_id != TopicId::ZERO && committed.topic_id != id,
+        Lookup::Nothing | Lookup::Unstable => false,
+    }
 }
 
 /// Everything that was committed, of topics that the caller may see.
@@ -227,6 +237,10 @@ fn without_offset(index: i32, code: Code) -> OffsetFetchResponsePartitions {
 
 #[cfg(test)]
 mod tests {
+    use ottla_rules::group::offsets::Offsets;
+    use ottla_rules::ids::Offset;
+    use ottla_rules::records::OffsetValue;
+
     use super::*;
 
     fn group(id: &str, topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequestGroup {
@@ -244,6 +258,39 @@ mod tests {
             topics.into_iter().flat_map(|topic| topic.partition_indexes).collect()
         };
         each_once(groups).map(|group| (group.group_id, group.topics.map(indexes))).collect()
+    }
+
+    #[test]
+    fn an_error_of_the_group_stands_at_the_top_and_nothing_beside_it() {
+        assert!(!has_top_error(1));
+        assert!((2..=10).all(has_top_error));
+    }
+
+    #[test]
+    fn an_offset_of_an_earlier_topic_of_the_name_is_no_reason_to_hide_the_others() {
+        let (earlier, this) = (TopicId([1; 16]), TopicId([2; 16]));
+        let value = |topic_id| OffsetValue {
+            offset: 7,
+            leader_epoch: 0,
+            metadata: String::new(),
+            commit_timestamp: 0,
+            expire_timestamp: -1,
+            topic_id,
+        };
+        let told = |ids: [TopicId; 2]| {
+            let mut offsets = Offsets::default();
+            for (index, id) in (0..).zip(ids) {
+                offsets.put("t", index, value(id), Offset(0));
+            }
+            let fetched = offsets.fetch(Some(vec![("t".into(), vec![0, 1])]), &BTreeSet::new());
+            let wanted = Wanted { name: "t".into(), id: this, indexes: vec![0, 1], refused: None };
+            let topics = in_order(vec![wanted], fetched, true);
+            let offset = |index: usize| topics[0].partitions[index].committed_offset;
+            [offset(0), offset(1)]
+        };
+        assert_eq!(told([earlier, this]), [-1, 7]);
+        assert_eq!(told([this, earlier]), [7, -1]);
+        assert_eq!(told([this, TopicId::ZERO]), [7, 7], "of before there were ids");
     }
 
     #[test]

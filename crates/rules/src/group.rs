@@ -371,7 +371,6 @@ impl<R> Group<R> {
             // What is wrong in itself is said before what is not there.
             Ask::ConsumerHeartbeat(beat) if beat.member_epoch == 0 || beat.member_epoch < -2 => None,
             Ask::ConsumerHeartbeat(_) | Ask::ConsumerDescribe => Some(Err(GroupError::NotFound)),
-            Ask::FetchOffsets { reader: Some(_), .. } => Some(Err(GroupError::NotFound)),
             Ask::FetchOffsets { topics, .. } => {
                 Some(Ok(Answer::Offsets(Offsets::default().fetch(topics.clone(), &BTreeSet::new()))))
             }

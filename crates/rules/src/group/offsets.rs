@@ -27,10 +27,11 @@ pub struct Committed {
     pub leader_epoch: i32,
     /// What the client wanted to remember with it.
     pub metadata: Box<str>,
+    /// The topic's id when it was committed; zero when that is not known.
+    pub topic_id: TopicId,
     commit_timestamp: i64,
     /// -1: as the broker's retention says.
     expire_timestamp: i64,
-    topic_id: TopicId,
     /// Where its record stands in the log: of two commits the one that was written later counts.
     at: Offset,
 }
@@ -51,8 +52,6 @@ pub enum Lookup {
 pub struct Fetched {
     /// The topic's name.
     pub topic: String,
-    /// The topic's id when offsets were committed; zero when that is not known.
-    pub topic_id: TopicId,
     /// The partitions.
     pub partitions: Vec<(i32, Lookup)>,
 }
@@ -151,14 +150,9 @@ impl Offsets {
         asked: Option<Vec<(String, Vec<i32>)>>,
         unstable: &BTreeSet<(&str, i32)>,
     ) -> Vec<Fetched> {
-        let id = |topic: &str| {
-            let last = self.topics.get(topic).and_then(|partitions| partitions.values().next_back());
-            last.map_or(TopicId::ZERO, |committed| committed.topic_id)
-        };
         let Some(asked) = asked else {
             let all = self.topics.iter().map(|(topic, partitions)| Fetched {
                 topic: (**topic).to_owned(),
-                topic_id: id(topic),
                 partitions: partitions
                     .keys()
                     .map(|index| (*index, self.look_up(topic, *index, unstable)))
@@ -167,7 +161,6 @@ impl Offsets {
             return all.collect();
         };
         let fetched = asked.into_iter().map(|(topic, indexes)| Fetched {
-            topic_id: id(&topic),
             partitions: indexes
                 .into_iter()
                 .map(|index| (index, self.look_up(&topic, index, unstable)))
