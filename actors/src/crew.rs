@@ -208,6 +208,7 @@ fn open_journal(
 /// What the cluster knew, and that this node has started once more.
 fn register(store: &Store, config: &Config, reached: &Endpoint) -> Result<Image, StartError> {
     let cluster = store.identity().cluster;
+    facts::image::divide(store.facts())?;
     let mut image = Image::rebuild(&cluster, facts::image::load(store.facts())?);
     let command = Command::RegisterNode {
         id: config.node_id,

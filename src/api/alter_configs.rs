@@ -18,8 +18,9 @@ use ottla_wire::messages::alter_configs::{
 
 use super::{BROKER, CLUSTER, Call, GROUP, TOPIC, code_by_name};
 
-/// The longest id of a group with settings of its own: it is part of a key among the facts, sixteen of which may share a page.
-const GROUP_NAME_BYTES_MAX: usize = 4096;
+/// The longest id of a group with settings of its own: it is part of a key among the facts, and a page of sled's index has up to 256 keys,
+/// which together must stay below 128 KiB.
+const GROUP_NAME_BYTES_MAX: usize = 448;
 
 /// Whose settings are altered.
 pub(super) enum Owner {

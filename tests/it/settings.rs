@@ -262,5 +262,5 @@ fn a_group_with_settings_of_its_own_has_an_id_that_fits_a_page() {
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
         client.ask::<_, IncrementalAlterConfigsResponse>(1, &request).responses[0].error_code
     };
-    assert_eq!((code(4_096), code(4_097)), (0, INVALID_REQUEST));
+    assert_eq!((code(448), code(449)), (0, INVALID_REQUEST));
 }

@@ -45,6 +45,17 @@ pub fn load(facts: &Facts) -> Result<Vec<Change>, FactsError> {
     kept.into_iter().map(|(key, value)| decode(&key, &whole(facts, &key, value)?)).collect()
 }
 
+/// Keeps in parts what is large and from before there were any; safe when this returns.
+///
+/// # Errors
+/// As [`load`] and [`keep`].
+pub fn divide(facts: &Facts) -> Result<(), FactsError> {
+    let is_large = |value: &[u8]| value.first() == Some(&VERSION) && value.len() > PART_BYTES_MAX;
+    let large = facts.scan_prefix(PREFIX)?.into_iter().filter(|(_, value)| is_large(value));
+    let large: Vec<_> = large.map(|(key, value)| decode(&key, &value)).collect::<Result<_, _>>()?;
+    if large.is_empty() { Ok(()) } else { keep(facts, &large) }
+}
+
 /// Keeps changes, in this order; they are safe when this returns.
 ///
 /// # Errors
@@ -219,6 +230,20 @@ mod tests {
         assert_eq!(load(&facts).unwrap(), [set("a", 10_000), set("ab", 5_000)], "the last one of a call");
         keep(&facts, &[unset("ab"), set("a", 5_000), unset("a")]).unwrap();
         assert_eq!((count(PREFIX), count(PARTS)), (0, 0));
+    }
+
+    #[test]
+    fn what_was_large_before_there_were_parts_is_divided() {
+        let facts = facts();
+        let changes = [set("a", 9_000), set("b", 100)];
+        for change in &changes {
+            facts.put(&[PREFIX, change.fact().key()].concat(), &encode(change)).unwrap();
+        }
+        for _ in 0..2 {
+            divide(&facts).unwrap();
+            assert_eq!(load(&facts).unwrap(), changes);
+            assert_eq!(facts.scan_prefix(PARTS).unwrap().len(), 3);
+        }
     }
 
     #[test]
