@@ -163,6 +163,18 @@ impl Shared {
         self.full.load(Ordering::Relaxed)
     }
 
+    /// Whether less than twice the reserve is free: too little for work that can be done later.
+    pub(crate) fn is_tight(&self) -> bool {
+        let space = *self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_tight = |space: Space| space.free_bytes < self.reserve(space) * 2;
+        self.is_full() || space.is_some_and(is_tight)
+    }
+
+    /// What is kept free of appends.
+    fn reserve(&self, space: Space) -> u64 {
+        self.limits().disk_free_bytes_min.min(space.total_bytes / RESERVE_SHARE)
+    }
+
     /// Whether a sync has failed in the data directory: nothing in it is made safe any more, until the process starts again.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -216,8 +228,8 @@ impl Shared {
 
     /// Looks how much space there is. Blocks.
     fn look_at_space(&self) {
-        let Some(Space { total_bytes: total, free_bytes: free }) = self.measure() else { return };
-        let reserve = self.limits().disk_free_bytes_min.min(total / RESERVE_SHARE);
+        let Some(space) = self.measure() else { return };
+        let (free, reserve) = (space.free_bytes, self.reserve(space));
         let full = free < reserve;
         // Half of it: what is appended while somebody looks counts as well.
         let room = i64::try_from(free.saturating_sub(reserve) / 2).unwrap_or(i64::MAX);

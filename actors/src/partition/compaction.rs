@@ -21,6 +21,7 @@ use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
     compaction::{Policy, cleaner::Cleaner, filter::Horizon, rest_ms},
     ids::{Offset, PartitionId},
+    time::{Deadline, Now},
     topic_config::TopicConfig,
 };
 use ottla_store::{
@@ -38,6 +39,10 @@ use crate::{
 const STEP_BYTES: u64 = 1 << 20;
 /// A rest is taken in pieces of so long at most, so that who has to leave need not wait for its end.
 const REST_MS_MAX: u64 = 100;
+/// A swap for which the facts have no room is tried again so often.
+const ROOM_MS: u64 = 1_000;
+/// A partition whose round found no room is not worth another for so long: what it would write is thrown away each time.
+const NO_ROOM_MS: u64 = 300_000;
 
 /// Asks whether the partition is worth a round of compaction. Who is not says nothing.
 #[derive(Debug)]
@@ -129,6 +134,8 @@ pub(super) struct Compacting {
     deletes: bool,
     /// Tells the task of the round to end early.
     stop: Arc<AtomicBool>,
+    /// The last round found no room: none until then.
+    rests_until: Option<Deadline>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,8 +164,9 @@ impl Compacting {
         matches!(self.stage, Stage::Working | Stage::Placing)
     }
 
-    fn may_begin(&self) -> bool {
-        self.stage == Stage::Idle && !self.stop.load(Ordering::Relaxed)
+    fn may_begin(&self, now: Now) -> bool {
+        let rests = self.rests_until.is_some_and(|until| !until.is_due(now));
+        self.stage == Stage::Idle && !rests && !self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -176,10 +184,10 @@ impl Handler<OfferCompaction> for PartitionActor {
     fn handle(&mut self, OfferCompaction { to }: OfferCompaction, _: &mut Context<Self>) {
         let State::Leading { leader, log } = &self.state else { return };
         let config = leader.config();
-        if !config.cleanup.compact || !self.compacting.may_begin() {
+        let now = self.charge.shared.now();
+        if !config.cleanup.compact || !self.compacting.may_begin(now) {
             return;
         }
-        let now = self.charge.shared.now();
         if let Some(round) = log.wants_compaction(&policy(config), leader.stable(), now) {
             to.do_send(Bid { partition: self.id(), ratio: round.ratio });
         }
@@ -195,10 +203,12 @@ impl Handler<Compact> for PartitionActor {
         let shared = self.charge.shared.clone();
         let State::Leading { leader, log } = &self.state else { return };
         let config = leader.config();
-        // What is written anew needs room before what it replaces is gone.
-        let may =
-            config.cleanup.compact && self.compacting.may_begin() && !shared.is_full() && !shared.is_lost();
         let now = shared.now();
+        // What is written anew needs room before what it replaces is gone.
+        let may = config.cleanup.compact
+            && self.compacting.may_begin(now)
+            && !shared.is_tight()
+            && !shared.is_lost();
         let round = may.then(|| log.wants_compaction(&policy(config), leader.stable(), now)).flatten();
         let Some(round) = round else { return };
         let horizon = Horizon {
@@ -246,6 +256,10 @@ impl Task {
             };
             compaction = back;
             match progress {
+                // What appends need is not for it: it ends before they are refused, and what it has written goes.
+                Ok(Progress::More(bytes)) if self.is_tight_after(bytes) => {
+                    break Err(no_room(&self.shared));
+                }
                 Ok(Progress::More(bytes)) => self.rest(bytes).await,
                 Ok(Progress::Written(rewritten)) => {
                     if !self.put_in_place(rewritten).await {
@@ -277,6 +291,13 @@ impl Task {
         goes_on.await.unwrap_or(false)
     }
 
+    fn is_tight_after(&self, bytes: u64) -> bool {
+        if self.shared.spend(bytes) {
+            self.shared.look_soon();
+        }
+        self.shared.is_tight()
+    }
+
     async fn rest(&self, bytes: u64) {
         let mut left_ms = rest_ms(bytes, self.cleaner.bytes_per_second);
         while left_ms > 0 && !self.stop.load(Ordering::Relaxed) {
@@ -305,8 +326,9 @@ impl Handler<PutInPlace> for PartitionActor {
                 self.compacting.stage = Stage::Placing;
                 shared.compacted.count(before, after, n_gone);
                 let me = ctx.address();
+                let stop = self.compacting.stop.clone();
                 actix_rt::spawn(async move {
-                    let swapped = place(&shared, swap).await;
+                    let swapped = place(&shared, swap, &stop).await;
                     me.do_send(InPlace { swapped, go_on });
                 });
             }
@@ -319,15 +341,27 @@ impl Handler<PutInPlace> for PartitionActor {
     }
 }
 
-/// Takes a swap from step to step.
-async fn place(shared: &Shared, mut swap: Swap) -> Result<Option<Swapped>, LogError> {
+/// Takes a swap from step to step. For room it waits until the owner has to leave: recovery finds out then how far it has come.
+async fn place(shared: &Shared, mut swap: Swap, stop: &AtomicBool) -> Result<Option<Swapped>, LogError> {
     loop {
         match shared.in_pool(move || swap.step()).await.ok_or_else(|| panicked(shared))?? {
             Placing::More(next) => swap = next,
+            Placing::NoRoom(_, error) if stop.load(Ordering::Relaxed) => return Err(error),
+            Placing::NoRoom(same, _) => {
+                swap = same;
+                let clock = &shared.host.clock;
+                clock.sleep_until(clock.now().mono_ms.saturating_add(ROOM_MS)).await;
+            }
             Placing::Done(swapped) => return Ok(Some(swapped)),
             Placing::Void => return Ok(None),
         }
     }
+}
+
+/// What is free is for appends.
+fn no_room(shared: &Shared) -> LogError {
+    let error = io::Error::new(io::ErrorKind::StorageFull, "what is free is left to appends");
+    LogError::Io { what: "compact in", file: shared.store.path().to_owned(), error }
 }
 
 /// A step panicked. The log goes on without compaction: its owner would fall again with the next round, and the next.
@@ -371,6 +405,9 @@ impl Handler<Finished> for PartitionActor {
             // There may be room when it is tried again; and what retention took needs no compaction.
             Err(error) if error.is_full() || error.is_gone() => {
                 log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "a round of compaction is given up");
+                if error.is_full() {
+                    self.compacting.rests_until = Some(self.charge.shared.now().after(NO_ROOM_MS));
+                }
                 self.over();
             }
             Err(error) => self.bar(&error),

@@ -60,6 +60,8 @@ enum Step {
 pub enum Placing {
     /// Go on.
     More(Swap),
+    /// The facts had no room for it. The same step again, later: nobody knows whether they have taken it in meanwhile.
+    NoRoom(Swap, LogError),
     /// The segment is in its place.
     Done(Swapped),
     /// The log's owner is gone, and the next one knows nothing of this segment.
@@ -135,11 +137,14 @@ impl Swap {
     pub fn step(mut self) -> Result<Placing, LogError> {
         match self.step {
             Step::Commit => {
-                self.hold = self.store.hold(self.partition);
+                self.hold = self.hold.take().or_else(|| self.store.hold(self.partition));
                 if self.hold.is_none() || self.life.strong_count() == 0 {
                     return Ok(Placing::Void);
                 }
-                self.commit()?;
+                match self.commit() {
+                    Err(error) if error.is_full() => return Ok(Placing::NoRoom(self, error)),
+                    committed => committed?,
+                }
                 self.step = Step::Rename;
             }
             Step::Rename => {
@@ -151,7 +156,10 @@ impl Swap {
                 self.step = Step::Settle;
             }
             Step::Settle => {
-                self.settle()?;
+                match self.settle() {
+                    Err(error) if error.is_full() => return Ok(Placing::NoRoom(self, error)),
+                    settled => settled?,
+                }
                 return Ok(Placing::Done(Swapped { compacted: self.compacted, rewritten: self.rewritten }));
             }
         }

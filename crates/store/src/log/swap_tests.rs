@@ -157,7 +157,7 @@ fn finish(mut swap: Swap) -> Swapped {
         match swap.step().unwrap() {
             Placing::More(next) => swap = next,
             Placing::Done(swapped) => return swapped,
-            Placing::Void => panic!("the owner is here"),
+            Placing::Void | Placing::NoRoom(..) => panic!("the owner is here, and there is room"),
         }
     }
 }
@@ -180,7 +180,9 @@ fn compact(node: &mut Node, whole: usize, steps: usize) -> bool {
                         match swap.step().unwrap() {
                             Placing::More(next) => swap = next,
                             Placing::Done(_) => return false,
-                            Placing::Void => panic!("the owner is here"),
+                            Placing::Void | Placing::NoRoom(..) => {
+                                panic!("the owner is here, and there is room")
+                            }
                         }
                     }
                     return false;
@@ -217,6 +219,53 @@ fn a_crash_leaves_the_old_or_the_new_segment_and_the_journal_revives_nothing() {
         let last = node.check(&what);
         let node = node.crash(seed, true);
         assert_eq!(node.check(&what), last, "{what}, compacted to its end");
+    }
+}
+
+/// Goes on until a segment is written, and with its swap for so many steps.
+fn halfway(node: &Node, compaction: &mut crate::Compaction, steps: usize) -> Swap {
+    let rewritten = loop {
+        if let Progress::Written(rewritten) = compaction.step(400).unwrap() {
+            break rewritten;
+        }
+    };
+    let swap = node.log.swap(rewritten).ok().unwrap();
+    (0..steps).fold(swap, |swap, _| match swap.step().unwrap() {
+        Placing::More(next) => next,
+        Placing::Done(_) | Placing::Void | Placing::NoRoom(..) => panic!("there is more to do"),
+    })
+}
+
+#[test]
+fn a_swap_that_finds_no_room_is_gone_on_with_when_there_is_some() {
+    // Before the first step, which notes what is pending, and before the last, which notes that nothing is.
+    for steps in [0, 3] {
+        let mut node = Node::new(1);
+        let mut compaction = node.begin();
+        let mut swap = halfway(&node, &mut compaction, steps);
+        node.facts.set_full(true);
+        for _ in 0..3 {
+            swap = match swap.step().unwrap() {
+                Placing::NoRoom(same, error) if error.is_full() => same,
+                _ => panic!("there is no room"),
+            };
+        }
+        node.facts.set_full(false);
+        let swapped = finish(swap);
+        node.log.swapped(swapped).unlink().unwrap();
+        let left = node.check("in its place");
+        drop(compaction);
+        assert_eq!(node.crash(1, true).check("after a crash"), left, "{steps}");
+
+        // Whoever does not wait for room leaves it to recovery.
+        let node = Node::new(2);
+        let mut compaction = node.begin();
+        let swap = halfway(&node, &mut compaction, steps);
+        node.facts.set_full(true);
+        let Ok(Placing::NoRoom(same, _)) = swap.step() else { panic!("there is no room") };
+        node.facts.set_full(false);
+        drop((same, compaction));
+        node.crash(1, true).check("left to recovery");
     }
 }
 

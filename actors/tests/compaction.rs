@@ -1,0 +1,40 @@
+//! Compaction beside everything else that wants the disk.
+
+use std::time::Duration;
+
+use ottla_actors::observe;
+use ottla_rules::{batch::build::BatchBuilder, ids::Offset};
+
+use self::home::{Home, Node, TOPIC, partition};
+
+mod home;
+
+const MIB: u64 = 1 << 20;
+
+async fn records_gone(node: &Node) -> u64 {
+    observe::look(node.crew().shared()).await.compaction.records
+}
+
+#[test]
+fn what_is_left_for_appends_is_not_taken_by_compaction() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        let compacted =
+            [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0"), ("segment.ms", "1")];
+        node.create(TOPIC, 1, &compacted).await;
+        for timestamp in 1..10 {
+            let later = BatchBuilder::new().record("key", "later", 1_750_000_000_000 + 1_000 * timestamp);
+            node.append_batch(partition(0), later.parsed()).await.unwrap();
+        }
+
+        // Above `disk.free.bytes.min`, 64 MiB, and below twice of it.
+        home.world.disk().set_free_bytes(100 * MIB);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(records_gone(&node).await, 0);
+        assert_eq!(node.append(partition(0), "taken").await.map(|appended| appended.base), Ok(Offset(9)));
+
+        home.world.disk().set_free_bytes(1_000 * MIB);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert!(records_gone(&node).await > 5);
+    });
+}
