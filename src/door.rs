@@ -18,8 +18,8 @@ use ottla_rules::rights::Caller;
 
 use self::baggage::Baggage;
 use self::connection::{Connection, Ending, Parted};
-pub(crate) use self::credit::Credit;
 use self::credit::Share;
+pub(crate) use self::credit::{Credit, Loading};
 use self::guests::Guests;
 pub(crate) use self::line::Turn;
 pub(crate) use self::outbox::Piece;

@@ -54,7 +54,7 @@ const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// So much of one answer may be read into memory, however many small ranges it has, and no more than answers may have of the node's credit:
 /// what is not read leaves from its file.
-const LOADED_BYTES_MAX: usize = 1 << 20;
+const LOADED_BYTES_MAX: u64 = 1 << 20;
 /// And where that is done because their files have the last descriptors, only for an answer that is not larger: the others come next time.
 const RESCUED_BYTES_MAX: u64 = 1 << 20;
 
@@ -299,9 +299,12 @@ impl Fetching {
     }
 
     async fn answer(mut self, plans: Vec<Planned>, found: Found, correlation_id: i32) -> Vec<Piece> {
-        let bytes = self.server.common.credit.left_for_answers().min(LOADED_BYTES_MAX);
-        let (bytes, rescued_bytes) = (bytes as u64, RESCUED_BYTES_MAX);
-        let mut room = Room { bytes, rescued_bytes, descriptors_max: self.descriptors_max };
+        let mut room = Room {
+            bytes: LOADED_BYTES_MAX,
+            loading: self.server.common.credit.loading(),
+            rescued_bytes: RESCUED_BYTES_MAX,
+            descriptors_max: self.descriptors_max,
+        };
         let mut loaded = Vec::with_capacity(found.ranges.len());
         for (plan, range) in plans.iter().zip(found.ranges) {
             let skipped = match (plan, &range) {

@@ -552,7 +552,8 @@ impl Connection {
 
     /// Whether answers have been in memory for too long whose client takes next to nothing, and somebody waits for the room that they take.
     fn is_not_taken(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.outbox.is_empty() || self.share.held() <= CONNECTION_BYTES_ALWAYS {
+        if self.outbox.is_empty() || self.outbox.is_warming() || self.share.held() <= CONNECTION_BYTES_ALWAYS
+        {
             self.taking = None;
             return false;
         }

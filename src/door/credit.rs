@@ -26,6 +26,8 @@ pub(crate) struct Credit {
     /// Of each connection what it holds beyond [`CONNECTION_BYTES_ALWAYS`].
     used: AtomicUsize,
     bytes_max: usize,
+    /// What is being read into memory for answers that nobody holds yet.
+    loading: AtomicUsize,
     /// How many wait in `queue`, for a look without its lock.
     waiting: AtomicUsize,
     queue: Mutex<Queue>,
@@ -60,6 +62,7 @@ impl Credit {
         Arc::new(Credit {
             used: AtomicUsize::new(0),
             bytes_max,
+            loading: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             queue: Mutex::default(),
         })
@@ -75,9 +78,9 @@ impl Credit {
         self.bytes_max
     }
 
-    /// So many bytes may be read into memory for answers that need not be there: the other half is for requests.
-    pub(crate) fn left_for_answers(&self) -> usize {
-        (self.bytes_max / 2).saturating_sub(self.used())
+    /// Nothing is being read yet for an answer that need not be in memory.
+    pub(crate) fn loading(self: &Arc<Credit>) -> Loading {
+        Loading { credit: Arc::clone(self), bytes: 0 }
     }
 
     /// True when there is credit and nobody waits for it.
@@ -153,6 +156,34 @@ impl Credit {
         if self.waiting.load(Ordering::SeqCst) > 0 && before - bytes < self.bytes_max {
             self.queue().wake_first();
         }
+    }
+}
+
+/// What is read into memory for an answer that could leave its bytes where they are, until a [`Share`] holds it. All of them together may have
+/// half of the credit: the other half is for requests.
+#[derive(Debug)]
+pub(crate) struct Loading {
+    credit: Arc<Credit>,
+    bytes: usize,
+}
+
+impl Loading {
+    /// Whether there is room for so many bytes, which are counted then.
+    pub(crate) fn takes(&mut self, bytes: usize) -> bool {
+        let Credit { loading, bytes_max, .. } = &*self.credit;
+        let left = (bytes_max / 2).saturating_sub(self.credit.used());
+        let take = |loading: usize| loading.checked_add(bytes).filter(|loading| *loading <= left);
+        let taken = loading.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.credit.loading.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 
@@ -274,6 +305,24 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+
+    #[test]
+    fn answers_that_are_being_read_have_half_of_the_credit_together() {
+        let credit = Credit::new(100);
+        let (mut one, mut other) = (credit.loading(), credit.loading());
+        assert!(one.takes(30) && other.takes(20));
+        assert!(!one.takes(1) && !other.takes(1) && !one.takes(usize::MAX));
+        drop(other);
+        assert!(one.takes(20) && !one.takes(1));
+        drop(one);
+        credit.take(40);
+        let mut late = credit.loading();
+        assert!(late.takes(10) && !late.takes(1), "requests and answers that wait are counted too");
+        credit.take(60);
+        assert!(!credit.loading().takes(1));
+        drop(late);
+        assert_eq!(credit.loading.load(Ordering::SeqCst), 0);
+    }
 
     #[derive(Default)]
     struct Woken(AtomicUsize);

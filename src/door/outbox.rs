@@ -86,6 +86,11 @@ impl Outbox {
         self.items.is_empty()
     }
 
+    /// True while the disk is waited for, and not the client.
+    pub(crate) fn is_warming(&self) -> bool {
+        matches!(self.items.front(), Some(Item::File(Sending { warming: Some(_), .. })))
+    }
+
     /// Bytes that are not written yet, those in files included.
     pub(crate) fn len(&self) -> usize {
         self.bytes

@@ -9,7 +9,7 @@ use ottla_host::Pool;
 use ottla_store::FileRange;
 
 use crate::cold;
-use crate::door::Piece;
+use crate::door::{Loading, Piece};
 
 /// From this size on a range leaves by `sendfile`; below, one `pread` into memory is cheaper (measured).
 const SEND_FILE_BYTES: u64 = 64 * 1024;
@@ -42,10 +42,27 @@ impl Deref for Plan {
 pub(super) struct Room {
     /// Bytes of memory.
     pub(super) bytes: u64,
+    /// And as many as all answers of the node together.
+    pub(super) loading: Loading,
     /// And for ranges of which the file has one of the last descriptors.
     pub(super) rescued_bytes: u64,
     /// Files whose descriptors are below this.
     pub(super) descriptors_max: usize,
+}
+
+impl Room {
+    /// Whether a range is read into memory, for which there is less room then.
+    fn takes(&mut self, range: &FileRange) -> bool {
+        if takes_one_of_the_last(range, self.descriptors_max) {
+            let left = self.rescued_bytes.checked_sub(range.len);
+            self.rescued_bytes = left.unwrap_or(self.rescued_bytes);
+            return left.is_some();
+        }
+        let fits = range.len < SEND_FILE_BYTES && range.len <= self.bytes;
+        let takes = fits && self.loading.takes(usize::try_from(range.len).unwrap_or(usize::MAX));
+        self.bytes -= if takes { range.len } else { 0 };
+        takes
+    }
 }
 
 impl Plan {
@@ -68,12 +85,9 @@ impl Plan {
     /// Small ranges are read into memory, and those of which the file has one of the last descriptors, up to `room` bytes of
     /// them; large ones, and the others, stay where they are.
     pub(super) async fn load(&self, pool: &Pool, range: FileRange, room: &mut Room) -> io::Result<Piece> {
-        let is_rescued = takes_one_of_the_last(&range, room.descriptors_max);
-        let left = if is_rescued { &mut room.rescued_bytes } else { &mut room.bytes };
-        if range.len >= SEND_FILE_BYTES && !is_rescued || range.len > *left {
+        if !room.takes(&range) {
             return Ok(Piece::File(range));
         }
-        *left -= range.len;
         let load = || cold::load(pool, range);
         let bytes = match self {
             Plan::Own(_) => load().await?,
