@@ -57,8 +57,8 @@ pub fn sweep(segments: &[SegmentFacts], log_start: Offset, limit: Offset, keep: 
             break;
         }
         let breached = segment.end <= log_start && !active;
-        // As Kafka: a segment goes by size only when what is left still has `retention.bytes`.
-        let too_much = keep.delete && excess > 0 && segment.bytes <= excess && !active;
+        // As Kafka: a segment goes by size only when what is left still has `retention.bytes`; the active one where that is 0.
+        let too_much = keep.delete && excess > 0 && segment.bytes <= excess;
         if !breached && !too_much && !expired(segment, keep, now) {
             break;
         }
@@ -118,7 +118,8 @@ mod tests {
         check(Keep { bytes: 300, ..KEEP_ALL }, 0, 30, Sweep::default());
         check(Keep { bytes: 299, ..KEEP_ALL }, 0, 30, Sweep::default());
         check(Keep { bytes: 200, ..KEEP_ALL }, 0, 30, gone(1, 10));
-        check(Keep { bytes: 0, ..KEEP_ALL }, 0, 30, gone(2, 20));
+        check(Keep { bytes: 99, ..KEEP_ALL }, 0, 30, gone(2, 20));
+        check(Keep { bytes: 1, ..KEEP_ALL }, 0, 30, gone(2, 20));
         check(Keep { bytes: 0, delete: false, ..KEEP_ALL }, 0, 30, Sweep::default());
     }
 
@@ -131,8 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_active_segment_is_rolled_before_it_goes() {
+    fn an_active_segment_is_rolled_before_it_goes() {
         check(Keep { ms: 10, ..KEEP_ALL }, 0, 30, gone(3, 30));
+        check(Keep { bytes: 0, ..KEEP_ALL }, 0, 30, gone(3, 30));
+        check(Keep { bytes: 0, ..KEEP_ALL }, 0, 29, gone(2, 20));
     }
 
     #[test]
