@@ -3,10 +3,10 @@
 //! Until it hears of it, the partition neither serves what it waits for nor leaves. A job that panics says nothing; so its actor falls
 //! with it, and is rebuilt from the store like one that has panicked itself.
 
-use actix::{Addr, AsyncContext, Context, Handler, Message};
+use actix::{AsyncContext, Context, Handler, Message};
 
 use super::PartitionActor;
-use crate::stage::messages;
+use crate::stage::{To, messages};
 
 /// A job has panicked: nobody knows what it has left.
 pub(super) struct JobPanicked;
@@ -14,7 +14,7 @@ pub(super) struct JobPanicked;
 messages!(JobPanicked);
 
 /// Tells the actor when it is dropped before the job came to its end.
-struct Watch(Option<Addr<PartitionActor>>);
+struct Watch(Option<To<JobPanicked>>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -31,9 +31,9 @@ impl PartitionActor {
         M: Message<Result = ()> + Send + 'static,
         Self: Handler<M>,
     {
-        let me = ctx.address();
+        let (me, fall) = (ctx.address(), ctx.address().recipient::<JobPanicked>());
         self.charge.shared.on_pool(move || {
-            let mut watch = Watch(Some(me.clone()));
+            let mut watch = Watch(Some(fall));
             let done = job();
             watch.0 = None;
             me.do_send(done);
