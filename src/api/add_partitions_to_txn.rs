@@ -4,7 +4,7 @@
 //! Versions: 2 PRODUCER_FENCED. 3 flexible. From 4 brokers talk to each other: many transactions, and `verify_only` (KIP-890);
 //! our own partitions ask their coordinator without this.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -88,13 +88,12 @@ fn one(
             let make = move |id, reply| VerifyTransaction { id, session, partition, reply };
             call.server.ask_transaction(&id, make)
         };
-        each(&asked.topics).map(of).map(ask).collect()
+        each_once(&asked.topics).into_iter().map(of).map(ask).collect()
     } else {
         Vec::new()
     };
     let joined = (asks && !asked.verify_only).then(|| {
-        // Each of them once, however often it is named.
-        let partitions = each(&asked.topics).collect::<BTreeSet<_>>().into_iter().map(of).collect();
+        let partitions = each_once(&asked.topics).into_iter().map(of).collect();
         let join = Join { session, partitions, protocol: Protocol::V1 };
         call.server.ask_transaction(&id, move |id, reply| JoinTransaction { id, join, reply })
     });
@@ -113,7 +112,10 @@ fn one(
                 .collect(),
             (None, None) => {
                 let told = join_all(verified).await.into_iter();
-                told.map(|told| told.map_or_else(|error| fenced_code(&error, true), |_| Code::None)).collect()
+                let told =
+                    told.map(|told| told.map_or_else(|error| fenced_code(&error, true), |_| Code::None));
+                let told: BTreeMap<_, _> = each_once(&asked.topics).into_iter().zip(told).collect();
+                each(&asked.topics).filter_map(|one| told.get(&one).copied()).collect()
             }
         }
         .into_iter();
@@ -135,6 +137,11 @@ fn one(
 
 fn each(topics: &[AddPartitionsToTxnTopic]) -> impl Iterator<Item = (&str, i32)> {
     topics.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.name.as_str(), *index)))
+}
+
+/// Each of them once, however often it is named: of those the coordinator is asked.
+fn each_once(topics: &[AddPartitionsToTxnTopic]) -> BTreeSet<(&str, i32)> {
+    each(topics).collect()
 }
 
 /// Whether a client may have this partition in its transaction.

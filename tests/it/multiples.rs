@@ -3,6 +3,7 @@
 use ottla_wire::Message;
 use ottla_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnTopic,
+    AddPartitionsToTxnTransaction,
 };
 use ottla_wire::messages::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, TopicRequest,
@@ -15,6 +16,7 @@ use ottla_wire::messages::list_offsets::{
 };
 
 use crate::broker::{Broker, data_dir};
+use crate::transactions::Writer;
 
 /// As long as a name can be on the wire.
 const LONG: usize = 32_767;
@@ -50,6 +52,36 @@ fn a_long_name_is_not_copied_for_each_partition_of_add_partitions_to_txn() {
         ..Default::default()
     };
     assert_takes_little::<_, AddPartitionsToTxnResponse>(3, &request);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_partition_that_is_verified_many_times_is_asked_for_once() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    let name = "x".repeat(249);
+    client.create(&name, 2, &[]);
+    let mut writer = Writer::begin(&broker, "orders");
+    assert_eq!(writer.add(&name, &[0]), [0]);
+    let many = 300_000;
+    let partitions = std::iter::once(1).chain(std::iter::repeat_n(0, many)).collect();
+    let transaction = AddPartitionsToTxnTransaction {
+        transactional_id: writer.id.into(),
+        producer_id: writer.producer,
+        producer_epoch: writer.epoch,
+        verify_only: true,
+        topics: vec![AddPartitionsToTxnTopic { name, partitions }],
+    };
+    let request = AddPartitionsToTxnRequest { transactions: vec![transaction], ..Default::default() };
+    let before = broker.peak_mib();
+    let answer: AddPartitionsToTxnResponse = client.ask(4, &request);
+    let told = &answer.results_by_transaction[0].topic_results[0].results_by_partition;
+    assert_eq!((told[0].partition_index, told.len()), (1, many + 1));
+    assert_ne!(told[0].partition_error_code, 0, "it is not part of the transaction");
+    assert!(told[1..].iter().all(|it| (it.partition_index, it.partition_error_code) == (0, 0)));
+    let more = broker.peak_mib() - before;
+    assert!(more < 100, "{more} MiB");
 }
 
 #[test]
