@@ -1,6 +1,9 @@
 //! Markers on their way to partitions. A partition that cannot take one now is told again, until it has it or is gone.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use actix::{AsyncContext, Context};
 use ottla_rules::{
@@ -46,14 +49,32 @@ pub(super) struct Markers {
     shared: Arc<Shared>,
     epoch: LeaderEpoch,
     /// Under way.
-    sent: Vec<Due>,
-    /// Refused, and when they are sent again.
-    refused: Vec<(Deadline, Due)>,
+    sent: BTreeMap<(String, TopicPartition), Due>,
+    refused: Refused,
+}
+
+/// Markers that were refused, and when they are sent again. All wait as long, so that the first is due first: there may be very many.
+#[derive(Default)]
+struct Refused(VecDeque<(Deadline, Due)>);
+
+impl Refused {
+    fn push(&mut self, due: Due, now: Now) {
+        self.0.push_back((now.after(AGAIN_MS), due));
+    }
+
+    fn take_due(&mut self, now: Now) -> Vec<Due> {
+        let next = || self.0.pop_front_if(|(deadline, _)| deadline.is_due(now)).map(|(_, due)| due);
+        std::iter::from_fn(next).collect()
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        self.0.front().map(|(deadline, _)| *deadline)
+    }
 }
 
 impl Markers {
     pub(super) fn new(shared: Arc<Shared>, epoch: LeaderEpoch) -> Self {
-        Self { shared, epoch, sent: Vec::new(), refused: Vec::new() }
+        Self { shared, epoch, sent: BTreeMap::new(), refused: Refused::default() }
     }
 
     /// Sends a marker to each partition.
@@ -82,12 +103,12 @@ impl Markers {
             .topic_named(&partition.topic)
             .map(|topic| PartitionId { topic: topic.id, index: partition.index });
         let Some(there) = there.filter(|there| image.partition(*there).is_some()) else {
-            self.sent.push(due);
+            self.sent.insert((id.clone(), partition.clone()), due);
             return me.do_send(Marked { id, partition, result: None });
         };
         let (reply, answer) = Reply::once();
         self.shared.directory.mark(there, WriteMarker { mark: due.mark, patience_ms: PATIENCE_MS, reply });
-        self.sent.push(due);
+        self.sent.insert((id.clone(), partition.clone()), due);
         actix_rt::spawn(async move {
             me.do_send(Marked { id, partition, result: Some(answer.await) });
         });
@@ -101,8 +122,7 @@ impl Markers {
         result: Option<Result<Appended, AppendError>>,
         now: Now,
     ) -> bool {
-        let at = self.sent.iter().position(|due| due.id == id && due.partition == *partition);
-        let Some(due) = at.map(|at| self.sent.swap_remove(at)) else { return false };
+        let Some(due) = self.sent.remove(&(id.to_owned(), partition.clone())) else { return false };
         match result {
             None | Some(Ok(_)) => true,
             // A later session has written there already, so the transaction was ended before; or a later coordinator has
@@ -113,7 +133,7 @@ impl Markers {
             }
             Some(Err(error)) => {
                 log::debug!(id = id, topic = partition.topic, partition = partition.index, error:% = error; "marker not written yet");
-                self.refused.push((now.after(AGAIN_MS), due));
+                self.refused.push(due, now);
                 false
             }
         }
@@ -121,11 +141,47 @@ impl Markers {
 
     /// Sends again what is due.
     pub(super) fn again(&mut self, now: Now, ctx: &Context<TransactionActor>) {
-        let due: Vec<_> = self.refused.extract_if(.., |(deadline, _)| deadline.is_due(now)).collect();
-        due.into_iter().for_each(|(_, due)| self.send(due, ctx));
+        self.refused.take_due(now).into_iter().for_each(|due| self.send(due, ctx));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
-        self.refused.iter().map(|(deadline, _)| *deadline).min()
+        self.refused.next_deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_rules::ids::{ProducerEpoch, ProducerId};
+
+    use super::*;
+
+    #[test]
+    fn what_was_refused_first_is_sent_again_first_and_when_it_is_due() {
+        let at = |mono_ms| Now { mono_ms, ..Now::default() };
+        let due = |index| Due {
+            id: "orders".into(),
+            mark: Mark {
+                producer: ProducerId(1),
+                epoch: ProducerEpoch(0),
+                marker: Marker { commit: true, coordinator_epoch: 0 },
+                protocol: Protocol::V2,
+            },
+            partition: TopicPartition { topic: "t".into(), index },
+        };
+        let taken = |refused: &mut Refused, ms| {
+            refused.take_due(at(ms)).into_iter().map(|due| due.partition.index).collect::<Vec<_>>()
+        };
+        let mut refused = Refused::default();
+        for (index, ms) in [(3, 0), (1, 0), (2, 50)] {
+            refused.push(due(index), at(ms));
+        }
+        assert_eq!(refused.next_deadline(), Some(Deadline(AGAIN_MS)));
+        assert_eq!(taken(&mut refused, AGAIN_MS - 1), []);
+        assert_eq!(taken(&mut refused, AGAIN_MS), [3, 1]);
+        assert_eq!(refused.next_deadline(), Some(Deadline(AGAIN_MS + 50)));
+        // Very many of one outage: each is looked at once, and not all of them for each.
+        (0..100_000).for_each(|index| refused.push(due(index), at(60)));
+        assert_eq!(taken(&mut refused, 1_000).len(), 100_001);
+        assert_eq!(refused.next_deadline(), None);
     }
 }
