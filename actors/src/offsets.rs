@@ -10,7 +10,10 @@
 //! The partition tells at once, in the order of its log, what has become of batches and markers: groups hear of them in that
 //! order too.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -112,13 +115,17 @@ pub(crate) struct Resign;
 #[cfg(feature = "provoke")]
 #[derive(Debug)]
 pub struct ProvokeGroupOf(pub Arc<str>);
+/// Panics. For tests of what happens then.
 #[cfg(feature = "provoke")]
-messages!(ProvokeGroupOf);
+#[derive(Debug)]
+pub struct ProvokeOffsets;
+#[cfg(feature = "provoke")]
+messages!(ProvokeGroupOf, ProvokeOffsets);
 
-/// The log has been read; of one group only, when that is named.
+/// The log has been read; of some groups only, when they are named.
 struct LogRead {
     loaded: Loaded,
-    only: Option<Arc<str>>,
+    only: Option<Arc<BTreeSet<Arc<str>>>>,
 }
 
 messages!(AskGroup, ListGroups, Stage, Summarized, Idle, TopicsGone, Resign, LogRead);
@@ -210,7 +217,8 @@ impl OffsetsActor {
     }
 
     /// Reads the log, beside the actor.
-    fn read_log(&self, only: Option<Arc<str>>, not_before_ms: u64, ctx: &Context<Self>) {
+    fn read_log(&self, only: Option<BTreeSet<Arc<str>>>, not_before_ms: u64, ctx: &Context<Self>) {
+        let only = only.map(Arc::new);
         let source = Source {
             shared: self.charge.shared.clone(),
             partition: self.charge.partition,
@@ -219,8 +227,9 @@ impl OffsetsActor {
         let load = Load { source, config: self.config.clone(), only: only.clone(), not_before_ms };
         let me = ctx.address();
         actix_rt::spawn(async move {
-            let loaded = load.run().await;
-            me.do_send(LogRead { loaded, only });
+            if let Some(loaded) = load.run(|| me.connected()).await {
+                me.do_send(LogRead { loaded, only });
+            }
         });
     }
 
@@ -292,11 +301,12 @@ impl Handler<LogRead> for OffsetsActor {
         let Loaded { mut groups, open } = loaded;
         groups.retain(|_, group| !group.is_over());
         self.in_transactions.found(open);
-        let seat = only.and_then(|group| self.groups.remove(&group));
-        let ended = match seat {
-            Some(Seat::Reading { ended }) => ended,
-            Some(Seat::Here { .. } | Seat::Offline) | None => Vec::new(),
-        };
+        let mut ended = BTreeMap::new();
+        for group in only.iter().flat_map(|only| only.iter()) {
+            if let Some(Seat::Reading { ended: meanwhile }) = self.groups.remove(group) {
+                ended.insert(group, meanwhile);
+            }
+        }
         self.serving = true;
         let image = self.charge.shared.directory.image();
         if !groups.is_empty() {
@@ -304,7 +314,7 @@ impl Handler<LogRead> for OffsetsActor {
         }
         for (id, machine) in groups {
             if let Seat::Here { addr, .. } = self.seat(&id, machine, ctx) {
-                for (producer, commit) in &ended {
+                for (producer, commit) in ended.get(&id).into_iter().flatten() {
                     addr.do_send(TransactionEnded { producer: *producer, commit: *commit });
                 }
                 // Topics may have gone while nobody was here to notice.
@@ -382,10 +392,10 @@ impl Handler<Stage> for OffsetsActor {
             })
             .collect();
         let staged = Staged { writer, records, bytes };
-        if let Some(transaction) = transaction {
-            return self.append_in(transaction, staged, ctx);
+        match transaction {
+            Some(transaction) => self.append_in(transaction, staged, ctx),
+            None => self.stage(staged, now, ctx),
         }
-        self.stage(staged, now, ctx);
     }
 }
 
@@ -468,5 +478,14 @@ impl Handler<ProvokeGroupOf> for OffsetsActor {
         if let Some(Seat::Here { addr, .. }) = self.groups.get(&group) {
             addr.do_send(crate::group::ProvokeGroup);
         }
+    }
+}
+
+#[cfg(feature = "provoke")]
+impl Handler<ProvokeOffsets> for OffsetsActor {
+    type Result = ();
+
+    fn handle(&mut self, ProvokeOffsets: ProvokeOffsets, _: &mut Context<Self>) {
+        panic!("provoked");
     }
 }

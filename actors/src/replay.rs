@@ -1,4 +1,7 @@
 //! Taking over a coordinator's partition: every record from the log start to the high watermark, in order.
+//!
+//! Whoever was here before may have fallen while a batch of its own was being made safe: what the log had at the first look is waited
+//! for, unless it is cut back.
 
 use std::{io, sync::Arc};
 
@@ -46,36 +49,65 @@ pub(crate) struct Source {
 
 impl Source {
     /// Reads everything, into a new taker at each attempt. Waits as long as it takes: until then clients are told to come
-    /// again.
-    pub(crate) async fn replay<T: Take>(self, make: impl Fn() -> T) -> T {
+    /// again. None when nobody waits for it any more, or the partition is gone.
+    pub(crate) async fn replay<T: Take>(
+        self,
+        make: impl Fn() -> T,
+        is_awaited: impl Fn() -> bool,
+    ) -> Option<T> {
         let mut pause_ms = PAUSE_MS_MIN;
         loop {
-            let why = match self.attempt(make()).await {
-                Ok(taken) => return taken,
+            let why = match self.attempt(make(), &is_awaited).await {
+                Ok(taken) => return Some(taken),
                 Err(Trouble::Refused(error)) => error.to_string(),
                 Err(Trouble::Read(error)) => error.to_string(),
             };
+            if !is_awaited() || self.is_gone() {
+                return None;
+            }
             if pause_ms >= PAUSE_MS_MAX {
                 log::warn!(partition:% = self.partition, why:% = why; "what the partition coordinates cannot be loaded yet");
             }
-            let clock = &self.shared.host.clock;
-            clock.sleep_until(clock.now().mono_ms + pause_ms).await;
-            pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+            self.pause(&mut pause_ms).await;
         }
     }
 
-    async fn attempt<T: Take>(&self, mut taker: T) -> Result<T, Trouble> {
+    /// Waits, and the next time for longer.
+    async fn pause(&self, pause_ms: &mut u64) {
+        let clock = &self.shared.host.clock;
+        clock.sleep_until(clock.now().mono_ms + *pause_ms).await;
+        *pause_ms = (*pause_ms * 2).min(PAUSE_MS_MAX);
+    }
+
+    fn is_gone(&self) -> bool {
+        let image = self.shared.directory.image();
+        image.version() >= self.image_version && image.partition(self.partition).is_none()
+    }
+
+    async fn attempt<T: Take>(&self, mut taker: T, is_awaited: impl Fn() -> bool) -> Result<T, Trouble> {
         if self.shared.directory.image().version() < self.image_version {
             return Err(Trouble::Refused(ReadError::NotHere));
         }
         let mut from = self.start().await?;
+        let (mut end_at_first, mut pause_ms) = (None, PAUSE_MS_MIN);
         loop {
             let (reply, plan) = Reply::once();
             let ask = ReadAsk { from, current_epoch: None, last_fetched_epoch: None, committed_only: false };
             let question = PlanRead { ask, bytes_max: STEP_BYTES, bell: None, is_alone: true, reply };
             self.shared.directory.tell(self.partition, question);
             let plan = plan.await.map_err(Trouble::Refused)?;
-            let (Some(slice), true) = (plan.slice, plan.bounds.upto > from) else { return Ok(taker) };
+            // Not later than that: the log goes on growing.
+            let needed = plan.bounds.end.min(*end_at_first.get_or_insert(plan.bounds.end));
+            let (Some(slice), true) = (plan.slice, plan.bounds.upto > from) else {
+                if plan.bounds.upto >= needed {
+                    return Ok(taker);
+                }
+                if !is_awaited() {
+                    return Err(Trouble::Refused(ReadError::NotHere));
+                }
+                self.pause(&mut pause_ms).await;
+                continue;
+            };
             let step = self.shared.in_pool(move || {
                 let end = take_slice(&mut taker, slice)?;
                 io::Result::Ok((taker, end))

@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod journal;
+mod replay;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -321,7 +321,9 @@ impl Actor for TransactionActor {
         };
         let (me, bounds) = (ctx.address(), self.bounds());
         actix_rt::spawn(async move {
-            me.do_send(LogRead(source.replay(|| Machine::new(bounds)).await));
+            if let Some(machine) = source.replay(|| Machine::new(bounds), || me.connected()).await {
+                me.do_send(LogRead(machine));
+            }
         });
     }
 }

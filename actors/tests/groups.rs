@@ -20,6 +20,16 @@ use world::{World, a_moment, run};
 const TOPIC: TopicId = TopicId([1; 16]);
 
 async fn create(crew: &Crew, name: &str, id: TopicId, partitions: i32) {
+    create_with(crew, name, id, partitions, vec![]).await;
+}
+
+async fn create_with(
+    crew: &Crew,
+    name: &str,
+    id: TopicId,
+    partitions: i32,
+    configs: Vec<(String, Option<String>)>,
+) {
     let (reply, answer) = Reply::once();
     let command = Command::CreateTopic {
         name: name.into(),
@@ -27,7 +37,7 @@ async fn create(crew: &Crew, name: &str, id: TopicId, partitions: i32) {
         partitions,
         replication: 1,
         assignments: vec![],
-        configs: vec![],
+        configs: configs.into_iter().collect(),
     };
     crew.directory().coordinator().unwrap().do_send(Submit { command, reply });
     answer.await.unwrap();
@@ -255,11 +265,86 @@ fn a_member_whose_joining_takes_long_is_in_before_and_after_a_restart() {
     });
 }
 
+#[test]
+fn a_group_with_many_offsets_goes_in_batches_of_any_size() {
+    run(async {
+        let world = World::new(1);
+        let crew = world.start();
+        create_with(&crew, "t", TOPIC, 50, vec![]).await;
+        let small = vec![("max.message.bytes".to_owned(), Some("2000".to_owned()))];
+        create_with(&crew, CONSUMER_OFFSETS, TopicId([2; 16]), 1, small).await;
+        for partition in 0..50 {
+            let Ask::Commit(mut one) = commit(5) else { panic!() };
+            one.offsets[0].partition = partition;
+            assert!(ask_at_last(&crew, "a", Ask::Commit(one)).await.is_ok());
+        }
+        world.wind_ms(8 * 86_400_000);
+        tokio::time::sleep(Duration::from_secs(601)).await;
+        assert_eq!(ask_at_last(&crew, "a", Ask::Describe).await, Err(GroupError::NotFound));
+    });
+}
+
+thread_local! {
+    /// How often this test was told that groups were read from a log.
+    static LOADS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+struct CountsLoads;
+
+impl log::Log for CountsLoads {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.args().to_string() == "groups loaded" {
+            LOADS.set(LOADS.get() + 1);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn groups_that_are_refused_together_are_read_again_together() {
+    log::set_logger(&CountsLoads).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
+    run(async {
+        let world = World::new(1);
+        let crew = world.start();
+        create(&crew, "t", TOPIC, 1).await;
+        create(&crew, CONSUMER_OFFSETS, TopicId([2; 16]), 1).await;
+        for group in ["a", "b", "c"] {
+            assert!(ask_at_last(&crew, group, joins(&crew)).await.is_ok());
+        }
+        // Nobody is told before the housekeeper has looked.
+        world.free_bytes(1);
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        assert_eq!(LOADS.get(), 0);
+        let leave = || {
+            let Ask::ConsumerHeartbeat(mut beat) = joins(&crew) else { panic!() };
+            beat.member_epoch = -1;
+            Ask::ConsumerHeartbeat(beat)
+        };
+        let all = ["a", "b", "c"].map(|group| ask(&crew, group, leave()));
+        for answer in futures_util::future::join_all(all).await {
+            assert_eq!(answer, Err(GroupError::NotCoordinator));
+        }
+        world.free_bytes(1 << 40);
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        assert_eq!(LOADS.get(), 1);
+        for group in ["a", "b", "c"] {
+            assert!(ask_at_last(&crew, group, Ask::ConsumerDescribe).await.is_ok());
+            assert!(ask_at_last(&crew, group, leave()).await.is_ok());
+        }
+    });
+}
+
 #[cfg(feature = "provoke")]
 mod provoked {
     use ottla_actors::{
         observe::{CoordinatorSeen, look},
-        offsets::ProvokeGroupOf,
+        offsets::{ProvokeGroupOf, ProvokeOffsets},
     };
 
     use super::*;
@@ -284,6 +369,27 @@ mod provoked {
                 }
             }
             assert_eq!(seen(&crew).await, CoordinatorSeen { panics: 11, given_up: 1 });
+        });
+    }
+
+    #[test]
+    fn who_takes_over_reads_what_is_still_being_made_safe() {
+        run(async {
+            let world = World::new(2);
+            let crew = world.start();
+            with_topics(&crew).await;
+            assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
+            world.sync_takes_ms(3_000);
+            let under_way = ask(&crew, "a", commit(5));
+            let strike = async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                for offsets in crew.directory().offsets() {
+                    offsets.do_send(ProvokeOffsets);
+                }
+            };
+            let (answer, ()) = futures_util::future::join(under_way, strike).await;
+            assert_eq!(answer, Err(GroupError::NotCoordinator));
+            assert_eq!(committed(&crew, "a").await, Some(5));
         });
     }
 

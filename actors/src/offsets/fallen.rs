@@ -1,9 +1,15 @@
 //! Groups whose actors fell, or that are ahead of the log: what they knew is read again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use actix::Context;
-use ottla_rules::supervision::{Exit, Verdict};
+use ottla_rules::{
+    supervision::{Exit, Verdict},
+    time::Now,
+};
 
 use super::{OffsetsActor, Seat, Writer, Writing};
 use crate::group::Leave;
@@ -20,8 +26,8 @@ pub(super) struct Fallen {
 
 impl OffsetsActor {
     /// Members of the consumer protocol move before their records are safe, and what others are told follows from it. When the
-    /// records are not safe after all, such a group is what the log says.
-    pub(super) fn read_again_if_ahead(&mut self, writer: Writer, ctx: &Context<Self>) {
+    /// records are not safe after all, such a group is what the log says. It is read by [`OffsetsActor::read_fallen`], with all others.
+    pub(super) fn read_again_if_ahead(&mut self, writer: Writer, now: Now) {
         let Writer { group, generation: of, is_ahead, .. } = writer;
         let Some(Seat::Here { addr, generation, .. }) = self.groups.get(&group) else { return };
         if *generation != of || !is_ahead {
@@ -30,24 +36,28 @@ impl OffsetsActor {
         addr.do_send(Leave);
         self.names.remove(&of);
         self.staged.retain(|staged| staged.writer.generation != of);
-        let not_before_ms = self.charge.shared.now().after(READ_AGAIN_MS).0;
-        self.read_again(Fallen { group, generation: of, not_before_ms }, ctx);
+        let not_before_ms = now.after(READ_AGAIN_MS).0;
+        self.read_again(Fallen { group, generation: of, not_before_ms });
     }
 
-    /// Reads a group again, once what it wrote last has arrived: only then is the log all that it said.
-    fn read_again(&mut self, fallen: Fallen, ctx: &Context<Self>) {
+    fn read_again(&mut self, fallen: Fallen) {
         self.groups.insert(fallen.group.clone(), Seat::Reading { ended: Vec::new() });
         self.fallen.push(fallen);
-        self.read_fallen(ctx);
     }
 
+    /// Reads groups again once what they wrote last has arrived: only then is the log all that they said. Those that may be read at the
+    /// same time are read at once, for the log may be long.
     pub(super) fn read_fallen(&mut self, ctx: &Context<Self>) {
         let writing = self.writing.iter().flat_map(Writing::generations);
         let under_way: BTreeSet<_> = writing.chain(self.in_transactions.under_way()).collect();
         let ready: Vec<_> =
             self.fallen.extract_if(.., |fallen| !under_way.contains(&fallen.generation)).collect();
+        let mut together: BTreeMap<u64, BTreeSet<Arc<str>>> = BTreeMap::new();
         for Fallen { group, not_before_ms, .. } in ready {
-            self.read_log(Some(group), not_before_ms, ctx);
+            together.entry(not_before_ms).or_default().insert(group);
+        }
+        for (not_before_ms, groups) in together {
+            self.read_log(Some(groups), not_before_ms, ctx);
         }
     }
 
@@ -70,6 +80,7 @@ impl OffsetsActor {
                 return;
             }
         };
-        self.read_again(Fallen { group, generation, not_before_ms }, ctx);
+        self.read_again(Fallen { group, generation, not_before_ms });
+        self.read_fallen(ctx);
     }
 }

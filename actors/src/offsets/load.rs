@@ -1,6 +1,9 @@
 //! Taking over: what a partition of `__consumer_offsets` says is read from its beginning and replayed into groups.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ottla_rules::{
     batch::{Header, marker::Marker, records::Record},
@@ -27,25 +30,26 @@ pub(super) struct Load {
     /// Groups forget topics that the image does not know: the node must have applied the one that made it lead.
     pub(super) source: Source,
     pub(super) config: Arc<GroupConfig>,
-    /// Only this group.
-    pub(super) only: Option<Arc<str>>,
+    /// Only these groups.
+    pub(super) only: Option<Arc<BTreeSet<Arc<str>>>>,
     /// Not before this moment, monotonic milliseconds.
     pub(super) not_before_ms: u64,
 }
 
 impl Load {
-    /// Reads everything up to the high watermark. Waits as long as it takes: until then clients are told to come again.
-    pub(super) async fn run(self) -> Loaded {
+    /// Reads everything that the log has. Waits as long as it takes: until then clients are told to come again. None when nobody
+    /// waits any more.
+    pub(super) async fn run(self, is_awaited: impl Fn() -> bool) -> Option<Loaded> {
         let Self { source, config, only, not_before_ms } = self;
         source.shared.host.clock.sleep_until(not_before_ms).await;
         let make = || Loading { config: config.clone(), only: only.clone(), loaded: Loaded::default() };
-        source.replay(make).await.loaded
+        source.replay(make, is_awaited).await.map(|loading| loading.loaded)
     }
 }
 
 struct Loading {
     config: Arc<GroupConfig>,
-    only: Option<Arc<str>>,
+    only: Option<Arc<BTreeSet<Arc<str>>>>,
     loaded: Loaded,
 }
 
@@ -58,7 +62,7 @@ impl Take for Loading {
             Ok(None) => return,
             Err(error) => return log::error!(error:% = error; "a record is lost"),
         };
-        if self.only.as_ref().is_some_and(|only| **only != *record.group()) {
+        if self.only.as_ref().is_some_and(|only| !only.contains(record.group())) {
             return;
         }
         let producer = batch.attributes.is_transactional().then_some(batch.producer_id);

@@ -53,7 +53,8 @@ impl OffsetsActor {
     /// Takes in records for the next batch.
     pub(super) fn stage(&mut self, staged: Staged, now: Now, ctx: &mut Context<Self>) {
         if self.writing.as_ref().is_some_and(|writing| writing.is_late) {
-            return self.refuse(staged.writer, ctx);
+            self.refuse(staged.writer, now);
+            return self.read_fallen(ctx);
         }
         self.staged.push(staged);
         self.flush_soon(now, ctx);
@@ -80,11 +81,13 @@ impl OffsetsActor {
             return;
         }
         // Here everything before it has been reported.
+        let now = self.charge.shared.now();
         while self.staged.first().is_some_and(|staged| staged.bytes > self.charge.batch_bytes_max) {
             let Staged { writer, .. } = self.staged.remove(0);
             self.tell_written(&writer, Err(WriteError::TooLarge));
-            self.read_again_if_ahead(writer, ctx);
+            self.read_again_if_ahead(writer, now);
         }
+        self.read_fallen(ctx);
         if self.staged.is_empty() {
             return;
         }
@@ -112,7 +115,6 @@ impl OffsetsActor {
             manner: Manner::OneByOne,
             reply,
         };
-        let now = self.charge.shared.now();
         let answer_by = now.after(self.patience_ms);
         self.writing = Some(Writing { writers, answer_by, is_late: false });
         self.charge.shared.directory.tell(self.charge.partition, append);
@@ -125,7 +127,7 @@ impl OffsetsActor {
     }
 
     /// Tells those whose records take too long. What is staged behind them was never sent.
-    pub(super) fn look_for_late(&mut self, now: Now, ctx: &Context<Self>) {
+    pub(super) fn look_for_late(&mut self, now: Now, ctx: &mut Context<Self>) {
         for writer in self.in_transactions.late(now) {
             self.tell(&writer, Late { ticket: writer.ticket });
         }
@@ -144,14 +146,15 @@ impl OffsetsActor {
             self.tell(&writer, Late { ticket: writer.ticket });
         }
         for staged in mem::take(&mut self.staged) {
-            self.refuse(staged.writer, ctx);
+            self.refuse(staged.writer, now);
         }
+        self.read_fallen(ctx);
     }
 
     /// Records that were never sent.
-    fn refuse(&mut self, writer: Writer, ctx: &Context<Self>) {
+    fn refuse(&mut self, writer: Writer, now: Now) {
         self.tell_written(&writer, Err(WriteError::NotAvailable));
-        self.read_again_if_ahead(writer, ctx);
+        self.read_again_if_ahead(writer, now);
     }
 
     pub(super) fn tell_written(&self, writer: &Writer, result: Result<Offset, WriteError>) {
@@ -184,16 +187,16 @@ impl Handler<BatchWritten> for OffsetsActor {
     type Result = ();
 
     fn handle(&mut self, BatchWritten(result): BatchWritten, ctx: &mut Context<Self>) {
-        let result = result.map_err(write_error);
+        let (result, now) = (result.map_err(write_error), self.charge.shared.now());
         for (writer, before) in self.writing.take().map(|writing| writing.writers).unwrap_or_default() {
             let first = result.as_ref().map(|appended| appended.base.plus(before));
             self.tell_written(&writer, first.map_err(|error| *error));
             if result.is_err() {
-                self.read_again_if_ahead(writer, ctx);
+                self.read_again_if_ahead(writer, now);
             }
         }
         self.read_fallen(ctx);
-        self.flush_soon(self.charge.shared.now(), ctx);
+        self.flush_soon(now, ctx);
     }
 }
 

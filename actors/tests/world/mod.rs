@@ -41,6 +41,11 @@ impl World {
         self.world.disk().set_sync_delay_ms(ms..ms + 1);
     }
 
+    /// So much can still be written.
+    pub fn free_bytes(&self, bytes: u64) {
+        self.world.disk().set_free_bytes(bytes);
+    }
+
     /// What was not synced is gone, or not, by the seed.
     pub fn lose_power(&self, seed: u64) {
         self.world.disk().crash();
