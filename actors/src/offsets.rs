@@ -393,7 +393,7 @@ impl Handler<Stage> for OffsetsActor {
             .collect();
         let staged = Staged { writer, records, bytes };
         match transaction {
-            Some(transaction) => self.append_in(transaction, staged, ctx),
+            Some(transaction) => self.stage_in(transaction, staged, ctx),
             None => self.stage(staged, now, ctx),
         }
     }

@@ -92,10 +92,14 @@ async fn end(crew: &Crew, session_now: Session, commit: bool) -> Session {
 }
 
 fn commit(session: Session, offset: i64) -> Ask {
+    commit_of(session, 0, offset)
+}
+
+fn commit_of(session: Session, partition: i32, offset: i64) -> Ask {
     let one = CommitOffset {
         topic: "t".into(),
         topic_id: TOPIC,
-        partition: 0,
+        partition,
         offset,
         leader_epoch: 0,
         metadata: String::new(),
@@ -198,6 +202,43 @@ fn a_new_session_makes_an_end_of_what_the_old_one_left() {
         assert!(ask(&crew, commit(new, 7)).await.is_ok());
         end(&crew, new, true).await;
         assert_eq!(settled(&crew).await, Some(7));
+    });
+}
+
+#[test]
+fn an_offset_of_a_transaction_does_not_pass_a_deletion_that_was_asked_for_before() {
+    let world = World::new(3);
+    run(async {
+        let crew = world.start();
+        with_topics(&crew).await;
+        let producer = begin(&crew).await;
+        // The transaction is open in the group's partition, so that nobody is asked about it again.
+        assert!(ask(&crew, commit_of(producer, 1, 5)).await.is_ok());
+        let plain = |partition| {
+            let Ask::Commit(one) = commit_of(producer, partition, 5) else { panic!() };
+            Ask::Commit(CommitOffsets { transaction: None, ..one })
+        };
+        assert!(ask(&crew, plain(0)).await.is_ok());
+        world.sync_takes_ms(1_000);
+        // One batch is under way, the deletion is staged behind it, and the offset comes.
+        let under_way = ask(&crew, plain(2));
+        let deletes = async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            ask(&crew, Ask::DeleteOffsets { topics: vec![("t".into(), 0)] }).await
+        };
+        let commits = async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            ask(&crew, commit(producer, 77)).await
+        };
+        let (first, deleted, committed) = futures_util::future::join3(under_way, deletes, commits).await;
+        assert!(first.is_ok() && deleted.is_ok() && committed.is_ok(), "{first:?} {deleted:?} {committed:?}");
+        world.sync_takes_ms(1);
+        end(&crew, producer, true).await;
+        assert_eq!(settled(&crew).await, Some(77));
+    });
+    world.lose_power(3);
+    run(async {
+        assert_eq!(settled(&world.start()).await, Some(77));
     });
 }
 

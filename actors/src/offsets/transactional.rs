@@ -1,6 +1,6 @@
 //! Offsets that are part of transactions: a batch of their own in the name of the producer, and the markers that end them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -26,6 +26,8 @@ pub(super) struct InTransactions {
     under_way: BTreeMap<(u64, u64), Writer>,
     /// Until when whoever waits for one is answered, one way or the other. The first is due first.
     answer_by: VecDeque<(Deadline, (u64, u64))>,
+    /// What waits until what its group has staged before is under way.
+    behind: Vec<(InTransaction, Staged)>,
 }
 
 /// What became of a batch of a transaction.
@@ -90,9 +92,40 @@ fn key(writer: &Writer) -> (u64, u64) {
 const REFUSAL_MS: u64 = 100;
 
 impl OffsetsActor {
+    /// Appends records of a transaction, but not before what the same group has staged: a deletion that was asked for before would else
+    /// take back what was committed after it.
+    pub(super) fn stage_in(&mut self, transaction: InTransaction, staged: Staged, ctx: &mut Context<Self>) {
+        let mut before = self.staged.iter().chain(self.in_transactions.behind.iter().map(|(_, it)| it));
+        if before.any(|it| it.writer.generation == staged.writer.generation) {
+            return self.in_transactions.behind.push((transaction, staged));
+        }
+        self.append_in(transaction, staged, ctx);
+    }
+
+    /// Appends what has nothing before it any more.
+    pub(super) fn append_behind(&mut self, ctx: &mut Context<Self>) {
+        if self.in_transactions.behind.is_empty() {
+            return;
+        }
+        let before: BTreeSet<_> = self.staged.iter().map(|staged| staged.writer.generation).collect();
+        let is_ready = |(_, it): &mut (_, Staged)| !before.contains(&it.writer.generation);
+        let ready: Vec<_> = self.in_transactions.behind.extract_if(.., is_ready).collect();
+        for (transaction, staged) in ready {
+            // What a life that is over still had to say follows from what is not so.
+            if self.is_alive(&staged.writer) {
+                self.append_in(transaction, staged, ctx);
+            }
+        }
+    }
+
+    fn is_alive(&self, writer: &Writer) -> bool {
+        let seat = self.groups.get(&writer.group);
+        matches!(seat, Some(Seat::Here { generation, .. }) if *generation == writer.generation)
+    }
+
     /// Appends at once and alone: a batch is of one producer, and may have to wait for the transaction's coordinator, which
     /// the other groups must not.
-    pub(super) fn append_in(&mut self, transaction: InTransaction, staged: Staged, ctx: &mut Context<Self>) {
+    fn append_in(&mut self, transaction: InTransaction, staged: Staged, ctx: &mut Context<Self>) {
         let Staged { writer, records, bytes } = staged;
         if bytes > self.charge.batch_bytes_max {
             return self.tell_written(&writer, Err(WriteError::TooLarge));

@@ -149,6 +149,7 @@ impl OffsetsActor {
             self.refuse(staged.writer, now);
         }
         self.read_fallen(ctx);
+        self.append_behind(ctx);
     }
 
     /// Records that were never sent.
@@ -180,6 +181,7 @@ impl Handler<Flush> for OffsetsActor {
     fn handle(&mut self, Flush: Flush, ctx: &mut Context<Self>) {
         self.flushing = false;
         self.flush(ctx);
+        self.append_behind(ctx);
     }
 }
 
@@ -197,6 +199,7 @@ impl Handler<BatchWritten> for OffsetsActor {
         }
         self.read_fallen(ctx);
         self.flush_soon(now, ctx);
+        self.append_behind(ctx);
     }
 }
 

@@ -77,7 +77,8 @@ use silence::Silence;
 #[derive(Debug, PartialEq)]
 pub enum Effect<R> {
     /// Append these records to the group's partition of `__consumer_offsets`, all or none of them. Those without a
-    /// transaction stand behind those of earlier tickets without one; those of a transaction may overtake, or be overtaken.
+    /// transaction stand behind those of earlier tickets without one. Those of a transaction should not overtake what was handed out
+    /// before without one, which may be a deletion; they may be overtaken.
     /// Reported by [`Group::written`], in the order in which they stand in the log.
     Write {
         /// What the report names.
