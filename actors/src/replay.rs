@@ -88,18 +88,18 @@ impl Source {
         if self.shared.directory.image().version() < self.image_version {
             return Err(Trouble::Refused(ReadError::NotHere));
         }
-        let mut from = self.start().await?;
-        let (mut end_at_first, mut pause_ms) = (None, PAUSE_MS_MIN);
+        let needed = self.look_up(Wanted::End).await?;
+        let mut from = self.look_up(Wanted::Earliest).await?;
+        let mut pause_ms = PAUSE_MS_MIN;
         loop {
             let (reply, plan) = Reply::once();
             let ask = ReadAsk { from, current_epoch: None, last_fetched_epoch: None, committed_only: false };
             let question = PlanRead { ask, bytes_max: STEP_BYTES, bell: None, is_alone: true, reply };
             self.shared.directory.tell(self.partition, question);
             let plan = plan.await.map_err(Trouble::Refused)?;
-            // Not later than that: the log goes on growing.
-            let needed = plan.bounds.end.min(*end_at_first.get_or_insert(plan.bounds.end));
             let (Some(slice), true) = (plan.slice, plan.bounds.upto > from) else {
-                if plan.bounds.upto >= needed {
+                // What others append meanwhile is not needed, nor what was cut back.
+                if plan.bounds.upto >= needed || plan.bounds.upto >= self.look_up(Wanted::End).await? {
                     return Ok(taker);
                 }
                 if !is_awaited() {
@@ -121,12 +121,12 @@ impl Source {
         }
     }
 
-    async fn start(&self) -> Result<Offset, Trouble> {
-        let (reply, start) = Reply::once();
-        let look = LookUp { wanted: Wanted::Earliest, committed_only: false, current_epoch: None, reply };
+    async fn look_up(&self, wanted: Wanted) -> Result<Offset, Trouble> {
+        let (reply, found) = Reply::once();
+        let look = LookUp { wanted, committed_only: false, current_epoch: None, reply };
         self.shared.directory.tell(self.partition, look);
-        let start = start.await.map_err(Trouble::Refused)?;
-        Ok(start.map_or(Offset::ZERO, |found| found.offset))
+        let found = found.await.map_err(Trouble::Refused)?;
+        Ok(found.map_or(Offset::ZERO, |found| found.offset))
     }
 }
 

@@ -73,6 +73,8 @@ pub enum Wanted {
     Latest,
     /// Where the log begins.
     Earliest,
+    /// The very end, what is not safe yet included: for those who wait for that.
+    End,
     /// The record with the largest timestamp.
     MaxTimestamp,
     /// The first record at or after this time, Unix milliseconds.
@@ -230,6 +232,10 @@ impl Handler<LookUp> for PartitionActor {
                 let offset = leader.log_start();
                 let epoch = leader.epochs().of(offset).unwrap_or(leader.epoch());
                 return reply.send(Ok(Some(LookedUp { offset, timestamp: -1, epoch })));
+            }
+            Wanted::End => {
+                let found = LookedUp { offset: leader.end(), timestamp: -1, epoch: leader.epoch() };
+                return reply.send(Ok(Some(found)));
             }
             Wanted::MaxTimestamp => log.max_timestamp_lookup(upto, unpacked_max),
             Wanted::At(timestamp) => log.lookup(timestamp, upto, unpacked_max),

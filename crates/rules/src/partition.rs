@@ -222,8 +222,6 @@ pub struct ReadBounds {
     pub stable: Offset,
     /// Where the log begins.
     pub log_start: Offset,
-    /// Where it ends, what is not safe yet included.
-    pub end: Offset,
     /// The reader's log is not a prefix of this one: the reign and the offset up to which they agree at most.
     pub diverging: Option<(LeaderEpoch, Offset)>,
 }

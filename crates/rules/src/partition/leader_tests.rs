@@ -460,7 +460,6 @@ fn readers_see_what_is_persisted_and_may_wait_for_what_is_written() {
         high_watermark: Offset(2),
         stable: Offset(2),
         log_start: Offset(1),
-        end: Offset(4),
         diverging: None,
     };
     let outside = ReadError::OffsetOutOfRange { log_start: Offset(1), end: Offset(3) };

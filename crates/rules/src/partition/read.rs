@@ -33,7 +33,6 @@ impl<R, B> Leader<R, B> {
             high_watermark: self.high_watermark,
             stable: self.stable(),
             log_start: self.log_start,
-            end: self.end(),
             diverging,
         })
     }
