@@ -93,9 +93,12 @@ impl Crew {
         if let Err(why) = check_broker(&image.settings(config.node_id, &config.settings)) {
             log::warn!(why:% = why; "what is set for this broker does not go together, no topic can be created");
         }
-        let gone = store.remove_unknown(|_, partition| image.partition(partition).is_some())?;
-        if !gone.is_empty() {
-            log::info!(partitions:? = gone; "removed what deleted topics had left");
+        let unknown = store.remove_unknown(|_, partition| image.partition(partition).is_some())?;
+        if !unknown.removed.is_empty() {
+            log::info!(partitions:? = unknown.removed; "removed what deleted topics had left");
+        }
+        for dir in unknown.put_aside {
+            log::error!(dir:%; "a partition that the metadata does not know is put aside; if nobody misses it, remove it");
         }
         store.forget_unknown(|partition| image.partition(partition).is_some())?;
         let mut needs = Vec::new();

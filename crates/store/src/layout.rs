@@ -13,6 +13,7 @@
 //!     partition.metadata     which topic id the files belong to
 //!     00000000000000000000.log  .index  .timeindex
 //!   <topic>-<partition>.<unique>-delete/   a partition on its way out
+//!   <topic>-<partition>.<unique>-stray/    one that the metadata never knew: for a person to look at
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub const OWN: &str = ".ottla";
 pub(crate) const SUSPECT: &str = "suspect";
 /// The end of a partition directory that is to be deleted.
 pub const DELETED_DIR: &str = "-delete";
+/// The end of a partition directory that is not to be touched any more.
+pub const STRAY_DIR: &str = "-stray";
 /// The end of a segment file that is to be deleted.
 pub const DELETED_FILE: &str = ".deleted";
 /// The end of a segment file that compaction has written, and that does not count yet.
@@ -102,9 +105,19 @@ pub fn own(dir: &Path, name: &str) -> PathBuf {
 /// deletion used. Long topic names are cut so that file systems accept it, as Kafka's `LogDir` does.
 #[must_use]
 pub fn deleted_dir(name: &str, unique: &str) -> String {
-    let room = 255 - unique.len() - 1 - DELETED_DIR.len();
+    away(name, unique, DELETED_DIR)
+}
+
+/// The same for one that is put aside.
+#[must_use]
+pub fn stray_dir(name: &str, unique: &str) -> String {
+    away(name, unique, STRAY_DIR)
+}
+
+fn away(name: &str, unique: &str, end: &str) -> String {
+    let room = 255 - unique.len() - 1 - end.len();
     let name = &name[..name.len().min(room)];
-    format!("{name}.{unique}{DELETED_DIR}")
+    format!("{name}.{unique}{end}")
 }
 
 /// Splits a partition directory's name at its last `-`.

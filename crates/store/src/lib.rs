@@ -30,4 +30,4 @@ pub use log::{
     swap::{Placing, Replaced, Swap, Swapped},
     sync::SyncPoint,
 };
-pub use store::{OpenError, Store};
+pub use store::{OpenError, Store, Unknown};

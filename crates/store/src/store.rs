@@ -104,6 +104,15 @@ struct Inner {
     lock: Mutex<Option<LockFile>>,
 }
 
+/// Directories of partitions that nobody knew at the start, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Left by a deletion, and gone now.
+    pub removed: Vec<String>,
+    /// Kept under this name: nobody knows whose they are.
+    pub put_aside: Vec<String>,
+}
+
 impl Store {
     /// Opens the data directory `dir`, which is created when it is not there, with a new identity then. Removes what
     /// deletions left behind.
@@ -248,14 +257,12 @@ impl Store {
     }
 
     /// Deletes partitions that are on the disk but that `is_known` does not know: their topic was deleted, and the node
-    /// stopped before the files were. Returns the names of the directories. At start only, before partitions are opened.
-    pub fn remove_unknown(
-        &self,
-        is_known: impl Fn(&str, PartitionId) -> bool,
-    ) -> Result<Vec<String>, LogError> {
+    /// stopped before the files were. Of which the facts have no checkpoint either, the metadata may be older than they are, put back from a
+    /// copy: those get another name and stay, as in Kafka. At start only, before partitions are opened.
+    pub fn remove_unknown(&self, is_known: impl Fn(&str, PartitionId) -> bool) -> Result<Unknown, LogError> {
         let dir = &self.inner.dir;
         let failed = |error| LogError::Io { what: "list", file: dir.clone(), error };
-        let mut removed = vec![];
+        let mut unknown = Unknown::default();
         for name in self.disk().list(dir).map_err(failed)?.into_iter().map(|entry| entry.name) {
             let Some((topic, index)) = layout::read_dir_name(&name) else { continue };
             let Some(id) = crate::log::read_metadata(self, &dir.join(&name))? else { continue };
@@ -264,10 +271,18 @@ impl Store {
             {
                 continue;
             }
-            self.remove_dir(&name, PartitionId { topic: id, index })?;
-            removed.push(name);
+            let partition = PartitionId { topic: id, index };
+            if facts::checkpoint::get(self.facts(), partition)?.is_some() {
+                self.remove_dir(&name, partition)?;
+                unknown.removed.push(name);
+            } else {
+                let to = layout::stray_dir(&name, &self.unique());
+                let moved = self.disk().rename(dir.join(&name), dir.join(&to));
+                moved.map_err(|error| LogError::Io { what: "rename", file: dir.join(&name), error })?;
+                unknown.put_aside.push(to);
+            }
         }
-        Ok(removed)
+        Ok(unknown)
     }
 
     /// Forgets what the facts say of partitions that nobody knows: when they were deleted the disk was full, or the process died. At start

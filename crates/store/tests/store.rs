@@ -10,7 +10,7 @@ use ottla_rules::ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, S
 use ottla_rules::partition::transactions::Aborted;
 use ottla_rules::producers::{ProducerEntry, RememberedBatch};
 use ottla_store::{
-    Facts, FactsError, FactsKind, Log, MemoryFacts, OpenError, Store,
+    Facts, FactsError, FactsKind, Log, MemoryFacts, OpenError, Store, Unknown,
     facts::{
         aborted,
         checkpoint::{self, Checkpoint},
@@ -253,5 +253,32 @@ fn on_a_full_disk_a_deleted_partition_makes_room_and_is_forgotten_later() {
         for kind in [b"c/", b"e/", b"p/"] {
             assert!(store.facts().scan_prefix(kind).unwrap().is_empty(), "has an owner: {has_owner}");
         }
+    }
+}
+
+#[test]
+fn what_the_metadata_never_knew_is_put_aside_and_what_it_has_deleted_is_removed() {
+    let all = common::batches(0, 4, 40);
+    for has_checkpoint in [true, false] {
+        let (dir, facts) = common::written(&all, 2, &common::config());
+        // Without: the metadata of a copy, put back under a topic that is younger.
+        let facts = if has_checkpoint { facts } else { common::facts_of_before() };
+        let store = common::open(dir.path(), &facts);
+        assert_eq!(store.remove_unknown(|_, _| true).unwrap(), Unknown::default());
+
+        let found = store.remove_unknown(|_, _| false).unwrap();
+
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> =
+            names.filter(|name| name != ".ottla").map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(found.removed.len(), usize::from(has_checkpoint));
+        assert_eq!(left, found.put_aside[..], "has a checkpoint: {has_checkpoint}");
+        for aside in &found.put_aside {
+            assert!(aside.starts_with("payments-3.") && aside.ends_with("-stray"), "{aside}");
+            assert!(fs::metadata(dir.path().join(aside).join("00000000000000000000.log")).unwrap().len() > 0);
+        }
+        drop(store);
+        let store = common::open(dir.path(), &facts);
+        assert_eq!(store.remove_unknown(|_, _| false).unwrap(), Unknown::default(), "not touched any more");
     }
 }

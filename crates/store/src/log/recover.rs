@@ -89,6 +89,8 @@ pub(crate) struct Recovery {
     pub(crate) dead: VecDeque<(Header, Option<Marker>)>,
     /// What the facts said of start and recovery point was damaged: the files say where the log begins.
     checkpoint_lost: bool,
+    /// Nothing says what was before the first segment, nor that it ever was.
+    begins_late: bool,
     cut: Option<Cut>,
     missing: Vec<Range<Offset>>,
     /// The segment read last has bytes that do not read back: nothing is written behind them.
@@ -142,6 +144,7 @@ impl Log {
         recovery.find_dead(&journal);
         recovery.play_dead_segments(&bases)?;
         recovery.mend_segments(&mut bases, &journal)?;
+        recovery.begin_late(&bases, &journal);
         recovery.read_segments(&bases)?;
         recovery.play_dead_below(Offset(i64::MAX))?;
         recovery.settle()?;
@@ -230,6 +233,7 @@ impl Recovery {
             known_upto,
             dead: VecDeque::new(),
             checkpoint_lost,
+            begins_late: false,
             cut: None,
             missing: vec![],
             is_damaged: false,
@@ -252,7 +256,7 @@ impl Recovery {
         let trusted = self.known_upto.min(self.log.recovery_point);
         // The first segment holds the start, or else the one that did is lost.
         let mut expected = match bases.first() {
-            Some(first) if *first <= self.log.start || self.checkpoint_lost => *first,
+            Some(first) if *first <= self.log.start || self.checkpoint_lost || self.begins_late => *first,
             Some(_) | None => self.log.start,
         };
         for (at, base) in bases.iter().enumerate() {
@@ -287,6 +291,19 @@ impl Recovery {
         self.log.end = expected;
         // Readers find their way around damage in closed segments.
         if self.is_damaged { self.log.roll(expected) } else { Ok(()) }
+    }
+
+    /// Whether after a clean stop the facts know nothing of segments that begin behind their start, and the journal nothing of what would be
+    /// before: the facts are older than the files, put back from a copy. There are no torn ends then, whatever does not fit.
+    fn begin_late(&mut self, bases: &[Offset], journal: &[Replay]) {
+        let start = self.log.start;
+        let Some(first) = bases.first().filter(|first| **first > start.max(self.log.recovery_point)) else {
+            return;
+        };
+        if self.log.store.was_clean() && !journal.iter().any(|entry| entry.begins_by(start)) {
+            self.begins_late = true;
+            self.missing.push(start..*first);
+        }
     }
 
     /// Takes note of a hole before the segment that begins at `base`.

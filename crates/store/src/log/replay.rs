@@ -47,6 +47,16 @@ pub enum Replay {
     },
 }
 
+impl Replay {
+    /// Whether it is of batches the first of which begins at or before this offset.
+    pub(crate) fn begins_by(&self, offset: Offset) -> bool {
+        let Self::Append { bytes } = self else { return false };
+        Walk::over(bytes)
+            .next()
+            .is_some_and(|first| first.is_ok_and(|(_, header)| header.base_offset <= offset))
+    }
+}
+
 impl From<JournalEntry> for Replay {
     fn from(entry: JournalEntry) -> Self {
         match entry.kind {

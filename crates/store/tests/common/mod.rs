@@ -95,6 +95,13 @@ pub fn written(all: &[Stamped], n_synced: usize, config: &LogConfig) -> (TempDir
     (dir, facts)
 }
 
+/// Facts of a data directory that knew no partition when it was stopped.
+pub fn facts_of_before() -> MemoryFacts {
+    let (dir, facts) = (tempfile::tempdir().unwrap(), MemoryFacts::new());
+    open(dir.path(), &facts).mark_clean().unwrap();
+    facts
+}
+
 /// Flips a bit of the segment with this base offset.
 pub fn flip(dir: &Path, segment: i64, bit: usize) {
     let path = dir.join("payments-3").join(format!("{segment:020}.log"));
