@@ -30,11 +30,11 @@ fn what_is_left_for_appends_is_not_taken_by_compaction() {
         // Above `disk.free.bytes.min`, 64 MiB, and below twice of it.
         home.world.disk().set_free_bytes(100 * MIB);
         tokio::time::sleep(Duration::from_secs(300)).await;
-        assert_eq!(records_gone(&node).await, 0);
+        assert_eq!(records_gone(node).await, 0);
         assert_eq!(node.append(partition(0), "taken").await.map(|appended| appended.base), Ok(Offset(9)));
 
         home.world.disk().set_free_bytes(1_000 * MIB);
         tokio::time::sleep(Duration::from_secs(300)).await;
-        assert!(records_gone(&node).await > 5);
+        assert!(records_gone(node).await > 5);
     });
 }
