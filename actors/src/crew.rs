@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix::{Addr, Context};
+use actix::Context;
 use futures_util::future::join_all;
 use ottla_config::{Config, Endpoint};
 use ottla_host::Host;
@@ -133,16 +133,19 @@ impl Crew {
         let make =
             move |_: &mut Context<CoordinatorActor>| CoordinatorActor::new(shared, control, shards, image);
         // Whoever the root starts may ask the journal at once, and would give up for good where there is none.
-        let first = |root: Addr<CoordinatorActor>| {
-            let shared = self.shared.clone();
-            let make = move |_: &mut Context<JournalActor>| JournalActor::new(shared, journal, needs);
-            let parent = root.clone().recipient();
-            let journal = spawn_watched(self.shards.journal(), ChildName::Journal, parent, make);
-            self.shared.directory.set_journal(journal);
-            self.shared.directory.set_coordinator(root);
-        };
         // The root has no parent: when it ends, the node has.
-        spawn_root(self.shards.control(), first, make);
+        spawn_root::<CoordinatorActor>(
+            self.shards.control(),
+            |root| {
+                let shared = self.shared.clone();
+                let make = move |_: &mut Context<JournalActor>| JournalActor::new(shared, journal, needs);
+                let parent = root.clone().recipient();
+                let journal = spawn_watched(self.shards.journal(), ChildName::Journal, parent, make);
+                self.shared.directory.set_journal(journal);
+                self.shared.directory.set_coordinator(root);
+            },
+            make,
+        );
     }
 
     /// What everyone is given.
