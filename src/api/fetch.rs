@@ -54,7 +54,7 @@ const ENDPOINTS_FROM: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// So much of one answer may be read into memory, however many small ranges it has, and no more than answers may have of the node's credit:
 /// what is not read leaves from its file.
-const LOADED_BYTES_MAX: u64 = 1 << 20;
+const LOADED_BYTES_MAX: u64 = 8 << 20;
 /// And where that is done because their files have the last descriptors, only for an answer that is not larger: the others come next time.
 const RESCUED_BYTES_MAX: u64 = 1 << 20;
 
@@ -302,7 +302,8 @@ impl Fetching {
         let mut room = Room {
             bytes: LOADED_BYTES_MAX,
             loading: self.server.common.credit.loading(),
-            rescued_bytes: RESCUED_BYTES_MAX,
+            // The first range is read whatever its size; what follows it is held to less before.
+            rescued_bytes: LOADED_BYTES_MAX,
             descriptors_max: self.descriptors_max,
         };
         let mut loaded = Vec::with_capacity(found.ranges.len());

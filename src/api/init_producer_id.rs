@@ -10,6 +10,7 @@
 use std::future::Future;
 
 use ottla_actors::transactions::BeginSession;
+use ottla_rules::cluster::CommandError;
 use ottla_rules::ids::{ProducerEpoch, ProducerId};
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::transaction::{Session, TransactionError, coordinator::Begin};
@@ -33,7 +34,7 @@ pub(crate) fn init_producer_id(
             Err(code) => Err(code),
             Ok(Way::Idempotent(taken)) => {
                 let first = |id| Session { producer: id, epoch: ProducerEpoch(0) };
-                taken.await.map(first).map_err(|error| Code::from(&error))
+                taken.await.map(first).map_err(|error| code_of(&error))
             }
             Ok(Way::Transactional(begun)) => begun.await.map_err(|error| {
                 log::debug!(error:% = error; "no session");
@@ -50,6 +51,17 @@ pub(crate) fn init_producer_id(
     }
 }
 
+/// Why there is no id for an idempotent producer: whatever passes is COORDINATOR_LOAD_IN_PROGRESS, as in Kafka
+/// (`ProducerIdManager`), since older clients take all but errors of a coordinator for the end of the producer.
+fn code_of(error: &CommandError) -> Code {
+    match error {
+        CommandError::Storage(_) | CommandError::NotHere | CommandError::TimedOut => {
+            Code::CoordinatorLoadInProgress
+        }
+        other => Code::from(other),
+    }
+}
+
 /// Who is asked for it.
 enum Way<I, T> {
     Idempotent(I),
@@ -62,7 +74,7 @@ fn way(
     asked: &InitProducerIdRequest,
 ) -> Result<
     Way<
-        impl Future<Output = Result<ProducerId, ottla_rules::cluster::CommandError>> + use<>,
+        impl Future<Output = Result<ProducerId, CommandError>> + use<>,
         impl Future<Output = Result<Session, TransactionError>> + use<>,
     >,
     Code,
@@ -97,4 +109,17 @@ fn may_write(call: &Call) -> bool {
             .image()
             .topics()
             .any(|topic| call.may(Operation::Write, ResourceKind::Topic, &topic.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_an_error_that_every_client_tries_again() {
+        for error in [CommandError::Storage("full".into()), CommandError::NotHere, CommandError::TimedOut] {
+            assert_eq!(code_of(&error), Code::CoordinatorLoadInProgress, "{error}");
+        }
+        assert_eq!(code_of(&CommandError::Request("no".into())), Code::InvalidRequest);
+    }
 }

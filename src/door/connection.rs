@@ -69,6 +69,9 @@ pub(crate) enum Ending {
     /// Half a request, which kept others waiting.
     #[error("the rest of a request did not come in time, and the room it takes is needed")]
     Stalled,
+    /// Takes next to nothing of its answers, which keep others waiting.
+    #[error("its answers are not taken, and the room they have is needed")]
+    Untaken,
     /// The node is stopping and everything is answered.
     #[error("the node is stopping")]
     Leaving,
@@ -477,8 +480,11 @@ impl Connection {
                 return Poll::Ready(Err(self.broken.take().unwrap_or(otherwise)));
             }
         }
-        if self.is_stalled(cx) || self.is_not_taken(cx) {
+        if self.is_stalled(cx) {
             return Poll::Ready(Err(Ending::Stalled));
+        }
+        if self.is_not_taken(cx) {
+            return Poll::Ready(Err(Ending::Untaken));
         }
         if moved_at_all {
             self.tell_vigil();

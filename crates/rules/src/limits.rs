@@ -126,7 +126,8 @@ impl Limits {
             watchers_max: size("watchers.max"),
             parked_max: size("parked.max"),
             records_unpacked_bytes_max: size("records.unpacked.bytes.max"),
-            fetch_bytes_max: size("fetch.max.bytes"),
+            // A response's length is an i32, and its headers take some as well.
+            fetch_bytes_max: size("fetch.max.bytes").min(1 << 30),
             fetch_sessions_max: size("max.incremental.fetch.session.cache.slots"),
             producers_max: size("producers.max"),
             producer_idle_ms_max: wide("producer.id.expiration.ms"),

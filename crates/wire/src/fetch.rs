@@ -76,7 +76,7 @@ pub fn response(version: i16, correlation_id: i32, body: &FetchResponse) -> Vec<
     body.encode(&mut writer, version);
     let (mut bytes, gaps) = writer.into_parts();
     let length = bytes.len() - LENGTH_BYTES + gaps.iter().map(|gap| gap.len).sum::<usize>();
-    // Fetch responses are bounded by `fetch_bytes_max`, far below 2^31.
+    // Fetch responses are bounded by `fetch_bytes_max`, 2^30 at most.
     bytes[..LENGTH_BYTES].copy_from_slice(&(length as i32).to_be_bytes());
     chunks(bytes, &gaps)
 }
