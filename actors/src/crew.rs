@@ -214,7 +214,12 @@ fn open_journal(
 /// What the cluster knew, and that this node has started once more.
 fn register(store: &Store, config: &Config, reached: &Endpoint) -> Result<Image, StartError> {
     let cluster = store.identity().cluster;
-    facts::image::divide(store.facts())?;
+    match facts::image::divide(store.facts()) {
+        Err(error @ FactsError::Full(_)) => {
+            log::warn!(error:% = error; "large metadata of an earlier version stays as it is");
+        }
+        divided => divided?,
+    }
     let mut image = Image::rebuild(&cluster, facts::image::load(store.facts())?);
     let command = Command::RegisterNode {
         id: config.node_id,

@@ -231,6 +231,7 @@ impl JournalActor {
     fn lose(&mut self, error: &JournalError) {
         self.waiting.clear();
         self.in_flight = None;
+        self.tell_how_it_is();
         self.shared.lose(error);
     }
 }

@@ -117,6 +117,9 @@ impl Source {
             if end <= from {
                 return Ok(taker);
             }
+            if !is_awaited() {
+                return Err(Trouble::Refused(ReadError::NotHere));
+            }
             from = end;
         }
     }

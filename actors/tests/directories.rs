@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla_actors::partition::Provoke;
+use ottla_actors::{observe, partition::Provoke};
 use ottla_host::{Fault, Host};
 use ottla_rules::{
     batch::build::BatchBuilder,
@@ -125,6 +125,7 @@ fn a_partition_whose_recovery_panics_is_recovered_again() {
     home.live(async |node| {
         tokio::time::sleep(Duration::from_millis(500)).await; // It has panicked by now.
         home.world.disk().heal();
+        assert!(observe::look(node.crew().shared()).await.coordinator.is_some_and(|seen| seen.panics > 0));
 
         let after =
             tokio::time::timeout(Duration::from_secs(20), node.append_for_sure(partition(0), "after"));
@@ -148,6 +149,7 @@ fn a_partition_whose_compaction_panics_serves_on_and_can_leave() {
         home.world.disk().break_below("/data/payments-0", Fault::PanicInReads);
         tokio::time::sleep(Duration::from_secs(300)).await; // After a checkpoint, a round has panicked.
         home.world.disk().heal();
+        assert_eq!(observe::look(node.crew().shared()).await.compaction.failed, 1);
 
         assert_eq!(node.append(partition(0), "goes on").await.map(|appended| appended.base), Ok(Offset(3)));
         assert!(node.stop().await, "everyone left in order");

@@ -48,6 +48,10 @@ impl OffsetsActor {
     /// Reads groups again once what they wrote last has arrived: only then is the log all that they said. Those that may be read at the
     /// same time are read at once, for the log may be long.
     pub(super) fn read_fallen(&mut self, ctx: &Context<Self>) {
+        // They would only wait beside each other for what the disk does not take.
+        if self.is_late() {
+            return;
+        }
         let writing = self.writing.iter().flat_map(Writing::generations);
         let under_way: BTreeSet<_> = writing.chain(self.in_transactions.under_way()).collect();
         let ready: Vec<_> =

@@ -95,6 +95,9 @@ impl OffsetsActor {
     /// Appends records of a transaction, but not before what the same group has staged: a deletion that was asked for before would else
     /// take back what was committed after it.
     pub(super) fn stage_in(&mut self, transaction: InTransaction, staged: Staged, ctx: &mut Context<Self>) {
+        if self.is_late() {
+            return self.refuse(staged.writer, self.charge.shared.now());
+        }
         let mut before = self.staged.iter().chain(self.in_transactions.behind.iter().map(|(_, it)| it));
         if before.any(|it| it.writer.generation == staged.writer.generation) {
             return self.in_transactions.behind.push((transaction, staged));

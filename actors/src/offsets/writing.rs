@@ -52,9 +52,8 @@ impl Writing {
 impl OffsetsActor {
     /// Takes in records for the next batch.
     pub(super) fn stage(&mut self, staged: Staged, now: Now, ctx: &mut Context<Self>) {
-        if self.writing.as_ref().is_some_and(|writing| writing.is_late) {
-            self.refuse(staged.writer, now);
-            return self.read_fallen(ctx);
+        if self.is_late() {
+            return self.refuse(staged.writer, now);
         }
         self.staged.push(staged);
         self.flush_soon(now, ctx);
@@ -121,6 +120,11 @@ impl OffsetsActor {
         self.set_alarm(now, ctx);
     }
 
+    /// Whether the batch under way takes too long: nothing more is begun meanwhile.
+    pub(super) fn is_late(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.is_late)
+    }
+
     /// When whoever waits for the batch under way is to be told that it takes too long.
     pub(super) fn late_at(&self) -> Option<Deadline> {
         self.writing.as_ref().filter(|writing| !writing.is_late).map(|writing| writing.answer_by)
@@ -153,7 +157,7 @@ impl OffsetsActor {
     }
 
     /// Records that were never sent.
-    fn refuse(&mut self, writer: Writer, now: Now) {
+    pub(super) fn refuse(&mut self, writer: Writer, now: Now) {
         self.tell_written(&writer, Err(WriteError::NotAvailable));
         self.read_again_if_ahead(writer, now);
     }

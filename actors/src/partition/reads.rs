@@ -234,7 +234,10 @@ impl Handler<LookUp> for PartitionActor {
                 return reply.send(Ok(Some(LookedUp { offset, timestamp: -1, epoch })));
             }
             Wanted::End => {
-                let found = LookedUp { offset: leader.end(), timestamp: -1, epoch: leader.epoch() };
+                // After a failed sync what is above the high watermark never becomes safe, and nobody is to wait for it.
+                let is_lost = self.charge.shared.is_lost();
+                let offset = if is_lost { leader.high_watermark() } else { leader.end() };
+                let found = LookedUp { offset, timestamp: -1, epoch: leader.epoch() };
                 return reply.send(Ok(Some(found)));
             }
             Wanted::MaxTimestamp => log.max_timestamp_lookup(upto, unpacked_max),

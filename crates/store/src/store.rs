@@ -1,6 +1,7 @@
 //! One data directory, used by one process.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -100,6 +101,8 @@ struct Inner {
     was_clean: bool,
     is_suspect: bool,
     claims: Claims,
+    /// Partitions that were opened since the process started.
+    opened: Mutex<BTreeSet<PartitionId>>,
     /// Held as long as anyone has the store, or until it is released.
     lock: Mutex<Option<LockFile>>,
 }
@@ -162,6 +165,7 @@ impl Store {
                 was_clean,
                 is_suspect,
                 claims: Claims::default(),
+                opened: Mutex::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         })
@@ -246,6 +250,11 @@ impl Store {
         self.inner.is_suspect
     }
 
+    /// Whether this partition is opened for the first time since the process started; not any more when asked again.
+    pub(crate) fn is_first_recovery(&self, partition: PartitionId) -> bool {
+        crate::files::lock(&self.inner.opened).insert(partition)
+    }
+
     /// Lets another process have the directory, whoever still holds this value: the very last act of a stop.
     pub fn release(&self) {
         drop(crate::files::lock(&self.inner.lock).take());
@@ -257,7 +266,7 @@ impl Store {
     }
 
     /// Deletes partitions that are on the disk but that `is_known` does not know: their topic was deleted, and the node
-    /// stopped before the files were. Of which the facts have no checkpoint either, the metadata may be older than they are, put back from a
+    /// stopped before the files were. Of which the facts have heard nothing either, the metadata may be older than they are, put back from a
     /// copy: those get another name and stay, as in Kafka. At start only, before partitions are opened.
     pub fn remove_unknown(&self, is_known: impl Fn(&str, PartitionId) -> bool) -> Result<Unknown, LogError> {
         let dir = &self.inner.dir;
@@ -272,7 +281,7 @@ impl Store {
                 continue;
             }
             let partition = PartitionId { topic: id, index };
-            if facts::checkpoint::get(self.facts(), partition)?.is_some() {
+            if self.was_known(partition)? {
                 self.remove_dir(&name, partition)?;
                 unknown.removed.push(name);
             } else {
@@ -285,13 +294,27 @@ impl Store {
         Ok(unknown)
     }
 
+    /// Whether the facts have heard of a partition: of where it was synced, or of its first batch. What is damaged was there.
+    fn was_known(&self, partition: PartitionId) -> Result<bool, FactsError> {
+        let known = facts::checkpoint::get(self.facts(), partition).map(|checkpoint| checkpoint.is_some());
+        let known =
+            known.and_then(|known| Ok(known || !facts::epochs::get(self.facts(), partition)?.is_empty()));
+        match known {
+            Err(FactsError::Damaged { .. }) => Ok(true),
+            known => known,
+        }
+    }
+
     /// Forgets what the facts say of partitions that nobody knows: when they were deleted the disk was full, or the process died. At start
     /// only. Blocks.
     ///
     /// # Errors
     /// As the facts give them; not for want of room.
     pub fn forget_unknown(&self, is_known: impl Fn(PartitionId) -> bool) -> Result<(), LogError> {
-        let known = facts::checkpoint::partitions(self.facts())?;
+        let mut known = facts::checkpoint::partitions(self.facts())?;
+        known.extend(facts::epochs::partitions(self.facts())?);
+        known.sort_unstable();
+        known.dedup();
         let mut unknown = known.into_iter().filter(|partition| !is_known(*partition));
         unknown.try_for_each(|partition| crate::log::delete::forget_if_room(self.facts(), partition))
     }

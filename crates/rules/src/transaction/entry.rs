@@ -182,7 +182,7 @@ impl<R> Entry<R> {
     }
 
     /// Whether a session is over for good, whatever becomes of the step under way: the outcome of its transaction is safe, and the
-    /// markers that are on their way have a later epoch. Kafka compares epochs before it looks whether the id is busy.
+    /// markers that are on their way have a later epoch. Of an end Kafka compares epochs first too; who joins it tells to come again.
     pub(super) fn is_fenced(&self, session: Session) -> bool {
         matches!(self.doing, Doing::Marking(_))
             && session.producer == self.facts.producer

@@ -6,6 +6,8 @@ use ottla_rules::ids::{LeaderEpoch, Offset, PartitionId};
 use super::{Facts, FactsError, key, value, value::Value};
 
 const KIND: &[u8; 2] = b"e/";
+/// Behind the partition in a key.
+const EPOCH_BYTES: usize = 4;
 
 #[derive(Encode, Decode)]
 struct Stored {
@@ -29,6 +31,18 @@ pub fn get(facts: &Facts, partition: PartitionId) -> Result<Vec<(LeaderEpoch, Of
         epochs.push((LeaderEpoch(i32::from_be_bytes(number)), Offset(stored.start)));
     }
     Ok(epochs)
+}
+
+/// The partitions that have any, in order, each as often as it has epochs.
+pub fn partitions(facts: &Facts) -> Result<Vec<PartitionId>, FactsError> {
+    let mut partitions = vec![];
+    facts.visit_from(KIND, KIND, &mut |key, _| {
+        partitions.extend(
+            key.get(..key.len().saturating_sub(EPOCH_BYTES)).and_then(|key| key::partition_of(KIND, key)),
+        );
+        true
+    })?;
+    Ok(partitions)
 }
 
 /// Remembers that `epoch` of `partition` starts at `start`.

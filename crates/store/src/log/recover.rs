@@ -91,6 +91,8 @@ pub(crate) struct Recovery {
     checkpoint_lost: bool,
     /// Nothing says what was before the first segment, nor that it ever was.
     begins_late: bool,
+    /// Nobody has written since a clean stop: there are no torn ends but that of the last segment.
+    left_in_order: bool,
     cut: Option<Cut>,
     missing: Vec<Range<Offset>>,
     /// The segment read last has bytes that do not read back: nothing is written behind them.
@@ -144,7 +146,7 @@ impl Log {
         recovery.find_dead(&journal);
         recovery.play_dead_segments(&bases)?;
         recovery.mend_segments(&mut bases, &journal)?;
-        recovery.begin_late(&bases, &journal);
+        recovery.begin_late(&bases, &journal)?;
         recovery.read_segments(&bases)?;
         recovery.play_dead_below(Offset(i64::MAX))?;
         recovery.settle()?;
@@ -205,6 +207,7 @@ impl Recovery {
         let facts = store.facts();
         let checkpoint = or_rebuild(facts::checkpoint::get(facts, place.id), &place)?;
         let checkpoint_lost = checkpoint.is_none();
+        let left_in_order = store.is_first_recovery(place.id) && store.was_clean();
         let producers = or_rebuild(facts::producers::get(facts, place.id), &place)?.flatten();
         let epochs = or_rebuild(facts::epochs::get(facts, place.id), &place)?;
         let Checkpoint { recovery_point, log_start } = checkpoint.flatten().unwrap_or_default();
@@ -234,6 +237,7 @@ impl Recovery {
             dead: VecDeque::new(),
             checkpoint_lost,
             begins_late: false,
+            left_in_order,
             cut: None,
             missing: vec![],
             is_damaged: false,
@@ -268,7 +272,7 @@ impl Recovery {
             let fits = *base == expected || (*base > expected && *base < self.log.recovery_point);
             if !fits {
                 let why = format!("it begins at {base}, the log before it ends at {expected}");
-                self.cut_or_refuse(&files, 0, expected, why)?;
+                self.cut_or_refuse(&files, 0, expected, why, false)?;
                 self.remove(&files)?;
                 continue;
             }
@@ -294,16 +298,21 @@ impl Recovery {
     }
 
     /// Whether after a clean stop the facts know nothing of segments that begin behind their start, and the journal nothing of what would be
-    /// before: the facts are older than the files, put back from a copy. There are no torn ends then, whatever does not fit.
-    fn begin_late(&mut self, bases: &[Offset], journal: &[Replay]) {
+    /// before: the facts are older than the files, put back from a copy. That is kept before anything else is: the next start may follow a crash.
+    fn begin_late(&mut self, bases: &[Offset], journal: &[Replay]) -> Result<(), LogError> {
         let start = self.log.start;
         let Some(first) = bases.first().filter(|first| **first > start.max(self.log.recovery_point)) else {
-            return;
+            return Ok(());
         };
-        if self.log.store.was_clean() && !journal.iter().any(|entry| entry.begins_by(start)) {
+        if self.left_in_order && !journal.iter().any(|entry| entry.begins_by(start)) {
             self.begins_late = true;
             self.missing.push(start..*first);
+            let (facts, id) = (self.log.store.facts(), self.log.place.id);
+            let known = Checkpoint { recovery_point: self.log.recovery_point, log_start: *first };
+            facts::checkpoint::advance(facts, id, known)?;
+            facts.flush()?;
         }
+        Ok(())
     }
 
     /// Takes note of a hole before the segment that begins at `base`.
@@ -333,7 +342,7 @@ impl Recovery {
             false => self.read_sound_segment(&mut active, len)?,
         };
         if let Some(why) = why {
-            self.cut_or_refuse(&files, at, end, why)?;
+            self.cut_or_refuse(&files, at, end, why, bound.is_none())?;
             log.set_len(at).map_err(failed("cut", &files, Part::Log))?;
             // Synced at once: else the rest could come back behind new batches of the same length.
             log.sync_data().map_err(failed(SYNC, &files, Part::Log))?;
@@ -459,16 +468,18 @@ impl Recovery {
         Ok(())
     }
 
-    /// Notes a cut at `at`, where the log would end at `end`; refuses to cut what was synced.
+    /// Notes a cut at `at`, where the log would end at `end`; refuses to cut what was synced, and after a clean stop whatever is not the
+    /// end of the last segment: the facts may be older than the files.
     fn cut_or_refuse(
         &mut self,
         files: &Arc<SegmentFiles>,
         at: u64,
         end: Offset,
         why: String,
+        is_last: bool,
     ) -> Result<(), LogError> {
         let file = files.path(Part::Log);
-        if end < self.log.recovery_point {
+        if end < self.log.recovery_point || self.left_in_order && !is_last {
             return Err(LogError::Damaged { file, at, why });
         }
         self.log.dir_dirty = true;

@@ -157,6 +157,10 @@ impl Swap {
             }
             Step::Settle => {
                 match self.settle() {
+                    // Who comes next does the rest, and would wait for the hold.
+                    Err(error) if error.is_full() && self.life.strong_count() == 0 => {
+                        return Ok(Placing::Void);
+                    }
                     Err(error) if error.is_full() => return Ok(Placing::NoRoom(self, error)),
                     settled => settled?,
                 }
