@@ -29,6 +29,10 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("ssl.", "nothing is encrypted here, so keep the listeners in a network that you trust"),
     ("sasl.", "nobody is asked who they are, so keep the listeners in a network that you trust"),
     ("metadata.log.", "the metadata is kept in the data directory"),
+    ("super.users", "nobody is asked who they are, so everybody may do everything"),
+    ("authorizer.class.name", "nobody is asked who they are, so everybody may do everything"),
+    ("max.connections.per.ip.overrides", "all addresses have the same bound, `max.connections.per.ip`"),
+    ("max.connection.creation.rate", "connections are let in as fast as they come"),
 ];
 
 /// Reads the text of a file.

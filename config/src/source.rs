@@ -73,6 +73,10 @@ impl Sources {
                 continue;
             }
             let name = name_of(variable);
+            if broker_definition(&name).is_none() && is_of_a_service(variable) {
+                warnings.push(format!("{variable} is what Kubernetes says of a service, and no setting"));
+                continue;
+            }
             take(&mut given, name, value.clone(), Origin::Variable(variable.clone()))?;
         }
         for pair in &self.set {
@@ -90,6 +94,12 @@ pub(crate) struct Gathered {
     pub(crate) given: BTreeMap<String, (String, Origin)>,
     /// What a person should know.
     pub(crate) warnings: Vec<String>,
+}
+
+/// Whether Kubernetes puts a variable of this name into every pod beside a service that is called as we are.
+fn is_of_a_service(variable: &str) -> bool {
+    let rest = &variable[PREFIX.len()..];
+    rest == "PORT" || rest.starts_with("PORT_") || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT")
 }
 
 /// The setting that a variable stands for; what stands for none becomes a name that is none.

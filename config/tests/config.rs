@@ -42,6 +42,15 @@ fn a_node_nobody_configured_is_durable_and_reached_from_its_machine_alone() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_of_our_name_keeps_nobody_from_starting() {
+    let says = ["OTTLA_PORT", "OTTLA_PORT_9092_TCP_ADDR", "OTTLA_SERVICE_HOST", "OTTLA_SERVICE_PORT_CLIENTS"];
+    let env = says.map(|name| (name.to_owned(), "tcp://10.0.0.1:9092".to_owned())).into();
+    let config = Config::load(&Sources { env, ..Sources::default() }).unwrap();
+    assert_eq!(config.warnings.len(), says.len());
+    assert!(config.warnings[0].contains("OTTLA_PORT is what Kubernetes says"), "{:?}", config.warnings);
+}
+
+#[test]
 fn the_command_line_beats_the_environment_beats_the_file() {
     let mut given = file("num.partitions = 2\n[log.retention]\nhours = 3\n");
     let n = |sources: &Sources| Config::load(sources).unwrap().settings.int("num.partitions");
@@ -196,6 +205,11 @@ log.retention.check.interval.ms=300000
             "inter.broker.listener.name"
         ]
     );
+    fs::write(&path, "super.users=User:me\nmax.connections.per.ip.overrides=h:1\nnum.io.threads=3\n")
+        .unwrap();
+    let warnings = Config::load(&given.sources).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    fs::write(&path, text).unwrap();
     // Stronger sources are as strict as ever, and a wrong value is one here too.
     given.sources.set = vec!["num.partition=3".into()];
     assert!(complaint(&given.sources).contains("did you mean \"num.partitions\"?"));

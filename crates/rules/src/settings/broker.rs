@@ -67,7 +67,7 @@ pub(super) const TABLE: &[Definition] = &[
         "After how many milliseconds at most a record is synced. Unset, it is `log.flush.scheduler.interval.ms`.").null().with(FLUSH_MS),
     fixed("log.flush.scheduler.interval.ms", Kind::Long, LONG_MAX, Check::AtLeast(0), Honoured,
         "Stands in for `log.flush.interval.ms` where that is unset.").with(&[]),
-    fixed("log.flush.offset.checkpoint.interval.ms", Kind::Int, "60000", Check::AtLeast(0), Known,
+    fixed("log.flush.offset.checkpoint.interval.ms", Kind::Int, "60000", Check::AtLeast(0), Honoured,
         "How often the recovery points are written down, in milliseconds. Of durable partitions that have less than 64 KiB to sync, 100 or a tenth at a time."),
     // What a topic gets by default.
     fixed("num.partitions", Kind::Int, "1", Check::Between(1, PARTITIONS_MAX), Honoured,
