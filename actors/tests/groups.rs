@@ -172,14 +172,20 @@ fn commits_that_come_together_are_one_batch() {
 /// Longer than `offsets.commit.timeout.ms`.
 const A_SLOW_SYNC_MS: u64 = 6_000;
 
+/// A node where group `a` has committed 4, and whose disk is slow from now on.
+async fn slow_after_a_commit(world: &World) -> Crew {
+    let crew = world.start();
+    with_topics(&crew).await;
+    assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
+    world.sync_takes_ms(A_SLOW_SYNC_MS);
+    crew
+}
+
 #[test]
 fn a_commit_that_takes_long_is_answered_in_time_and_counts_when_it_is_safe() {
     let world = World::new(1);
     run(async {
-        let crew = world.start();
-        with_topics(&crew).await;
-        assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
-        world.sync_takes_ms(A_SLOW_SYNC_MS);
+        let crew = slow_after_a_commit(&world).await;
         let began = tokio::time::Instant::now();
         assert_eq!(ask(&crew, "a", commit(5)).await, Err(GroupError::NotAvailable));
         let ms = began.elapsed().as_millis();
@@ -207,10 +213,7 @@ fn a_commit_that_takes_long_is_answered_in_time_and_counts_when_it_is_safe() {
 fn what_is_staged_when_a_write_takes_long_is_refused_and_never_was() {
     let world = World::new(1);
     run(async {
-        let crew = world.start();
-        with_topics(&crew).await;
-        assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
-        world.sync_takes_ms(A_SLOW_SYNC_MS);
+        let crew = slow_after_a_commit(&world).await;
         let first = ask(&crew, "a", commit(5));
         let behind = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -247,10 +250,7 @@ fn a_member_whose_joining_takes_long_is_in_before_and_after_a_restart() {
     let world = World::new(1);
     let mut before = None;
     run(async {
-        let crew = world.start();
-        with_topics(&crew).await;
-        assert!(ask_at_last(&crew, "a", commit(4)).await.is_ok());
-        world.sync_takes_ms(A_SLOW_SYNC_MS);
+        let crew = slow_after_a_commit(&world).await;
         assert_eq!(ask(&crew, "c", joins(&crew)).await, Err(GroupError::NotAvailable));
         tokio::time::sleep(Duration::from_millis(A_SLOW_SYNC_MS)).await;
         before = Some(ask_at_last(&crew, "c", Ask::ConsumerDescribe).await);

@@ -152,7 +152,6 @@ impl OffsetsActor {
         for staged in mem::take(&mut self.staged) {
             self.refuse(staged.writer, now);
         }
-        self.read_fallen(ctx);
         self.append_behind(ctx);
     }
 

@@ -40,3 +40,20 @@ impl LogConfig {
         }
     }
 }
+
+#[cfg(test)]
+impl LogConfig {
+    /// Of segments of so many bytes, with dense indexes.
+    pub(crate) fn small(segment_bytes: u64) -> Self {
+        Self {
+            segment_bytes,
+            segment_ms: u64::MAX,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10_000,
+            index_interval_bytes: 150,
+            preallocate: false,
+            producers_max: 100,
+            passes_damage: false,
+        }
+    }
+}

@@ -122,16 +122,7 @@ mod tests {
         let kind = FactsKind::Memory(MemoryFacts::new());
         let store = Store::open(Disk::machine(), dir.path().to_owned(), kind, Chance::machine()).unwrap();
         let id = PartitionId { topic: TopicId([7; 16]), index: 3 };
-        let config = LogConfig {
-            segment_bytes: 100_000,
-            segment_ms: u64::MAX,
-            segment_jitter_ms: 0,
-            segment_index_bytes: 10_000,
-            index_interval_bytes: 150,
-            preallocate: false,
-            producers_max: 100,
-            passes_damage: false,
-        };
+        let config = LogConfig::small(100_000);
         let mut log = Log::create(&store, Place { id, topic: Arc::from("payments") }, config);
         let all: Vec<_> = (0..20).map(batch).collect();
         log.append(&all).unwrap();

@@ -36,16 +36,7 @@ fn place() -> Place {
 }
 
 fn config() -> LogConfig {
-    LogConfig {
-        segment_bytes: 1_000,
-        segment_ms: u64::MAX,
-        segment_jitter_ms: 0,
-        segment_index_bytes: 10_000,
-        index_interval_bytes: 150,
-        preallocate: false,
-        producers_max: 100,
-        passes_damage: false,
-    }
+    LogConfig::small(1_000)
 }
 
 fn batches() -> Vec<Stamped> {
