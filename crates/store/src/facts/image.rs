@@ -4,7 +4,7 @@
 //! of thousands of partitions, a list of throttled replicas) is kept in parts, beside a value that names them and has their sum: no
 //! fact may make a page of sled's large, see [`super::producers`]. The parts are on the disk before the value is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bincode::{Decode, Encode};
 use crc_fast::{CrcAlgorithm, checksum};
@@ -64,18 +64,24 @@ pub fn keep(facts: &Facts, changes: &[Change]) -> Result<(), FactsError> {
     let mut puts: Vec<super::Change> = Vec::with_capacity(changes.len());
     // Parts that nobody names once this is done.
     let mut over = BTreeSet::new();
+    // Of each key the parts that this call has put last: no value names them yet.
+    let mut fresh: BTreeMap<Vec<u8>, Parts> = BTreeMap::new();
     for change in changes {
         match change.fact() {
             Fact::Put(name) => {
                 let key = [PREFIX, &name].concat();
                 let before = parts_of(facts, &key)?;
                 let (value, parts) = put_parts(facts, &name, encode(change), before)?;
-                over.extend(before.into_iter().flat_map(|parts| parts.keys(&name)));
+                let fresh_before = fresh.remove(&key);
+                over.extend(before.into_iter().chain(fresh_before).flat_map(|parts| parts.keys(&name)));
                 if let Some(parts) = parts {
+                    fresh.insert(key.clone(), parts);
                     for part in parts.keys(&name) {
                         over.remove(&part);
                     }
                     // Put twice in this call: the parts are those of the last one now.
+                    puts.retain(|(other, _)| *other != key);
+                } else if fresh_before.is_some() {
                     puts.retain(|(other, _)| *other != key);
                 }
                 puts.push((key, Some(value)));
@@ -230,6 +236,18 @@ mod tests {
         assert_eq!(load(&facts).unwrap(), [set("a", 10_000), set("ab", 5_000)], "the last one of a call");
         keep(&facts, &[unset("ab"), set("a", 5_000), unset("a")]).unwrap();
         assert_eq!((count(PREFIX), count(PARTS)), (0, 0));
+    }
+
+    #[test]
+    fn parts_of_a_change_that_is_put_again_in_the_same_call_are_not_left_behind() {
+        let facts = facts();
+        for [first, second] in [[9_000, 1], [20_000, 10_000], [10_000, 20_000], [1, 9_000]] {
+            keep(&facts, &[set("a", first), set("a", second)]).unwrap();
+            assert_eq!(load(&facts).unwrap(), [set("a", second)]);
+            let parts = encode(&set("a", second)).len().div_ceil(PART_BYTES_MAX);
+            let left = facts.scan_prefix(PARTS).unwrap().len();
+            assert_eq!(left, if parts > 1 { parts } else { 0 }, "{first}, then {second}");
+        }
     }
 
     #[test]
