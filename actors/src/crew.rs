@@ -170,6 +170,8 @@ impl Crew {
     /// that the next start needs no scan. False when not everybody managed within `patience_ms`: nothing is lost then,
     /// the next start only has to look. Blocks for a moment at the end, while the threads end.
     pub async fn stop(self, patience_ms: u64) -> bool {
+        // A sync that is under way may fail when nobody is here any more. A clean end takes the mark away.
+        self.shared.store.mark_suspect();
         let clock = &self.shared.host.clock;
         let deadline = clock.now().mono_ms.saturating_add(patience_ms);
         let (image, directory) = (self.shared.directory.image(), &self.shared.directory);

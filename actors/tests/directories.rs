@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ottla_actors::{observe, partition::Provoke};
+use ottla_actors::{
+    observe,
+    partition::{Checkpoint, Provoke},
+};
 use ottla_host::{Fault, Host};
 use ottla_rules::{
     batch::build::BatchBuilder,
@@ -153,5 +156,86 @@ fn a_partition_whose_compaction_panics_serves_on_and_can_leave() {
 
         assert_eq!(node.append(partition(0), "goes on").await.map(|appended| appended.base), Ok(Offset(3)));
         assert!(node.stop().await, "everyone left in order");
+    });
+}
+
+/// A record that is in the journal, and a sync of its segment that will fail a while from now.
+async fn about_to_fail(home: &Home, node: &Node, large: &str) {
+    node.create(TOPIC, 1, &[]).await;
+    node.append_for_sure(partition(0), large).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // Nobody is on the pool.
+    home.world.set_pool_delay_ms(400..401);
+    home.world.disk().break_below("/data/payments-0/00000000000000000000.log", Fault::FailNextSync);
+    node.crew().directory().tell(partition(0), Checkpoint { settle: None });
+}
+
+/// The process starts again, the machine has not, and all of it can still be read; then the power goes.
+fn assert_nothing_is_lost(home: &Home, large: &str, seed: u64) {
+    home.world.disk().heal();
+    home.world.set_pool_delay_ms(0..20);
+    home.live(async |node| {
+        node.append_for_sure(partition(0), "second").await;
+        assert!(node.stop().await, "seed {seed}");
+    });
+    home.lose_power(seed);
+    home.live(async |node| {
+        assert_eq!(node.append_for_sure(partition(0), "third").await, Offset(2), "seed {seed}");
+        let (bytes, _) = node.read(partition(0)).await.unwrap();
+        assert!(holds(&bytes, large) && holds(&bytes, "second"), "seed {seed}");
+    });
+}
+
+#[test]
+fn a_sync_that_fails_when_its_partition_has_fallen_ends_the_directory() {
+    let large = format!("{}safe in the journal", "x".repeat(10_000));
+    for seed in 0..20 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            about_to_fail(&home, node, &large).await;
+            node.crew().directory().tell(partition(0), Provoke);
+            let refused = tokio::time::timeout(Duration::from_secs(60), is_offline(node)).await;
+            assert!(refused.is_ok(), "seed {seed}: its successor takes pages for safe that are not");
+            assert!(!node.stop().await);
+        });
+        assert_nothing_is_lost(&home, &large, seed);
+    }
+}
+
+#[test]
+fn a_sync_that_fails_when_its_process_has_left_is_known_to_the_next() {
+    let large = format!("{}safe in the journal", "x".repeat(10_000));
+    for seed in 0..20 {
+        let home = Home::new(seed);
+        home.live(async |node| {
+            about_to_fail(&home, node, &large).await;
+            assert!(!node.stop_within(100).await, "it waits for the disk");
+            assert!(Host::simulated(&home.world).disk.exists("/data/.ottla/suspect"), "it may end here");
+            tokio::time::sleep(Duration::from_secs(1)).await; // It has failed, and nobody was there.
+        });
+        assert_nothing_is_lost(&home, &large, seed);
+    }
+}
+
+#[test]
+fn where_no_new_segment_can_be_made_retention_takes_the_old_ones() {
+    let home = Home::new(1);
+    home.live(async |node| {
+        node.create(TOPIC, 1, &[("segment.ms", "1"), ("retention.ms", "1")]).await;
+        node.append_for_sure(partition(0), "first").await;
+        for second in [1, 2] {
+            let later = BatchBuilder::new().value("later", 1_750_000_000_000 + 1_000 * second);
+            node.append_batch(partition(0), later.parsed()).await.unwrap();
+        }
+        home.world.disk().break_below("/data/payments-0", Fault::NoSpaceAfter(0));
+        tokio::time::sleep(Duration::from_secs(900)).await; // Retention has looked.
+        assert!(
+            node.read_from(partition(0), Offset(1)).await.is_err(),
+            "there may be room for a new one then"
+        );
+        assert!(node.read_from(partition(0), Offset(2)).await.is_ok(), "the last one stays");
+        home.world.disk().heal();
+        tokio::time::sleep(Duration::from_secs(900)).await;
+        assert!(node.read_from(partition(0), Offset(2)).await.is_err());
+        assert!(node.stop().await);
     });
 }

@@ -344,7 +344,14 @@ impl Handler<PutInPlace> for PartitionActor {
 /// Takes a swap from step to step. For room it waits until the owner has to leave: recovery finds out then how far it has come.
 async fn place(shared: &Shared, mut swap: Swap, stop: &AtomicBool) -> Result<Option<Swapped>, LogError> {
     loop {
-        match shared.in_pool(move || swap.step()).await.ok_or_else(|| panicked(shared))?? {
+        let step = shared.in_pool(move || swap.step()).await.ok_or_else(|| panicked(shared))?;
+        // Here, and not when it is heard of: whoever waits for it may have fallen meanwhile.
+        if let Err(error) = &step
+            && error.is_failed_sync()
+        {
+            shared.lose(error);
+        }
+        match step? {
             Placing::More(next) => swap = next,
             Placing::NoRoom(_, error) if stop.load(Ordering::Relaxed) => return Err(error),
             Placing::NoRoom(same, _) => {

@@ -22,7 +22,7 @@ const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoint {
     /// The journal's mark, when it is the journal that asks.
-    pub(crate) settle: Option<u64>,
+    pub settle: Option<u64>,
 }
 
 /// The housekeeper's round: a [`Checkpoint`], unless there is little to sync, the journal has it too, and others have their turn
@@ -70,6 +70,10 @@ impl PartitionActor {
                 Some(snapshot) => super::recovery::unless_full(kept(snapshot), &point),
                 None => Ok(false),
             });
+            // Not when it is heard of: whoever asked may have fallen, or left with the process, and another log would believe its pages.
+            if let Err(error) = &result {
+                shared.lose(error);
+            }
             Synced { end, settle, result }
         };
         self.have_done(job, ctx);
@@ -147,8 +151,7 @@ impl Handler<Synced> for PartitionActor {
         self.syncing = false;
         let kept = match result {
             Ok(kept) => kept,
-            Err(error) => {
-                self.charge.shared.lose(&error);
+            Err(_) => {
                 self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
                 return self.retire_now(ctx);
             }
@@ -257,15 +260,17 @@ impl Handler<Sweep> for PartitionActor {
         let keep =
             Keep { delete: config.cleanup.delete, ms: config.retention_ms, bytes: config.retention_bytes };
         let swept = sweep(&log.segments(), leader.log_start(), leader.high_watermark(), keep, now);
-        let Some(log_start) = swept.log_start else { return };
+        let Some(mut log_start) = swept.log_start else { return };
         if swept.roll_first
             && let Err(error) = log.roll(log.end())
         {
-            log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "no new segment, retention waits");
+            log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "no new segment, the last one stays");
             if error.is_failed_sync() {
-                self.charge.shared.lose(&error);
+                return self.charge.shared.lose(&error);
             }
-            return;
+            // All before it goes: there may be room then.
+            let last = log.segments().last().map_or(log_start, |last| last.base);
+            log_start = log_start.min(last);
         }
         let moves = log_start > leader.log_start();
         self.step(ctx, |leader, _, out| leader.move_start(log_start, out));

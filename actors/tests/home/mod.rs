@@ -78,7 +78,12 @@ impl Node {
     }
 
     pub(crate) async fn stop(&mut self) -> bool {
-        self.crew.take().unwrap().stop(10_000).await
+        self.stop_within(10_000).await
+    }
+
+    /// Leaves with so little patience.
+    pub(crate) async fn stop_within(&mut self, patience_ms: u64) -> bool {
+        self.crew.take().unwrap().stop(patience_ms).await
     }
 
     pub(crate) async fn submit(&self, command: Command) -> Result<Arc<Image>, CommandError> {

@@ -34,7 +34,8 @@ pub struct Piece {
     pub bytes: u64,
     /// Bytes of the larger of its two indexes.
     pub index_bytes: u64,
-    /// The largest timestamp of its records, Unix milliseconds; -1 when none has one.
+    /// The largest timestamp of its records, Unix milliseconds, or when its file was last written, where none has one (Kafka's
+    /// `LogSegment.largestTimestamp`).
     pub max_timestamp: i64,
     /// The largest timestamp of its first batch; -1 when it is not known.
     pub first_timestamp: i64,

@@ -250,9 +250,14 @@ impl Store {
         self.inner.is_suspect
     }
 
-    /// Whether this partition is opened for the first time since the process started; not any more when asked again.
-    pub(crate) fn is_first_recovery(&self, partition: PartitionId) -> bool {
-        crate::files::lock(&self.inner.opened).insert(partition)
+    /// Whether this partition was opened since the process started. One that could not be, for want of room, was not.
+    pub(crate) fn was_recovered(&self, partition: PartitionId) -> bool {
+        crate::files::lock(&self.inner.opened).contains(&partition)
+    }
+
+    /// From now on it was.
+    pub(crate) fn note_recovered(&self, partition: PartitionId) {
+        crate::files::lock(&self.inner.opened).insert(partition);
     }
 
     /// Lets another process have the directory, whoever still holds this value: the very last act of a stop.

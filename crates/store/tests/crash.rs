@@ -242,6 +242,22 @@ fn a_segment_whose_times_had_no_room_for_a_while_is_as_young_as_its_youngest_rec
 }
 
 #[test]
+fn a_segment_without_times_for_want_of_room_is_read_whole_for_its_largest() {
+    let mut node = Node::new(1);
+    // The largest is far from the end, behind which the indexes would say nothing.
+    let all: Vec<_> = (0..11).map(|n| batch(2 * n, 2, 40, if n == 2 { 9_000 } else { 1_000 + n })).collect();
+    node.log.append(&all).unwrap();
+    let times = "/data/payments-3/00000000000000000000.timeindex";
+    node.world.disk().break_below(times, Fault::NoSpaceAfter(0));
+    node.log.roll(Offset(22)).unwrap();
+    node.world.disk().heal();
+    sync(&node.store, &mut node.log);
+    assert_eq!(node.log.segments()[0].max_timestamp, 9_001);
+    let (node, _) = node.crash(1, NOTHING).unwrap();
+    assert_eq!(node.log.segments()[0].max_timestamp, 9_001);
+}
+
+#[test]
 fn a_failed_sync_moves_nothing() {
     let mut node = Node::new(1);
     node.log.append(&batches(0, 5, 40)).unwrap();

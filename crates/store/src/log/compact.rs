@@ -174,7 +174,12 @@ impl Segment {
             base: self.base(),
             bytes: self.size,
             index_bytes: offsets.max(times),
-            max_timestamp: self.newest.timestamp,
+            // As retention has it: one is none where records have timestamps, the other where they have not.
+            max_timestamp: if self.newest.timestamp > NO_TIMESTAMP {
+                self.newest.timestamp
+            } else {
+                self.written_ms()
+            },
             first_timestamp: self.first_timestamp,
         }
     }

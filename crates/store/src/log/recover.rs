@@ -182,9 +182,11 @@ impl Log {
         for name in names.iter().map(|entry| &entry.name) {
             match layout::read_name(name) {
                 layout::Entry::Segment(base, Part::Log) => bases.push(base),
-                layout::Entry::Stray => {
-                    store.disk().remove_file(path.join(name)).map_err(failed("remove"))?
-                }
+                layout::Entry::Stray => match store.disk().remove_file(path.join(name)) {
+                    // Whoever had it before may be about to remove it, too.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+                    removed => removed.map_err(failed("remove"))?,
+                },
                 layout::Entry::Segment(_, Part::Index | Part::TimeIndex) | layout::Entry::Other => (),
             }
         }
@@ -207,7 +209,7 @@ impl Recovery {
         let facts = store.facts();
         let checkpoint = or_rebuild(facts::checkpoint::get(facts, place.id), &place)?;
         let checkpoint_lost = checkpoint.is_none();
-        let left_in_order = store.is_first_recovery(place.id) && store.was_clean();
+        let left_in_order = store.was_clean() && !store.was_recovered(place.id);
         let producers = or_rebuild(facts::producers::get(facts, place.id), &place)?.flatten();
         let epochs = or_rebuild(facts::epochs::get(facts, place.id), &place)?;
         let Checkpoint { recovery_point, log_start } = checkpoint.flatten().unwrap_or_default();
@@ -527,6 +529,7 @@ impl Recovery {
         if log.aborted.saved {
             facts::aborted::forget_before(log.store.facts(), log.place.id, log.start)?;
         }
+        log.store.note_recovered(log.place.id);
         let recovered = Recovered {
             log_start: log.start,
             end: log.end,

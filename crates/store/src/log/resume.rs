@@ -11,7 +11,7 @@ use super::{
     index::{self, OffsetEntry, TimeEntry},
     recover::indexed_timestamp,
     scan::Scan,
-    segment::{self, Active, Segment},
+    segment::{self, Active, NO_TIMESTAMP, Segment},
     slice::{LOOK_BYTES, last_of},
 };
 use crate::layout::Part;
@@ -49,6 +49,10 @@ fn resume_indexed(mut segment: Segment, trusted: Offset, len: u64) -> Option<Act
 
     let mut scan = Scan::new(files.open(Part::Log).ok()?, 0, len, batch::HEADER_BYTES);
     let first_timestamp = scan.next_header().ok()??.header.max_timestamp;
+    // For want of room its times were not kept: what is below the last entry may be the largest.
+    if known.is_none() && first_timestamp > NO_TIMESTAMP {
+        return None;
+    }
     scan.seek(entry.position);
     scan.next_header().ok()?.filter(|found| last_of(found) == entry.last)?;
 
