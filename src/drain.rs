@@ -11,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
+use ottla_host::hangup_is_ignored;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -26,7 +27,7 @@ const LEAVE_MS: u64 = 4_800;
 pub struct Drain(mpsc::Receiver<&'static str>);
 
 impl Drain {
-    /// From now on SIGTERM and SIGINT do not kill the process; the first of them is waited for here. `give_up` is called with a sentence
+    /// From now on SIGTERM, SIGINT and, unless whoever started it has it ignored (`nohup`), SIGHUP do not kill the process; the first of them is waited for here. `give_up` is called with a sentence
     /// when a second one comes, or when the process is still there after 4.8 s. It has to end the process: from a thread of its own, because
     /// the others may hang in a disk that does not answer. Inside of [`block_on`](crate::block_on).
     ///
@@ -39,6 +40,7 @@ impl Drain {
         let mut signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         };
         let (tell, told) = mpsc::channel(1);
         let thread = Arbiter::try_with_tokio_rt(ottla_host::runtime)?;
@@ -70,13 +72,22 @@ impl Drain {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// The terminal has gone. None is deaf to it.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! DeleteGroups (key 42), versions 0 to 2 (KIP-229).
 //!
-//! Promises: a deleted group does not come back, and neither do its offsets.
+//! Promises: a deleted group does not come back, and neither do its offsets. Who is named twice is deleted and answered once.
 //! Versions: 2 flexible.
 
 use std::future::Future;
@@ -11,16 +11,14 @@ use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_wire::codes::Code;
 use ottla_wire::messages::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 
-use super::Call;
+use super::{Call, once};
 
 /// Deletes groups. Every group is asked when this returns.
 pub(crate) fn delete_groups(
     call: &Call,
     asked: DeleteGroupsRequest,
 ) -> impl Future<Output = DeleteGroupsResponse> + use<> {
-    let waiting: Vec<_> = asked
-        .groups_names
-        .into_iter()
+    let waiting: Vec<_> = once(asked.groups_names, String::clone)
         .map(|id| {
             let answer = allowed(call, &id).map(|()| call.server.ask_group(&id, Ask::Delete));
             (id, answer)

@@ -10,6 +10,7 @@ use std::future::Future;
 use futures_util::future::join_all;
 use ottla_actors::stage::reply::Reply;
 use ottla_actors::transactions;
+use ottla_rules::pattern;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::transaction::{Facts, Status};
 use ottla_wire::codes::Code;
@@ -84,8 +85,7 @@ impl Wanted {
     fn of(asked: ListTransactionsRequest) -> Result<Self, Code> {
         let find = |name: &String| Status::ALL.into_iter().find(|status| status.name() == name);
         let pattern = asked.transactional_id_pattern.filter(|pattern| !pattern.is_empty());
-        // The whole id has to match, as Java's `matches`.
-        let pattern = pattern.map(|pattern| Regex::new(&format!("^(?:{pattern})$"))).transpose();
+        let pattern = pattern.map(|pattern| pattern::compile(&pattern)).transpose();
         Ok(Self {
             has_states: !asked.state_filters.is_empty(),
             states: asked.state_filters.iter().filter_map(find).collect(),

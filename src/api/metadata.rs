@@ -166,5 +166,6 @@ impl Desk<'_> {
 }
 
 fn wrong(code: Code, name: Option<String>, topic_id: TopicId) -> MetadataResponseTopic {
-    MetadataResponseTopic { error_code: code.into(), name, topic_id, ..Default::default() }
+    let is_internal = name.as_deref().is_some_and(is_internal);
+    MetadataResponseTopic { error_code: code.into(), name, topic_id, is_internal, ..Default::default() }
 }

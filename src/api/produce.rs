@@ -202,6 +202,14 @@ pub(crate) fn begin(
         unpacking: Vec::new(),
     };
     let records = produced.lay_out(request);
+    if produced.counter.transaction.is_none() && records.iter().flatten().any(|batch| is_transactional(batch))
+    {
+        // As in Kafka nothing of it is written then.
+        let refused = || Some(Outcome::refused(Code::TransactionalIdAuthorizationFailed, None));
+        produced.slots.iter_mut().for_each(|slot| slot.outcome = refused());
+        appends.next_tag += produced.slots.len() as u64;
+        return Ok(produced);
+    }
     let mut desk = Desk::new(call, &produced.header);
     for (at, records) in records.into_iter().enumerate() {
         let slot = &mut produced.slots[at];
@@ -224,6 +232,11 @@ pub(crate) fn begin(
     }
     appends.next_tag += produced.slots.len() as u64;
     Ok(produced)
+}
+
+/// Whether a batch says that it is part of a transaction; nothing of it is checked.
+fn is_transactional(batch: &[u8]) -> bool {
+    Header::read(batch).is_ok_and(|header| header.attributes.is_transactional())
 }
 
 /// The transaction of a request, if it names one that its caller may write.

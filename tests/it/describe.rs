@@ -68,6 +68,8 @@ fn topics_of_the_broker_itself_are_told_apart() {
     let told: Vec<_> = answer.topics.iter().map(|topic| (topic.error_code, topic.is_internal)).collect();
     assert_eq!(told.iter().filter(|(_, is_internal)| *is_internal).count(), 2, "{told:?}");
     assert!(told.contains(&(0, false)), "{told:?}");
+    let missing = client.describe("__consumer_offsets");
+    assert_eq!((missing.error_code, missing.is_internal), (3, true));
 }
 
 #[test]

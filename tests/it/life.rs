@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 
 use crate::broker::{Broker, command, data_dir, field, run};
 use crate::client::{FETCH, batch, fetch_request};
@@ -87,6 +89,30 @@ fn it_leaves_in_order_when_it_is_told_to() {
         assert_eq!(broker.wait().code(), Some(0), "{}", broker.log());
         client.assert_closed();
     }
+}
+
+/// The program behind another one, which says what SIGHUP does to it: these tests may run behind `nohup` themselves.
+#[cfg(target_os = "linux")]
+fn behind(outer: &[&str], dir: &Path) -> Broker {
+    let inner = command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut behind = Command::new(outer[0]);
+    behind.args(&outer[1..]).arg(inner.get_program()).args(inner.get_args());
+    Broker::spawn(&mut behind, dir)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_leaves_in_order_when_its_terminal_goes_unless_that_was_foreseen() {
+    let (_around, dir) = data_dir();
+    let mut broker = behind(&["env", "--default-signal=HUP"], &dir);
+    broker.signal("-HUP");
+    assert_eq!(broker.wait().code(), Some(0), "{}", broker.log());
+
+    let mut broker = behind(&["nohup"], &dir);
+    broker.signal("-HUP");
+    assert_eq!(broker.client().create("after", 1, &[]).error_code, 0);
+    broker.signal("-TERM");
+    assert_eq!(broker.wait().code(), Some(0), "{}", broker.log());
 }
 
 #[test]

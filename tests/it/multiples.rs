@@ -1,26 +1,37 @@
 //! Small requests that name one thing many times, or a long name for many things: what they cost is a small multiple of them.
 
+use ottla_rules::batch::build::BatchBuilder;
 use ottla_wire::Message;
 use ottla_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, AddPartitionsToTxnTopic,
     AddPartitionsToTxnTransaction,
 };
+use ottla_wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use ottla_wire::messages::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, TopicRequest,
 };
 use ottla_wire::messages::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse,
 };
+use ottla_wire::messages::fetch::{FetchRequest, FetchResponse, FetchTopic};
 use ottla_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 
+use ottla_wire::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use ottla_wire::messages::produce::ProduceResponse;
+
 use crate::broker::{Broker, data_dir};
-use crate::transactions::Writer;
+use crate::client::{FETCH, TIME, batch, fetch_request, produce_request, records_in};
+use crate::groups::found;
+use crate::transactions::{Writer, until_done};
 
 /// As long as a name can be on the wire.
 const LONG: usize = 32_767;
 const MANY: i32 = 20_000;
+const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
 #[cfg(target_os = "linux")]
 fn assert_takes_little<Q: Message, A: Message>(version: i16, request: &Q) {
@@ -105,4 +116,72 @@ fn a_transactional_id_that_is_asked_for_twice_is_described_once() {
     let request = DescribeTransactionsRequest { transactional_ids: vec!["orders".into(); 1_000] };
     let answer: DescribeTransactionsResponse = broker.client().ask(0, &request);
     assert_eq!(answer.transaction_states.len(), 1);
+}
+
+#[test]
+fn a_group_that_is_named_many_times_is_deleted_once() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = found(&broker);
+    client.create("t", 1, &[]);
+    let partition = OffsetCommitRequestPartition { committed_offset: 7, ..Default::default() };
+    let topic =
+        OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    let request = OffsetCommitRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() };
+    let committed =
+        |answer: &OffsetCommitResponse| answer.topics.first().map_or(-1, |it| it.partitions[0].error_code);
+    until_done(|| client.ask::<_, OffsetCommitResponse>(8, &request), committed);
+    let request = DeleteGroupsRequest { groups_names: vec!["g".into(); 1_000] };
+    let answer: DeleteGroupsResponse = client.ask(2, &request);
+    let told: Vec<_> = answer.results.iter().map(|it| (&*it.group_id, it.error_code)).collect();
+    assert_eq!(told, [("g", 0)], "or each of them would write what takes all of its offsets back");
+}
+
+#[test]
+fn a_partition_that_a_fetch_names_many_times_is_read_once_from_where_it_was_asked_for_last() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &["watchers.max=2"]);
+    let mut client = broker.client();
+    client.create("t", 2, &[]);
+    client.produce("t", 0, batch(&["zero"]));
+    client.produce("t", 0, batch(&["one"]));
+    let named = |index, fetch_offset| {
+        let one = fetch_request("t", index, fetch_offset, 0).topics.remove(0).partitions.remove(0);
+        FetchTopic { topic: "t".into(), partitions: vec![one], ..Default::default() }
+    };
+    let mut twice = named(0, 0);
+    twice.partitions.extend(named(0, 0).partitions);
+    let topics = vec![twice, named(1, 0), named(0, 1), FetchTopic::default()];
+    let request = FetchRequest { topics, ..fetch_request("t", 0, 0, 0) };
+    let answer: FetchResponse = client.ask(FETCH, &request);
+    let told: Vec<_> = answer.responses.iter().flat_map(|topic| &topic.partitions).collect();
+    let told: Vec<_> = told.into_iter().map(|it| (it.partition_index, records_in(it))).collect();
+    assert_eq!(told, [(0, vec![(1, "one".to_owned())]), (1, vec![])]);
+
+    // Two may wait for it: one that names it a hundred times, and somebody else.
+    let mut greedy = broker.client();
+    let topics = vec![named(0, 2); 100];
+    let waits = greedy.send(FETCH, &FetchRequest { topics, ..fetch_request("t", 0, 2, 600_000) });
+    let mut other = broker.client();
+    let waits_too = other.send(FETCH, &fetch_request("t", 0, 2, 600_000));
+    client.produce("t", 0, batch(&["two"]));
+    for (client, id) in [(&mut greedy, waits), (&mut other, waits_too)] {
+        assert_eq!(records_in(&client.fetched(id)), [(2, "two".to_owned())]);
+    }
+}
+
+#[test]
+fn transactional_records_without_a_transaction_refuse_the_whole_request() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 2, &[]);
+    let marked = BatchBuilder::new().transactional().producer(9, 0, 0).value("marked", TIME).build();
+    let mut request = produce_request("t", 0, -1, Some(batch(&["plain"])));
+    let more = produce_request("t", 1, -1, Some(marked)).topic_data.remove(0).partition_data;
+    request.topic_data[0].partition_data.extend(more);
+    let answer: ProduceResponse = client.ask(9, &request);
+    let told: Vec<_> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
+    assert_eq!(told, [TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 2]);
+    assert!(client.values("t", 0, 0).is_empty(), "as in Kafka nothing of it is written");
 }

@@ -30,7 +30,7 @@ pub use disk::{
 };
 pub use net::{DetachedSocket, Listener, Net, Socket};
 pub use pool::{Job, Pool, PoolFull};
-pub use process::Process;
+pub use process::{Process, hangup_is_ignored};
 pub use runtime::{open_files_max, runtime, sleeps};
 #[cfg(feature = "sim")]
 pub use sim::{Fault, SimDisk, SimWorld};

@@ -1,6 +1,7 @@
 //! What the operating system says about this process.
 
 use std::fs;
+use std::mem::MaybeUninit;
 
 /// One look at this process. A number that the system does not tell is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,18 @@ impl Process {
     #[must_use]
     pub fn look() -> Self {
         Self { resident_bytes: resident_bytes(), open_files: open_files() }
+    }
+}
+
+/// Whether SIGHUP is ignored, as whoever starts a process behind `nohup` wants it to be.
+#[must_use]
+pub fn hangup_is_ignored() -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with null for the new action nothing changes, and the present one is written to a place that is large enough. It is read only
+    // when the kernel says that it was written.
+    unsafe {
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init_ref().sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -12,6 +12,7 @@ pub mod group;
 pub mod ids;
 pub mod limits;
 pub mod partition;
+pub mod pattern;
 pub mod planted;
 pub mod portions;
 pub mod producers;

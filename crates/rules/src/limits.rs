@@ -25,7 +25,7 @@ pub struct Limits {
     pub connections_per_ip_max: usize,
     /// How long a connection may be silent (`connections.max.idle.ms`). Then it is closed. `u64::MAX` is for ever.
     pub idle_ms_max: u64,
-    /// Fetches that wait for one partition (`watchers.max`). A further one is told to look again at once.
+    /// Fetches that wait for one partition (`watchers.max`). A further one looks again when its `max_wait_ms` is over.
     pub watchers_max: usize,
     /// Appends of one partition that wait for a sync or for replicas (`parked.max`). A further one is refused, and
     /// the producer tries again.

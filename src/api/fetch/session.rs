@@ -1,5 +1,7 @@
 //! A Fetch and its session: what the session adds to the request, and what it takes from the answer.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError};
 
 use ottla_rules::fetch_sessions::{
@@ -26,6 +28,7 @@ impl Place {
         asked: &mut FetchRequest,
         by_id: bool,
     ) -> Result<Place, SessionError> {
+        merge(&mut asked.topics, by_id);
         let (id, epoch) = (asked.session_id, asked.session_epoch);
         if (id, epoch) == (NO_SESSION, FINAL_EPOCH) {
             return Ok(Place::Sessionless);
@@ -66,6 +69,35 @@ impl Place {
             }
         }
     }
+}
+
+/// Each partition once, where it was named first and with what was asked for last, as in Kafka, which keeps them in a map: a small request
+/// that names one of them without end must not become as many readers of it.
+fn merge(topics: &mut Vec<FetchTopic>, by_id: bool) {
+    if topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() > 1 {
+        let mut merged: Vec<FetchTopic> = Vec::with_capacity(topics.len());
+        let mut firsts: BTreeMap<TopicKey, usize> = BTreeMap::new();
+        let mut places: BTreeMap<(usize, i32), (usize, usize)> = BTreeMap::new();
+        for mut topic in std::mem::take(topics) {
+            let at = merged.len();
+            let first = *firsts.entry(topic_key(&topic.topic, topic.topic_id, by_id)).or_insert(at);
+            let mut kept = Vec::with_capacity(topic.partitions.len());
+            for partition in topic.partitions {
+                match places.entry((first, partition.partition)) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((at, kept.len()));
+                        kept.push(partition);
+                    }
+                    Entry::Occupied(entry) if entry.get().0 == at => kept[entry.get().1] = partition,
+                    Entry::Occupied(entry) => merged[entry.get().0].partitions[entry.get().1] = partition,
+                }
+            }
+            topic.partitions = kept;
+            merged.push(topic);
+        }
+        *topics = merged;
+    }
+    topics.retain(|topic| !topic.partitions.is_empty());
 }
 
 /// No panic can leave the sessions half changed that would matter: clients begin anew.

@@ -335,21 +335,23 @@ impl<R> Classic<R> {
         }
         let mut topics = Vec::new();
         for member in self.members.values() {
-            topics.extend(subscribed_topics(&member.metadata(self.protocol.as_deref()))?);
+            // Before there is a generation nothing is chosen: all say the same for each way of assigning.
+            let first = member.protocols.first().map(|(name, _)| name.as_str());
+            topics.extend(subscribed_topics(&member.metadata(self.protocol.as_deref().or(first)))?);
         }
         topics.sort_unstable();
         topics.dedup();
         Some(topics)
     }
 
-    /// Whether offsets may be forgotten: which topics may not.
-    pub(super) fn check_delete_offsets(&self, is_blank: bool) -> Result<Vec<String>, GroupError> {
+    /// Whether offsets may be forgotten: which topics may not; none is all of them.
+    pub(super) fn check_delete_offsets(&self, is_blank: bool) -> Result<Option<Vec<String>>, GroupError> {
         match self.phase {
             Phase::Empty if is_blank => Err(GroupError::NotFound),
-            Phase::Empty => Ok(Vec::new()),
+            Phase::Empty => Ok(Some(Vec::new())),
             _ if self.protocol_type.as_deref() != Some(CONSUMER) => Err(GroupError::NonEmpty),
-            // Before there is a generation every member's subscription counts.
-            _ => Ok(self.subscribed().unwrap_or_default()),
+            // As Kafka's `isSubscribedToTopic`: whoever cannot be understood may read any of them.
+            _ => Ok(self.subscribed()),
         }
     }
 

@@ -110,9 +110,10 @@ impl<R> Group<R> {
         };
         let mut answer = Vec::with_capacity(topics.len());
         let mut doomed = Vec::new();
-        let pending: BTreeSet<_> = self.pending.iter().collect();
+        // What is on its way is safe before its tombstone is.
+        let pending: BTreeSet<_> = self.pending.iter().chain(self.parked_places()).collect();
         for (topic, partition) in topics {
-            if subscribed.contains(&topic) {
+            if subscribed.as_ref().is_none_or(|subscribed| subscribed.contains(&topic)) {
                 answer.push(Some(GroupError::SubscribedToTopic));
                 continue;
             }

@@ -126,11 +126,11 @@ impl<R> Members<R> {
         }
     }
 
-    /// Whether offsets of the group, which may be `is_blank` altogether, may be forgotten: which topics may not.
-    pub(super) fn check_delete_offsets(&self, is_blank: bool) -> Result<Vec<String>, GroupError> {
+    /// Whether offsets of the group, which may be `is_blank` altogether, may be forgotten: which topics may not; none is all of them.
+    pub(super) fn check_delete_offsets(&self, is_blank: bool) -> Result<Option<Vec<String>>, GroupError> {
         match self {
             Self::Classic(classic) => classic.check_delete_offsets(is_blank),
-            Self::Consumer(consumer) => consumer.subscribed_names().ok_or(GroupError::NotAvailable),
+            Self::Consumer(consumer) => consumer.subscribed_names().map(Some).ok_or(GroupError::NotAvailable),
         }
     }
 

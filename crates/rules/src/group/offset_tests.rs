@@ -1,7 +1,9 @@
 //! Stories of committed offsets, and of groups that go.
 
+use bytes::Bytes;
+
 use super::{
-    ask::{CommitOffset, CommitOffsets},
+    ask::{CommitOffset, CommitOffsets, Join},
     offsets::Lookup,
     tests::{World, commit, config, heartbeat, join, join_as, leave},
     *,
@@ -192,6 +194,45 @@ fn offsets_of_topics_that_are_read_are_not_forgotten() {
     world.ask("admin", Ask::DeleteOffsets { topics });
     assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(vec![None, None])));
     assert_eq!((committed(&world.group, 0), committed(&world.rebuilt(), 0)), (None, None));
+}
+
+#[test]
+fn a_commit_on_its_way_is_forgotten_too() {
+    let mut world = World::new();
+    world.slow = true;
+    world.ask("tool", commit("", -1, 0, 5));
+    world.ask("admin", Ask::DeleteOffsets { topics: vec![("t".to_owned(), 0)] });
+    assert!(world.waits("admin"), "it is in the log before what takes it back");
+    world.settle(Ok(()));
+    assert_eq!(world.heard("admin"), Ok(Answer::OffsetsDeleted(vec![None])));
+    assert_eq!((committed(&world.group, 0), committed(&world.rebuilt(), 0)), (None, None));
+}
+
+#[test]
+fn before_the_first_generation_topics_are_read_already() {
+    let mut world = World::with(GroupConfig { initial_delay_ms: 3_000, ..config() });
+    world.ask("tool", commit("", -1, 0, 1_000));
+    drop(world.heard("tool"));
+    world.ask("alice", join("alice"));
+    assert_eq!(forget(&mut world), [Some(GroupError::SubscribedToTopic), None]);
+    assert_eq!(committed(&world.group, 0), Some(1_000));
+}
+
+#[test]
+fn whoever_cannot_be_understood_may_read_anything() {
+    let mut world = World::new();
+    let Ask::Join(plain) = join("alice") else { panic!() };
+    let protocols = vec![("range".to_owned(), Bytes::from_static(&[0xff]))];
+    world.ask("alice", Ask::Join(Join { protocols, ..plain }));
+    assert!(forget(&mut world).iter().all(|told| *told == Some(GroupError::SubscribedToTopic)));
+}
+
+/// Has the offsets of `t` and `u` forgotten; what is said to each.
+fn forget(world: &mut World) -> Vec<Option<GroupError>> {
+    let topics = ["t", "u"].map(|topic| (topic.to_owned(), 0)).into();
+    world.ask("admin", Ask::DeleteOffsets { topics });
+    let Ok(Answer::OffsetsDeleted(answer)) = world.heard("admin") else { panic!("refused") };
+    answer
 }
 
 #[test]

@@ -23,7 +23,7 @@ struct Watcher<B> {
 }
 
 /// All readers that wait for one partition. Each is rung once and forgotten. Who has left is looked for when as many have come
-/// since as there were at the last look: a look costs each who comes no more than itself.
+/// since as there were at the last look: a look costs each who comes no more than itself. Near the bound it is sooner, but not at each of them.
 #[derive(Debug)]
 pub(crate) struct Watchers<B> {
     waiting: Vec<Watcher<B>>,
@@ -61,7 +61,10 @@ impl<B: Heard> Watchers<B> {
     pub(crate) fn push(&mut self, bell: B, from: Offset, committed_only: bool, max: usize) -> bool {
         if self.come_until_look == 0 {
             self.waiting.retain(|watcher| watcher.bell.is_heard());
-            self.come_until_look = self.waiting.len().max(LOOK_FROM);
+            let listening = self.waiting.len();
+            // Before those who have left would be counted for the bound, too.
+            let room = max.saturating_sub(listening).max(LOOK_FROM);
+            self.come_until_look = listening.max(LOOK_FROM).min(room);
         }
         self.come_until_look -= 1;
         let has_room = self.waiting.len() < max;
@@ -108,6 +111,23 @@ mod tests {
         }
         let rung = watchers.take_ready(Offset(1), Offset(0));
         assert!(rung.iter().any(Heard::is_heard), "who stayed is rung");
+    }
+
+    #[test]
+    fn those_who_have_left_are_not_counted_for_the_bound() {
+        let mut watchers = Watchers::new();
+        let mut polls: Vec<_> = (0..60).map(|_| Arc::new(())).collect();
+        for poll in &polls {
+            assert!(watchers.push(Arc::downgrade(poll), Offset(0), false, 100));
+        }
+        for n in 0..10_000 {
+            let next = Arc::new(());
+            polls[n % 60] = Arc::clone(&next);
+            assert!(
+                watchers.push(Arc::downgrade(&next), Offset(0), false, 100),
+                "60 of 100 listen, after {n} more"
+            );
+        }
     }
 
     #[test]

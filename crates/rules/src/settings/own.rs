@@ -11,7 +11,7 @@ pub(super) const TABLE: &[Definition] = &[
     fixed("connection.bytes.max", Kind::Long, "4194304", Check::AtLeast(1024), Honoured,
         "Bytes of one connection that are read and not yet answered, or answered and not yet sent. Beyond it the connection is not read; a single larger request is let in alone."),
     fixed("watchers.max", Kind::Int, "10000", Check::AtLeast(1), Honoured,
-        "Fetches that wait for one partition. A further one is answered at once."),
+        "Fetches that wait for one partition. A further one is not told of new records before its max_wait_ms is over."),
     fixed("parked.max", Kind::Int, "100000", Check::AtLeast(1), Honoured,
         "Produce requests of one partition that wait for the disk or for replicas. A further one is refused, and the producer tries again."),
     fixed("records.unpacked.bytes.max", Kind::Long, "134217728", Check::AtLeast(1_048_576), Honoured,

@@ -5,13 +5,10 @@ use std::{
     mem,
 };
 
-use regex::{Regex, RegexBuilder};
-
 use super::Consumer;
-use crate::{cluster::Image, group::GroupError, ids::TopicId, records::ConsumerMemberValue};
-
-/// How much memory one pattern may take once it is compiled, in bytes. A larger one is refused as invalid.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+use crate::{
+    cluster::Image, group::GroupError, ids::TopicId, pattern::compile, records::ConsumerMemberValue,
+};
 
 /// The topics that the members read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,15 +28,12 @@ impl Subscribed {
     }
 }
 
-/// A pattern that must match the whole name (Kafka uses RE2's `matches`).
-fn compile(pattern: &str) -> Result<Regex, GroupError> {
-    let built = RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
-    built.map_err(|_| GroupError::InvalidRegex(pattern.to_owned()))
-}
-
 /// Whether a pattern can be used.
 pub(super) fn check(pattern: &str) -> Result<(), GroupError> {
-    if pattern.is_empty() { Ok(()) } else { compile(pattern).map(drop) }
+    match compile(pattern) {
+        Err(_) if !pattern.is_empty() => Err(GroupError::InvalidRegex(pattern.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 impl Consumer {
