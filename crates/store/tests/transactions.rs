@@ -248,6 +248,39 @@ fn a_dead_batch_with_a_flipped_offset_hides_nothing_behind_it() {
 }
 
 #[test]
+fn a_gap_between_dead_segments_hides_nothing_that_the_journal_has() {
+    // The second of three is gone, or damaged in its first batch.
+    for is_gone in [true, false] {
+        let mut world = World::new();
+        let mut batches = vec![world.write_in(ALICE, 0, 0)];
+        world.sync();
+        world.log.roll(Offset(1)).unwrap();
+        batches.push(world.end_in(ALICE, 0, true));
+        batches.push(world.write_in(BOB, 0, 0));
+        world.log.roll(Offset(3)).unwrap();
+        batches.push(world.end_in(BOB, 0, true));
+        batches.push(world.write_in(BOB, 0, 1));
+        world.log.roll(Offset(5)).unwrap();
+        world.write(ALICE, 1);
+        world.log.set_start(Offset(5));
+        checkpoint::advance(world.store.facts(), place().id, world.log.checkpoint()).unwrap();
+        let file = world.dir.path().join("payments-3/00000000000000000001.log");
+        if is_gone {
+            std::fs::remove_file(&file).unwrap();
+        } else {
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[40] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+        }
+
+        let world = world.restart_with(false, journal_of(&batches[1..3]));
+
+        assert_eq!(world.open(), [(ALICE, 5), (BOB, 4)], "gone: {is_gone}");
+        assert_eq!(world.restart(true).open(), [(ALICE, 5), (BOB, 4)], "gone: {is_gone}");
+    }
+}
+
+#[test]
 fn damaged_rows_are_found_again_in_the_log() {
     let mut world = World::new();
     story(&mut world, 9);

@@ -69,8 +69,8 @@ impl From<JournalEntry> for Replay {
 
 impl Recovery {
     /// Plays the segments that are about to be removed, and puts what they say of producers into the facts: nothing else tells what
-    /// was written there, and which transactions ended, since the last checkpoint. What cannot be read is passed over, with all
-    /// that is behind it.
+    /// was written there, and which transactions ended, since the last checkpoint. What is damaged is passed over: a marker behind it
+    /// must end what was begun before it.
     ///
     /// # Errors
     /// The disk does not let them be read, or the facts be written: the segments are still there, and another recovery finds them.
@@ -86,9 +86,7 @@ impl Recovery {
         for (at, base) in bases.iter().enumerate().take(dead).skip(first) {
             let files = SegmentFiles::new(self.log.dir.clone(), *base);
             let bound = bases.get(at + 1).copied().unwrap_or(Offset(i64::MAX));
-            if !self.play_segment(&files, bound)? {
-                break;
-            }
+            self.play_segment(&files, bound)?;
         }
         if self.known_upto > known {
             let (facts, id) = (self.log.store.facts(), self.log.place.id);
@@ -99,8 +97,8 @@ impl Recovery {
         Ok(())
     }
 
-    /// Plays a segment, up to where the next one begins; whether all of it are batches.
-    fn play_segment(&mut self, files: &Arc<SegmentFiles>, bound: Offset) -> Result<bool, LogError> {
+    /// Plays the batches of a segment that are whole, up to where the next one begins.
+    fn play_segment(&mut self, files: &Arc<SegmentFiles>, bound: Offset) -> Result<(), LogError> {
         let log = files.open(Part::Log).map_err(failed("open", files, Part::Log))?;
         let len = log.len().map_err(failed("read", files, Part::Log))?;
         let mut chain =
@@ -113,8 +111,8 @@ impl Recovery {
                     self.play(&found.header, marker)?;
                     self.known_upto = self.known_upto.max(found.header.end());
                 }
-                Link::Damage(_) => return Ok(false),
-                Link::End => return Ok(true),
+                Link::Damage(_) => (),
+                Link::End => return Ok(()),
             }
         }
     }
