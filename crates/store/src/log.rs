@@ -179,6 +179,8 @@ pub struct Log {
     untrimmed: bool,
     /// Bytes behind the end were cut, and the disk may have them still.
     cut_unsynced: bool,
+    /// Segments that a refused burst has begun, and whose files may be there still.
+    refused: Vec<Arc<SegmentFiles>>,
     recent: VecDeque<Recent>,
     pub(crate) aborted: aborted::AbortedRows,
 }
@@ -221,6 +223,7 @@ impl Log {
             dir_dirty: false,
             untrimmed: false,
             cut_unsynced: false,
+            refused: Vec::new(),
             recent: VecDeque::new(),
             aborted: aborted::AbortedRows::default(),
         }
@@ -352,6 +355,7 @@ impl Log {
             return Ok(());
         }
         self.cut_tail()?;
+        self.remove_refused()?;
         self.settle_cut()?;
         if let Some(active) = &mut self.active {
             active.close().map_err(failed("close", &active.segment.files, Part::Index))?;
@@ -365,7 +369,12 @@ impl Log {
         let files = SegmentFiles::new(self.dir.clone(), base);
         self.dir_dirty = true;
         // Without all of its files it is none, and the one before may yet grow beyond where it would have begun.
-        let is_new = self.create_empty(&files).inspect_err(|_| drop(files.unlink()))?;
+        let created = self.create_empty(&files);
+        if created.is_err() {
+            self.refused.push(files.clone());
+            let _ = self.remove_refused();
+        }
+        let is_new = created?;
         self.recent.clear();
         let mut active = Active::new(Segment::new(files));
         active.segment.dirty_indexes = !is_new;
@@ -429,9 +438,8 @@ impl Log {
             self.end > mark.end || self.active.as_ref().map(|active| active.segment.base()) != mark.active;
         self.untrimmed = true;
         if !grown {
-            // The usual case: the only write failed, and nothing was counted. Cut now if the disk allows it, else before the next write.
-            let _ = self.cut_tail();
-            return;
+            // The usual case: the only write failed, and nothing was counted.
+            return self.take_back();
         }
         self.recent.clear();
         self.end = mark.end;
@@ -441,10 +449,10 @@ impl Log {
             if Some(segment.base()) == mark.active {
                 self.active = Some(resume::reopen(segment, mark.size, &self.config).0);
             } else {
-                // Left behind when this fails: a roll to the same base empties it, recovery cuts it.
-                let _ = segment.files.unlink();
+                self.refused.push(segment.files);
             }
         }
+        self.take_back();
     }
 }
 

@@ -142,6 +142,55 @@ fn on_a_full_disk_a_burst_is_cut_back_whole() {
     }
 }
 
+#[test]
+fn what_was_refused_does_not_come_back_after_a_kill() {
+    for room in (0..4_000).step_by(97) {
+        let all = batches(0, 60, 40);
+        let mut node = Node::new(room);
+        node.log.append(&all[..10]).unwrap();
+        node.world.disk().break_below("/data/payments-3", Fault::NoSpaceAfter(room));
+        assert!(node.log.append(&all[10..]).is_err());
+
+        let Node { world, facts, store, log } = node;
+        drop((store, log));
+        world.disk().heal();
+        let store = open(&world, &facts);
+        let (log, found) = Log::recover(&store, place(), config(), NOTHING).unwrap();
+        assert_eq!((found.end, found.cut), (Offset(20), None), "room for {room}");
+        assert_eq!(read_all(&log, Offset(0), 500), bytes_of(&all[..10]), "room for {room}");
+    }
+}
+
+#[test]
+fn a_segment_of_a_refused_burst_that_cannot_be_removed_is_empty_and_in_nobodys_way() {
+    for (n, is_killed) in (4..16).flat_map(|n| [(n, true), (n, false)]) {
+        // The same offsets in smaller batches: they have room where the burst had none.
+        let (all, others) = (batches(0, 40, 40), batches(2 * n as i64, 50, 1));
+        let mut node = Node::new(n as u64);
+        node.log.append(&all[..n]).unwrap();
+        sync(&node.store, &mut node.log);
+        node.world.disk().break_below("/data/payments-3", Fault::NoSpaceAfter(2_500));
+        node.world.disk().break_below("/data/payments-3", Fault::FailRemoves);
+        assert!(node.log.append(&all[n..]).is_err());
+        if is_killed {
+            node.world.disk().heal();
+            let Node { world, facts, store, log } = node;
+            drop((store, log));
+            let (_, found) = Log::recover(&open(&world, &facts), place(), config(), NOTHING).unwrap();
+            assert_eq!(found.end, Offset(2 * n as i64), "{n}");
+            continue;
+        }
+        assert!(node.log.append(&others).is_err(), "it would be in the way");
+        node.world.disk().heal();
+        node.log.append(&others).unwrap();
+        let expected = [bytes_of(&all[..n]), bytes_of(&others)].concat();
+        sync(&node.store, &mut node.log);
+        let (node, found) = node.crash(n as u64, NOTHING).unwrap();
+        assert_eq!((found.end, found.cut), (Offset(2 * n as i64 + 100), None), "{n}");
+        assert!(read_all(&node.log, Offset(0), 500) == expected, "{n}");
+    }
+}
+
 /// Writes all of a burst ahead that can be.
 fn write_ahead(log: &mut Log, burst: &[Stamped], bytes_max: usize) -> Result<(), LogError> {
     while log.write_ahead(burst, bytes_max)? {}

@@ -35,6 +35,8 @@ pub enum Fault {
     NoSpaceAfter(u64),
     /// Reads fail with EIO.
     FailReads,
+    /// No file can be removed: EIO.
+    FailRemoves,
     /// Reads panic: a bug in what works with the files.
     PanicInReads,
 }
@@ -161,7 +163,11 @@ impl SimDisk {
     }
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.lock_state().tree.remove_file(path)
+        let mut state = self.lock_state();
+        if state.has(Fault::FailRemoves, &names_of(path)) {
+            return Err(input_output());
+        }
+        state.tree.remove_file(path)
     }
 
     pub(crate) fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -222,7 +228,7 @@ impl State {
         self.faults.iter_mut().filter(|(prefix, _)| names.starts_with(prefix)).filter_map(|(_, fault)| {
             match fault {
                 Fault::NoSpaceAfter(left) => Some(left),
-                Fault::FailNextSync | Fault::FailReads | Fault::PanicInReads => None,
+                Fault::FailNextSync | Fault::FailReads | Fault::FailRemoves | Fault::PanicInReads => None,
             }
         })
     }

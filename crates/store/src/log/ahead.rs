@@ -79,10 +79,32 @@ impl Log {
         if self.untrimmed {
             self.cut_tail()?;
         }
+        self.remove_refused()?;
         self.settle_cut()?;
         let Some(active) = &self.active else { unreachable!("nothing is written without a segment") };
         let files = &active.segment.files;
         files.open(Part::Log).map_err(failed("open", files, Part::Log))
+    }
+
+    /// Nothing of a refused burst is there any more, now if the disk allows it, else before the next write: who was refused sends it
+    /// again, and the next process would take both for written.
+    pub(super) fn take_back(&mut self) {
+        let _ = self.cut_tail();
+        let _ = self.remove_refused();
+    }
+
+    /// No segment is there that a refused burst has begun: it would be taken for a part of the log, or be in the way of one.
+    pub(super) fn remove_refused(&mut self) -> Result<(), LogError> {
+        for files in &self.refused {
+            // Should they stay, there is at least nothing in them.
+            let _ = files.open(Part::Log).and_then(|log| segment::trim(&log, 0));
+        }
+        while let Some(files) = self.refused.last() {
+            files.unlink().map_err(failed("remove", files, Part::Log))?;
+            self.refused.pop();
+            self.dir_dirty = true;
+        }
+        Ok(())
     }
 
     /// What was cut is gone from the disk too: after a power cut it would else stand in place of, or behind, what is written next.
