@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Files {
     pub(crate) disk: Disk,
     max: AtomicUsize,
     open: Mutex<VecDeque<(Weak<SegmentFiles>, Part)>>,
+    /// Segments that are no longer part of a log, so far.
+    deleted: AtomicU64,
 }
 
 /// The directory of one partition; it is renamed when the partition is deleted.
@@ -50,20 +52,24 @@ enum Named {
     Live,
     /// Written by compaction, and not put in place yet.
     Cleaned,
-    /// No longer part of the log.
-    Deleted,
+    /// No longer part of the log. With a number of its own: what compaction has put in a segment's place may be replaced too while
+    /// readers still have the one before.
+    Deleted(u64),
 }
 
 #[derive(Default)]
 struct Slots {
     named: Named,
+    /// The number under which it is deleted, once somebody has begun to.
+    deleted_as: Option<u64>,
     files: [Option<File>; 3],
     used: [bool; 3],
 }
 
 impl Files {
     pub(crate) fn new(disk: Disk) -> Arc<Self> {
-        let files = Arc::new(Self { disk, max: AtomicUsize::new(OPEN_FILES_MAX), open: Mutex::default() });
+        let max = AtomicUsize::new(OPEN_FILES_MAX);
+        let files = Arc::new(Self { disk, max, open: Mutex::default(), deleted: AtomicU64::new(0) });
         let kept = Arc::downgrade(&files);
         files.disk.make_room_by(move || kept.upgrade().is_some_and(|files| files.make_room()));
         files
@@ -170,12 +176,14 @@ impl SegmentFiles {
 
     /// Renames the files to end with `.deleted`. Readers that hold this segment still find them.
     pub(crate) fn mark_deleted(&self) -> io::Result<()> {
-        self.rename(Named::Deleted)
+        let next = || self.dir.files.deleted.fetch_add(1, Ordering::Relaxed);
+        let number = *lock(&self.slots).deleted_as.get_or_insert_with(next);
+        self.rename(Named::Deleted(number))
     }
 
     /// Whether the segment is no longer part of the log.
     pub(crate) fn is_deleted(&self) -> bool {
-        lock(&self.slots).named == Named::Deleted
+        matches!(lock(&self.slots).named, Named::Deleted(_))
     }
 
     /// Gives the files that compaction wrote the names of a segment.
@@ -199,6 +207,12 @@ impl SegmentFiles {
         Ok(())
     }
 
+    /// Closes what is only kept open.
+    #[cfg(test)]
+    pub(crate) fn close(&self) {
+        lock(&self.slots).files = [const { None }; 3];
+    }
+
     /// Removes the files, under whichever name they have.
     pub(crate) fn unlink(&self) -> io::Result<()> {
         let mut slots = lock(&self.slots);
@@ -213,12 +227,11 @@ impl SegmentFiles {
     }
 
     fn path_of(&self, part: Part, named: Named) -> PathBuf {
-        let mut name = layout::file_name(self.base, part);
-        name.push_str(match named {
-            Named::Live => "",
-            Named::Cleaned => layout::CLEANED_FILE,
-            Named::Deleted => layout::DELETED_FILE,
-        });
+        let name = match named {
+            Named::Live => layout::file_name(self.base, part),
+            Named::Cleaned => layout::file_name(self.base, part) + layout::CLEANED_FILE,
+            Named::Deleted(number) => layout::deleted_file_name(self.base, number, part),
+        };
         lock(&self.dir.path).join(name)
     }
 

@@ -68,6 +68,12 @@ pub fn file_name(base: Offset, part: Part) -> String {
     format!("{:020}.{}", base.0, part.extension())
 }
 
+/// The name under which a file of a segment waits to be deleted; `number` is its alone.
+#[must_use]
+pub fn deleted_file_name(base: Offset, number: u64, part: Part) -> String {
+    format!("{:020}.{number}.{}{DELETED_FILE}", base.0, part.extension())
+}
+
 /// What a name in a partition's directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -138,6 +144,7 @@ mod tests {
             assert_eq!(read_name(&file_name(Offset(42), part)), Entry::Segment(Offset(42), part));
         }
         assert_eq!(file_name(Offset(42), Part::TimeIndex), "00000000000000000042.timeindex");
+        assert_eq!(read_name(&deleted_file_name(Offset(42), 7, Part::Log)), Entry::Stray);
         for stray in ["00000000000000000042.log.deleted", "00000000000000000042.index.swap", "x.cleaned"] {
             assert_eq!(read_name(stray), Entry::Stray);
         }

@@ -307,3 +307,65 @@ fn whoever_is_gone_puts_nothing_in_its_place() {
     assert_eq!(node.check("after"), BATCHES as usize * 2);
     node.begin();
 }
+
+/// A whole round, and what it replaced.
+fn round(node: &mut Node) -> Vec<Replaced> {
+    let mut compaction = node.begin();
+    let mut replaced = vec![];
+    loop {
+        match compaction.step(400).unwrap() {
+            Progress::More(_) => (),
+            Progress::Over(upto) => {
+                node.log.set_clean_upto(upto.unwrap());
+                return replaced;
+            }
+            Progress::Written(rewritten) => {
+                let swapped = finish(node.log.swap(rewritten).ok().unwrap());
+                replaced.push(node.log.swapped(swapped));
+            }
+        }
+    }
+}
+
+#[test]
+fn two_rounds_within_the_delay_leave_each_reader_its_own_segments() {
+    let mut node = Node::new(1);
+    // Every file is opened when it is used: nothing but the names says which it is.
+    node.store.set_open_files_max(16);
+    let slices = |node: &Node| -> Vec<crate::Slice> {
+        (0..2 * BATCHES).filter_map(|at| node.log.locate(Offset(at), node.log.end(), 100)).collect()
+    };
+    let bytes = |slices: &[crate::Slice]| -> Vec<Vec<u8>> {
+        let read = |slice: &crate::Slice| {
+            slice.files.close();
+            slice.clone().read(true).unwrap().read().unwrap()
+        };
+        slices.iter().map(read).collect()
+    };
+    let of_first = slices(&node);
+    let first = bytes(&of_first);
+    let replaced_first = round(&mut node);
+    let of_second = slices(&node);
+    let second = bytes(&of_second);
+    // More of the same keys: the next round rewrites what the first has written.
+    let more = |n: i64| {
+        let builder = BatchBuilder::new().record([(n % KEYS) as u8], n.to_be_bytes(), 2_000 + n);
+        builder.stamped(node.log.end().plus(n), LeaderEpoch(0))
+    };
+    let more: Vec<_> = (0..30).map(more).collect();
+    node.log.append(&more).unwrap();
+    let point = node.log.sync_point().unwrap();
+    point.sync().unwrap();
+    node.log.synced(point.end());
+    node.log.checkpointed(point.end());
+    let replaced_second = round(&mut node);
+    assert!(!replaced_first.is_empty() && !replaced_second.is_empty());
+
+    assert_eq!(bytes(&of_first), first);
+    assert_eq!(bytes(&of_second), second);
+    replaced_first.into_iter().for_each(|replaced| replaced.unlink().unwrap());
+    assert_eq!(bytes(&of_second), second, "their time is not over");
+    replaced_second.into_iter().for_each(|replaced| replaced.unlink().unwrap());
+    let names = Host::simulated(&node.world).disk.list("/data/payments-3").unwrap();
+    assert!(!names.iter().any(|entry| entry.name.ends_with(".deleted")), "{names:?}");
+}
