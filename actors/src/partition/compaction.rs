@@ -134,7 +134,7 @@ pub(super) struct Compacting {
     deletes: bool,
     /// Tells the task of the round to end early.
     stop: Arc<AtomicBool>,
-    /// The last round found no room: none until then.
+    /// The last round found no room, or could not make safe what it wrote: none until then.
     rests_until: Option<Deadline>,
 }
 
@@ -409,10 +409,10 @@ impl Handler<Finished> for PartitionActor {
                 self.keep_clean_upto(upto, permit, ctx)
             }
             Ok(_) => self.over(),
-            // There may be room when it is tried again; and what retention took needs no compaction.
-            Err(error) if error.is_full() || error.is_gone() => {
+            // There may be room when it is tried again, or the disk take it; and what retention took needs no compaction.
+            Err(error) if error.is_full() || error.is_gone() || error.is_failed_copy() => {
                 log::warn!(partition:% = self.charge.place.dir_name(), error:% = error; "a round of compaction is given up");
-                if error.is_full() {
+                if error.is_full() || error.is_failed_copy() {
                     self.compacting.rests_until = Some(self.charge.shared.now().after(NO_ROOM_MS));
                 }
                 self.over();

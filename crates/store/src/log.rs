@@ -116,6 +116,8 @@ pub enum LogError {
 
 /// What was tried when a sync failed.
 pub(crate) const SYNC: &str = "sync";
+/// The same, of a segment that compaction writes beside the log.
+pub(crate) const SYNC_COPY: &str = "sync the copy";
 /// The disk failed (`EIO`).
 const EIO: i32 = 5;
 
@@ -139,6 +141,12 @@ impl LogError {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether it was only what compaction writes beside the log that could not be made safe: it is thrown away.
+    #[must_use]
+    pub fn is_failed_copy(&self) -> bool {
+        matches!(self, Self::Io { what: SYNC_COPY, .. })
     }
 
     /// Whether it was a sync that failed: nothing in the data directory is to be believed any more.

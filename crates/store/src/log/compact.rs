@@ -24,7 +24,7 @@ use ottla_rules::{
 };
 
 use super::{
-    Log, LogError, SYNC,
+    Log, LogError, SYNC_COPY,
     aborted::AbortedLook,
     config::LogConfig,
     failed,
@@ -384,14 +384,10 @@ impl Writing {
             files.unlink().map_err(failed("remove", &files, Part::Log))?;
             return Ok(None);
         }
-        self.flush()?;
-        self.out.close().map_err(failed("close", &files, Part::Index))?;
-        for part in Part::ALL {
-            let file = files.open(part).map_err(failed("open", &files, part))?;
-            if part == Part::Log {
-                file.write_out(0..self.out.segment.size).map_err(failed(SYNC, &files, part))?;
-            }
-            file.sync_data().map_err(failed(SYNC, &files, part))?;
+        if let Err(error) = self.make_safe() {
+            // Left behind it is written over by the next round.
+            let _ = files.unlink();
+            return Err(error);
         }
         let group = &sources[self.group.clone()];
         let old: Vec<_> = group.iter().map(|(segment, _)| segment.clone()).collect();
@@ -403,6 +399,21 @@ impl Writing {
         }
         let upto = group.last().map_or(new.base(), |(_, end)| *end);
         Ok(Some(Rewritten { old, new, upto, n_gone: self.n_gone }))
+    }
+
+    /// Writes the rest, and syncs it. Where that fails it is the copy that is in doubt: nobody has read from it, and the log is as it was.
+    fn make_safe(&mut self) -> Result<(), LogError> {
+        self.flush()?;
+        let files = self.out.segment.files.clone();
+        self.out.close().map_err(failed("close", &files, Part::Index))?;
+        for part in Part::ALL {
+            let file = files.open(part).map_err(failed("open", &files, part))?;
+            if part == Part::Log {
+                file.write_out(0..self.out.segment.size).map_err(failed(SYNC_COPY, &files, part))?;
+            }
+            file.sync_data().map_err(failed(SYNC_COPY, &files, part))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ottla_host::{Host, SimWorld};
+use ottla_host::{Fault, Host, SimWorld};
 use ottla_rules::{
     batch::{Stamped, Walk, build::BatchBuilder, records::Records},
     compaction::{Policy, filter::Horizon},
@@ -368,4 +368,31 @@ fn two_rounds_within_the_delay_leave_each_reader_its_own_segments() {
     replaced_second.into_iter().for_each(|replaced| replaced.unlink().unwrap());
     let names = Host::simulated(&node.world).disk.list("/data/payments-3").unwrap();
     assert!(!names.iter().any(|entry| entry.name.ends_with(".deleted")), "{names:?}");
+}
+
+#[test]
+fn a_failed_sync_of_what_compaction_writes_is_the_end_of_that_round_and_of_nothing_else() {
+    let mut node = Node::new(1);
+    let mut compaction = node.begin();
+    for part in ["log", "index", "timeindex"] {
+        let cleaned = format!("/data/payments-3/00000000000000000000.{part}.cleaned");
+        node.world.disk().break_below(cleaned, Fault::FailNextSync);
+    }
+    let failed = loop {
+        match compaction.step(400) {
+            Ok(Progress::More(_)) => (),
+            Ok(Progress::Written(_) | Progress::Over(_)) => panic!("it cannot be made safe"),
+            Err(error) => break error,
+        }
+    };
+    assert!(!failed.is_failed_sync(), "nothing of the log is in doubt: {failed}");
+    drop(compaction);
+    node.world.disk().heal();
+    let names = Host::simulated(&node.world).disk.list("/data/payments-3").unwrap();
+    assert!(!names.iter().any(|entry| entry.name.ends_with(".cleaned")), "{names:?}");
+    assert_eq!(node.check("after it"), BATCHES as usize * 2);
+    let replaced = round(&mut node);
+    assert!(!replaced.is_empty());
+    let left = node.check("another round");
+    assert_eq!(node.crash(1, true).check("after a power cut"), left);
 }
