@@ -26,7 +26,7 @@ use ottla_rules::{
         transactions::Aborted,
     },
     producers::Producers,
-    time::Now,
+    time::{Now, Pauses},
     topic_config::TopicConfig,
     transaction::Session,
 };
@@ -200,6 +200,8 @@ pub struct PartitionActor {
     /// What the markers among the staged batches abort.
     staged_aborted: Vec<Aborted>,
     hardening: Hardening,
+    /// Between two tries to read a segment that could not be read: each reads all of it.
+    reading: Pauses,
     /// DeleteRecords that wait until the log start is safe.
     deleting: Vec<(Offset, Reply<Result<Offset, DeleteError>>)>,
     /// The pool has the files, to recover them. Tried again while the partition is offline, too.
@@ -267,6 +269,7 @@ impl PartitionActor {
             is_flush_called: false,
             staged_aborted: Vec::new(),
             hardening: Hardening::default(),
+            reading: Pauses::default(),
             deleting: Vec::new(),
             recovering: false,
             syncing: false,
@@ -377,11 +380,15 @@ impl PartitionActor {
         self.burst = None;
         let (Some(first), Some(last)) = (self.staged.first(), self.staged[..count].last()) else { return };
         let (from, end) = (first.base, last.end);
+        if self.rests() {
+            return self.refuse(from, ctx);
+        }
         let State::Leading { log, leader } = &mut self.state else { return };
         let durable = leader.is_durable();
         if let Err(error) = log.append(&self.staged[..count]) {
             return self.write_failed(from, &error, ctx);
         }
+        self.reading = Pauses::default();
         self.staged_aborted.drain(..).for_each(|row| log.remember_aborted(row));
         let written = self.staged.drain(..count);
         let bytes = written.as_slice().iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
@@ -404,18 +411,35 @@ impl PartitionActor {
     /// The log took nothing of what begins at `from`.
     fn write_failed(&mut self, from: Offset, error: &LogError, ctx: &mut Context<Self>) {
         log::error!(partition:% = self.charge.place.dir_name(), error:% = error; "append refused");
-        self.burst = None;
-        self.staged.clear();
-        self.staged_aborted.clear();
+        if matches!(&self.state, State::Leading { log, .. } if log.is_unread()) {
+            self.reading.failed(self.charge.shared.now());
+        }
         if error.is_failed_sync() {
             self.charge.shared.lose(error);
         }
         self.charge.shared.look_soon();
+        self.refuse(from, ctx);
+    }
+
+    /// Whether the segment that is written to could not be read, and it is too early to try again.
+    fn rests(&self) -> bool {
+        let State::Leading { log, .. } = &self.state else { return false };
+        log.is_unread() && !self.reading.is_due(self.charge.shared.now())
+    }
+
+    /// Nothing of what is staged is in the log: all of it begins at `from`.
+    fn refuse(&mut self, from: Offset, ctx: &mut Context<Self>) {
+        self.burst = None;
+        self.staged.clear();
+        self.staged_aborted.clear();
         self.step(ctx, |leader, now, out| leader.write_failed(from, now, out));
     }
 
     /// Writes a piece of a large burst ahead: false when there is none to write.
     fn write_ahead(&mut self, ctx: &mut Context<Self>) -> bool {
+        if self.rests() {
+            return false;
+        }
         let State::Leading { log, .. } = &mut self.state else { return false };
         let Some(from) = self.staged.first().map(|batch| batch.base) else { return false };
         // Who comes meanwhile is of the next burst, or a burst would never end.

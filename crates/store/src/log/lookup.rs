@@ -70,12 +70,20 @@ impl Log {
     }
 
     fn time_lookup(&self, what: What, upto: Offset, unpacked_bytes_max: usize) -> TimeLookup {
+        // Nobody knows how late the records are of one that could not be read: who searches has to look, and is refused if that
+        // fails again.
+        let unread =
+            self.active.as_ref().filter(|active| active.is_unread).map(|active| active.segment.base());
+        let newest = |segment: &Segment| match unread == Some(segment.base()) {
+            true => TimeEntry { timestamp: i64::MAX, last: Offset(i64::MAX) },
+            false => segment.newest,
+        };
         let may = |segment: &&Segment| match what {
-            What::AtLeast(timestamp) => segment.newest.timestamp >= timestamp,
+            What::AtLeast(timestamp) => newest(segment).timestamp >= timestamp,
             What::Largest => segment.size > 0,
         };
-        let segments =
-            self.all().filter(|segment| segment.base() < upto).filter(may).map(Searched::new).collect();
+        let searched = |segment: &Segment| Searched { newest: newest(segment), ..Searched::new(segment) };
+        let segments = self.all().filter(|segment| segment.base() < upto).filter(may).map(searched).collect();
         TimeLookup { what, upto: upto.min(self.end), start: self.start, unpacked_bytes_max, segments }
     }
 }
@@ -100,14 +108,13 @@ impl TimeLookup {
                 self.segments.sort_by_key(|segment| std::cmp::Reverse(segment.newest.timestamp));
                 let mut best: Option<FoundTime> = None;
                 for segment in &self.segments {
-                    if best.is_some_and(|best| best.timestamp >= segment.newest.timestamp) {
+                    // One that comes before has the earlier of two that are equal.
+                    let rank = |found: &FoundTime| (found.timestamp, std::cmp::Reverse(found.offset));
+                    let newest = (segment.newest.timestamp, std::cmp::Reverse(segment.files.base));
+                    if best.as_ref().is_some_and(|best| rank(best) > newest) {
                         break;
                     }
-                    let found = self.search_largest(segment)?;
-                    best = best
-                        .into_iter()
-                        .chain(found)
-                        .reduce(|a, b| if b.timestamp > a.timestamp { b } else { a });
+                    best = best.into_iter().chain(self.search_largest(segment)?).max_by_key(rank);
                 }
                 Ok(best)
             }

@@ -93,6 +93,13 @@ fn read_through(active: &mut Active, size: u64, config: &LogConfig) -> io::Resul
 }
 
 impl Log {
+    /// Whether the segment that is written to could not be read when a burst had failed: each append, and each roll, reads it
+    /// again first.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.is_unread)
+    }
+
     /// Reads the active segment if that has failed: else its indexes would lack what it holds, and end too early.
     pub(super) fn reread(&mut self) -> Result<(), LogError> {
         let Some(active) = self.active.take_if(|active| active.is_unread) else { return Ok(()) };
@@ -107,7 +114,7 @@ impl Log {
 mod tests {
     use std::{fs, sync::Arc};
 
-    use ottla_host::{Chance, Disk};
+    use ottla_host::{Chance, Disk, Fault, Host, SimWorld};
     use ottla_rules::{
         batch::{Stamped, build::BatchBuilder},
         ids::{LeaderEpoch, PartitionId, TopicId},
@@ -156,5 +163,37 @@ mod tests {
         );
         log.roll(Offset(21)).unwrap();
         assert_eq!(log.segments()[0].max_timestamp, 200);
+    }
+
+    #[test]
+    fn a_segment_that_could_not_be_read_is_searched_all_the_same() {
+        let (world, facts) = (SimWorld::new(1), MemoryFacts::new());
+        let host = Host::simulated(&world);
+        let kind = FactsKind::Memory(facts);
+        let store = Store::open(host.disk, "/data".into(), kind, host.chance).unwrap();
+        let id = PartitionId { topic: TopicId([7; 16]), index: 3 };
+        let mut log =
+            Log::create(&store, Place { id, topic: Arc::from("payments") }, LogConfig::small(1_000));
+        let all: Vec<_> = (0..40).map(batch).collect();
+        log.append(&all).unwrap();
+        let active = log.active.take().unwrap().segment;
+        assert!(active.base() > Offset(5) && active.base() < Offset(35), "there are closed ones before it");
+        world.disk().break_below("/data/payments-3", Fault::FailReads);
+        let size = active.size;
+        log.active = Some(reopen(active, size, &log.config).0);
+        assert!(log.is_unread());
+        let at = |log: &Log, time| log.lookup(time, Offset(40), 1 << 20).run();
+        let largest = |log: &Log| log.max_timestamp_lookup(Offset(40), 1 << 20).run();
+
+        assert!(at(&log, 390).is_err() && largest(&log).is_err(), "nobody knows what it holds");
+        world.disk().heal();
+
+        assert_eq!(at(&log, 390).unwrap().map(|found| found.offset), Some(Offset(39)));
+        assert_eq!(at(&log, 20).unwrap().map(|found| found.offset), Some(Offset(2)));
+        assert_eq!(at(&log, 391).unwrap(), None);
+        assert_eq!(largest(&log).unwrap().map(|found| found.offset), Some(Offset(39)));
+        assert!(log.is_unread(), "that is for the next append to find out");
+        log.append(&[batch(40)]).unwrap();
+        assert!(!log.is_unread());
     }
 }
