@@ -9,8 +9,9 @@ use ottla_rules::{
     planted,
     retention::{Keep, sweep},
     rounds,
+    time::Pauses,
 };
-use ottla_store::{FactsError, Log, LogError};
+use ottla_store::{Doomed, FactsError, Log, LogError};
 
 use super::{DeleteBefore, PartitionActor, Retire, StartMoved, State, Synced};
 use crate::{shared::Shared, stage::messages};
@@ -126,13 +127,13 @@ impl PartitionActor {
         log::info!(partition:% = name, below:% = log_start; "old segments are deleted");
         // Who reads from them can finish: the files go later, by a task that needs no actor.
         actix_rt::spawn(async move {
-            let marked = shared.in_pool(move || doomed.mark().map(|()| doomed)).await;
+            let marked = mark(&shared, doomed).await;
             let later = shared.host.clock.now().mono_ms.saturating_add(after_ms);
             shared.host.clock.sleep_until(later).await;
             let gone = match marked {
-                Some(Ok(doomed)) => shared.in_pool(move || doomed.unlink()).await,
-                Some(Err(error)) => Some(Err(error)),
-                None => None,
+                Ok(Some(doomed)) => shared.in_pool(move || doomed.unlink()).await,
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
             };
             if let Some(Err(error)) = gone {
                 if error.is_failed_sync() {
@@ -141,6 +142,28 @@ impl PartitionActor {
                 log::warn!(partition:% = name, error:% = error; "old segments are not deleted");
             }
         });
+    }
+}
+
+/// Marks segments as dead, again and again while there is no room to say so: theirs is what a full disk needs. None when it is not for us
+/// any more.
+async fn mark(shared: &Shared, mut doomed: Doomed) -> Result<Option<Doomed>, LogError> {
+    let mut pauses = Pauses::default();
+    loop {
+        let marking = move || {
+            let marked = doomed.mark();
+            (doomed, marked)
+        };
+        let Some((back, marked)) = shared.in_pool(marking).await else { return Ok(None) };
+        doomed = back;
+        match marked {
+            Ok(is_marked) => return Ok(is_marked.then_some(doomed)),
+            Err(error) if error.is_full() || matches!(error, LogError::Busy) => {
+                let until = pauses.failed(shared.now());
+                shared.host.clock.sleep_until(until.0).await;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -254,6 +277,9 @@ impl Handler<Sweep> for PartitionActor {
 
     fn handle(&mut self, Sweep: Sweep, ctx: &mut Context<Self>) {
         self.flush(ctx);
+        if self.rests() {
+            return;
+        }
         let now = self.charge.shared.now();
         let State::Leading { leader, log } = &mut self.state else { return };
         let config = leader.config();

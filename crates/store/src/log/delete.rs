@@ -2,7 +2,11 @@
 //!
 //! Files are renamed first and removed later (`file.delete.delay.ms`), so that who is reading can finish.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
 
 use ottla_host::patiently;
 use ottla_rules::ids::{Offset, PartitionId};
@@ -17,7 +21,8 @@ use crate::{
 
 /// Segments that are no longer part of a log, and whose files are still there.
 pub struct Doomed {
-    facts: Facts,
+    store: Store,
+    life: Weak<()>,
     partition: PartitionId,
     checkpoint: Checkpoint,
     segments: Vec<Arc<SegmentFiles>>,
@@ -51,7 +56,8 @@ impl Log {
         }
         self.dir_dirty = true;
         Some(Doomed {
-            facts: self.store.facts().clone(),
+            store: self.store.clone(),
+            life: Arc::downgrade(&self.life),
             partition: self.place.id,
             checkpoint: self.checkpoint(),
             segments,
@@ -71,14 +77,22 @@ impl Log {
 }
 
 impl Doomed {
-    /// Renames the files so that they are known to be dead, after the new start is safe.
-    pub fn mark(&self) -> Result<(), LogError> {
-        facts::checkpoint::advance(&self.facts, self.partition, self.checkpoint)?;
-        self.facts.flush()?;
+    /// Renames the files so that they are known to be dead, after the new start is safe. False when the log's owner is gone: they are for
+    /// the next one to find, who may have begun already, and not to be touched any more.
+    ///
+    /// # Errors
+    /// The facts have no room for the start, or somebody has the files ([`LogError::Busy`]): the same again, later.
+    pub fn mark(&self) -> Result<bool, LogError> {
+        let Some(_hold) = self.store.hold(self.partition) else { return Err(LogError::Busy) };
+        if self.life.strong_count() == 0 {
+            return Ok(false);
+        }
+        facts::checkpoint::advance(self.store.facts(), self.partition, self.checkpoint)?;
+        self.store.facts().flush()?;
         for segment in &self.segments {
             segment.mark_deleted().map_err(failed("rename", segment, Part::Log))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes the files, and what was aborted in them, which who has begun to read has to skip until then. Whoever reads from
@@ -88,7 +102,7 @@ impl Doomed {
             segment.unlink().map_err(failed("remove", segment, Part::Log))?;
         }
         // Last: on a full disk this may fail, and the next recovery forgets them too.
-        Ok(facts::aborted::forget_before(&self.facts, self.partition, self.checkpoint.log_start)?)
+        Ok(facts::aborted::forget_before(self.store.facts(), self.partition, self.checkpoint.log_start)?)
     }
 }
 
