@@ -29,7 +29,7 @@ pub use disk::{
     Disk, Entry, File, Hurry, LockFile, OpenMode, WriteError, is_cold, is_out_of_files, patiently,
 };
 pub use net::{DetachedSocket, Listener, Net, Socket};
-pub use pool::{Job, Pool, PoolFull};
+pub use pool::{Job, Pool, PoolFull, aside};
 pub use process::{Process, hangup_is_ignored};
 pub use runtime::{open_files_max, runtime, sleeps};
 #[cfg(feature = "sim")]

@@ -39,6 +39,13 @@ impl std::fmt::Debug for PoolFull {
     }
 }
 
+/// Does this on a thread of its own, for which nobody waits: what may never come to an end.
+pub fn aside(job: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name("aside".to_owned()).spawn(job) {
+        error!(error:% = error; "no thread for what may take for ever");
+    }
+}
+
 impl Pool {
     /// Threads of a machine's pool unless told otherwise.
     pub const THREADS: usize = 4;

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use ottla_host::{Disk, OpenMode, patiently};
+use ottla_host::{Disk, OpenMode, aside, patiently};
 
 use super::{FactsError, Pair};
 use crate::{ballast::Ballast, files::lock};
@@ -198,14 +198,17 @@ impl Tree {
             let_go(&self.disk, &self.dir.join(DB_FILE), LET_GO)?;
             remove_half_written(&self.disk, &self.dir)?;
             let opened = open(&self.dir)?;
-            for (key, (_, value)) in &pending.last {
-                change(&opened, key, value.as_deref())?;
+            let mut all = pending.last.iter();
+            match all.try_for_each(|(key, (_, value))| change(&opened, key, value.as_deref())) {
+                Ok(()) => opened.flush().map(|_| opened),
+                Err(error) => {
+                    close(opened);
+                    Err(error)
+                }
             }
-            opened.flush()?;
-            Ok(opened)
         };
         // Closed first: two of them in one directory would not work.
-        drop(db.take());
+        db.take().into_iter().for_each(close);
         let mut opened = unwound(open);
         if matches!(opened, Err(FactsError::Full(_))) && self.ballast.give_away() {
             opened = unwound(open);
@@ -213,6 +216,12 @@ impl Tree {
         *db = Some(opened?);
         Ok(())
     }
+}
+
+/// Closes sled where nobody waits for it: after a large page, from before facts were kept in parts, has found no room it waits for that
+/// page for ever.
+fn close(db: sled::Db) {
+    aside(move || drop(db));
 }
 
 /// sled panics over some damage that it finds, and an operator wants a sentence.
@@ -245,7 +254,12 @@ fn remove_half_written(disk: &Disk, dir: &Path) -> io::Result<()> {
 fn let_go(disk: &Disk, file: &Path, patience: Duration) -> io::Result<()> {
     // Only a file that is there: asking for the lock would make it, and an empty one is a damaged one.
     match disk.open(file, OpenMode::Read) {
-        Ok(_) => disk.lock_within(file, patience).map(drop),
+        Ok(_) => match disk.lock_within(file, patience) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::Error::other(
+                "sled does not let go of them, as after a large page has found no room; make room and start again",
+            )),
+            locked => locked.map(drop),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
