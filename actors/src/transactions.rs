@@ -142,8 +142,6 @@ type Machine = Coordinator<SessionReply>;
 
 /// Ids that one partition of `__transaction_state` holds.
 const IDS_MAX: usize = 100_000;
-/// How long a record waits to be safe, milliseconds: as long as Kafka's `request.timeout.ms`.
-const WRITE_PATIENCE_MS: u64 = 30_000;
 
 /// What a TransactionActor is started with.
 #[derive(Clone)]
@@ -263,19 +261,19 @@ impl TransactionActor {
             batch = batch.push(record);
             writers.push(id);
         }
-        let (reply, answer) = Reply::once();
+        let me = ctx.address();
+        let reply = Reply::told(move |result| me.do_send(BatchWritten(result)));
+        // No deadline: its end would be no outcome. The machine has one for whoever waits.
         let append = Append {
             batch: batch.parsed(),
             acks: Acks::All,
-            patience_ms: WRITE_PATIENCE_MS,
+            patience_ms: u64::MAX,
             transaction: None,
             manner: Manner::OneByOne,
             reply,
         };
-        self.charge.shared.directory.tell(self.charge.partition, append);
         self.writing = Some(writers);
-        let me = ctx.address();
-        actix_rt::spawn(async move { me.do_send(BatchWritten(answer.await)) });
+        self.charge.shared.directory.tell(self.charge.partition, append);
     }
 
     fn bounds(&self) -> Bounds {

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Every arrow is a record: it is written first, and the answer, or the next step, comes when it is safe. Meanwhile the
-//! id is busy, and whoever asks is told to come again. This file has what is asked and answered;
-//! [`coordinator::Coordinator`] decides.
+//! id is busy, and whoever asks is told to come again; so is who waits for the answer, when that takes long. This file has
+//! what is asked and answered; [`coordinator::Coordinator`] decides.
 
 use std::collections::BTreeSet;
 
@@ -138,7 +138,7 @@ pub struct Session {
 /// What the coordinator wants done. Effects are carried out in the order in which they are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<R> {
-    /// Append a record of this id; none is a tombstone. Reported by `written`. One at a time for each id.
+    /// Append a record of this id; none is a tombstone. Reported by `written`, however long that takes. One at a time for each id.
     Write {
         /// The transactional id.
         id: String,
@@ -210,7 +210,7 @@ pub enum TransactionError {
     /// The coordinator is reading its records (COORDINATOR_LOAD_IN_PROGRESS).
     #[error("the coordinator is loading")]
     Loading,
-    /// The record could not be made safe, or there is no room for another id (COORDINATOR_NOT_AVAILABLE).
+    /// The record could not be made safe, or takes long to be, or there is no room for another id (COORDINATOR_NOT_AVAILABLE).
     #[error("the coordinator cannot store the transaction now")]
     NotAvailable,
 }

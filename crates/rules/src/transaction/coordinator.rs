@@ -118,7 +118,7 @@ impl<R> Coordinator<R> {
     /// producer told to come again.
     pub fn begin(&mut self, id: &str, begin: Begin, to: R, now: Now, out: &mut Vec<Effect<R>>) {
         let way = self.begin_way(id, begin, to, now, out);
-        self.go(id, way, out);
+        self.go(id, way, now, out);
     }
 
     fn begin_way(&mut self, id: &str, begin: Begin, to: R, now: Now, out: &mut Vec<Effect<R>>) -> Way<R> {
@@ -229,7 +229,7 @@ impl<R> Coordinator<R> {
             }
             Err(error) => Way::Answer(to, Err(error)),
         };
-        self.go(id, way, out);
+        self.go(id, way, now, out);
     }
 
     fn end_way(
@@ -284,7 +284,8 @@ impl<R> Coordinator<R> {
         Ok(Ended::Now(facts.prepared(end.commit, raise, next, now), last_epoch))
     }
 
-    /// The record of an id is safe, or is not.
+    /// The record of an id is safe, or is not. This comes however long it takes: who waits for it is answered after a while, with
+    /// [`TransactionError::NotAvailable`].
     pub fn written(
         &mut self,
         id: &str,
@@ -292,6 +293,7 @@ impl<R> Coordinator<R> {
         now: Now,
         out: &mut Vec<Effect<R>>,
     ) {
+        self.take_alarm(id);
         let Some(entry) = self.entries.get_mut(id) else { return };
         match std::mem::replace(&mut entry.doing, Doing::Nothing) {
             Doing::Writing(step) => {
@@ -338,7 +340,7 @@ impl<R> Coordinator<R> {
     }
 
     /// Time has passed: transactions that took too long are aborted, ids that nobody used are forgotten, records that could
-    /// not be written are tried again.
+    /// not be written are tried again, and whoever waits for one that takes long is told to come again.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect<R>>) {
         while let Some((deadline, id)) = self.timeouts.first().cloned() {
             if !deadline.is_due(now) {
@@ -402,21 +404,24 @@ impl<R> Coordinator<R> {
         self.entries.get(id).ok_or(TransactionError::InvalidMapping)
     }
 
-    fn go(&mut self, id: &str, way: Way<R>, out: &mut Vec<Effect<R>>) {
+    fn go(&mut self, id: &str, way: Way<R>, now: Now, out: &mut Vec<Effect<R>>) {
         match way {
             Way::Answer(to, with) => out.push(Effect::Answer { to, with }),
-            Way::Step(step) => self.write(id, step, out),
+            Way::Step(step) => self.write(id, step, now, out),
         }
     }
 
-    /// Writes the next facts. An id that waits for its record has no deadline: nothing times out between two steps.
-    pub(super) fn write(&mut self, id: &str, step: Step<R>, out: &mut Vec<Effect<R>>) {
+    /// Writes the next facts. The record has no deadline, for nothing times out between two steps and the end of somebody's patience
+    /// is no outcome: it is in the log, or on its way there. Whoever waits for it has one.
+    pub(super) fn write(&mut self, id: &str, step: Step<R>, now: Now, out: &mut Vec<Effect<R>>) {
+        self.take_alarm(id);
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if let Some(deadline) = entry.expires.take() {
-            self.timeouts.remove(&(deadline, id.to_owned()));
-        }
         out.push(Effect::Write { id: id.to_owned(), facts: Some(step.facts.clone()) });
+        let is_awaited = !step.answers.is_empty();
         entry.doing = Doing::Writing(Box::new(step));
+        if is_awaited {
+            self.alarm(id, now, WRITE_PATIENCE_MS);
+        }
     }
 
     /// What follows from the facts of an id that waits for nothing.
@@ -460,27 +465,39 @@ impl<R> Coordinator<R> {
     }
 
     fn alarm(&mut self, id: &str, now: Now, ms: u64) {
+        self.take_alarm(id);
         let Some(entry) = self.entries.get_mut(id) else { return };
         let deadline = now.after(ms);
-        if let Some(before) = entry.expires.replace(deadline) {
+        entry.expires = Some(deadline);
+        self.timeouts.insert((deadline, id.to_owned()));
+    }
+
+    fn take_alarm(&mut self, id: &str) {
+        if let Some(before) = self.entries.get_mut(id).and_then(|entry| entry.expires.take()) {
             self.timeouts.remove(&(before, id.to_owned()));
         }
-        self.timeouts.insert((deadline, id.to_owned()));
     }
 
     fn complete(&mut self, id: &str, now: Now, out: &mut Vec<Effect<R>>) {
         let Some(entry) = self.entries.get(id) else { return };
         let step = Step { facts: entry.facts.completed(now), last_epoch: entry.last_epoch, answers: vec![] };
-        self.write(id, step, out);
+        self.write(id, step, now, out);
     }
 
     fn time_out(&mut self, id: &str, now: Now, out: &mut Vec<Effect<R>>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.expires = None;
-        match (&entry.doing, entry.facts.status) {
+        match (&mut entry.doing, entry.facts.status) {
+            (Doing::Writing(step), _) => {
+                let late = |(to, _)| Effect::Answer { to, with: Err(TransactionError::NotAvailable) };
+                out.extend(step.answers.drain(..).map(late));
+            }
             (Doing::Marking(left), _) if left.is_empty() => self.complete(id, now, out),
             (Doing::Nothing, Status::Ongoing) => match self.fence(id, now, out) {
-                Some(facts) => self.write(id, Step { facts, last_epoch: NO_EPOCH, answers: vec![] }, out),
+                Some(facts) => {
+                    let step = Step { facts, last_epoch: NO_EPOCH, answers: vec![] };
+                    self.write(id, step, now, out);
+                }
                 None => self.alarm(id, now, RETRY_MS),
             },
             _ => (),
@@ -523,6 +540,8 @@ impl<R> Coordinator<R> {
     }
 }
 
+/// How long anybody waits for a record, milliseconds: as long as Kafka's `request.timeout.ms`.
+const WRITE_PATIENCE_MS: u64 = 30_000;
 /// How long after a record could not be written, or there was no producer id for it, it is tried again.
 const RETRY_MS: u64 = 1_000;
 

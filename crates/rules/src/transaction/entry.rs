@@ -20,7 +20,7 @@ pub(super) struct Entry<R> {
     /// The epoch before the last raise, so that a retry of it is recognised (KIP-360). Not kept on the disk.
     pub(super) last_epoch: ProducerEpoch,
     pub(super) doing: Doing<R>,
-    /// When the transaction under way is aborted.
+    /// When the transaction under way is aborted; of a step under way, when whoever waits for it is told that it takes long.
     pub(super) expires: Option<Deadline>,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Doing<R> {
 pub(super) struct Step<R> {
     pub(super) facts: Facts,
     pub(super) last_epoch: ProducerEpoch,
-    /// Who is answered, and with what, once it is safe.
+    /// Who is answered, and with what, once it is safe; nobody any more when that takes long.
     pub(super) answers: Vec<(R, Result<Session, TransactionError>)>,
 }
 

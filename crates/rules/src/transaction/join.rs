@@ -84,7 +84,7 @@ impl<R> Coordinator<R> {
             step = Some(Step { facts, last_epoch: entry.last_epoch, answers });
         }
         if let Some(step) = step {
-            self.write(id, step, out);
+            self.write(id, step, now, out);
         }
     }
 

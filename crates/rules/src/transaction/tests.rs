@@ -1,4 +1,5 @@
 mod busy;
+mod late;
 
 use proptest::prelude::*;
 
