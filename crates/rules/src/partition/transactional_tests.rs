@@ -175,6 +175,25 @@ fn what_comes_behind_a_batch_that_was_refused_waits_until_that_has_come_again() 
 }
 
 #[test]
+fn what_comes_behind_a_batch_that_could_not_be_written_waits_until_that_has_come_again() {
+    let mut stage = Stage::new();
+    stage.send_under(false, "first", 0, 5);
+    stage.joined(1, Ok(()));
+    stage.leader.write_failed(Offset(0), NOW, &mut stage.out);
+    assert_eq!(stage.answers(), [("first", Err(AppendError::Storage))]);
+    stage.send_under(false, "second", 0, 6);
+    assert_eq!((stage.asks(), stage.answers()), (vec![], vec![("second", missing_before_of(5, 6))]));
+    stage.send_under(false, "first", 0, 5);
+    stage.joined(2, Ok(()));
+    stage.settle();
+    assert_eq!(stage.answers(), [("first", Ok(0))]);
+}
+
+fn missing_before_of(expected: i32, got: i32) -> Result<i64, AppendError> {
+    Err(AppendError::OutOfOrder { expected: Sequence(expected), got: Sequence(got) })
+}
+
+#[test]
 fn a_refused_batch_holds_up_no_later_session_and_is_forgotten_in_time() {
     let mut stage = Stage::new();
     stage.send_under(false, "zombie", 0, 5);
