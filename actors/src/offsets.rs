@@ -465,7 +465,7 @@ impl Handler<Wake> for OffsetsActor {
             self.expiry = now.after(expire_every_ms(&self.charge.shared));
             self.tell_all(|| Expire);
         }
-        self.look_for_late(now, ctx);
+        self.look_for_late(now);
         self.set_alarm(now, ctx);
     }
 }

@@ -242,6 +242,43 @@ fn an_offset_of_a_transaction_does_not_pass_a_deletion_that_was_asked_for_before
     });
 }
 
+/// What waits behind what its group has staged is refused with that when the write before them takes too long, and was never sent.
+#[test]
+fn an_offset_of_a_transaction_behind_what_takes_long_is_refused_with_it() {
+    let world = World::new(3);
+    run(async {
+        let crew = world.start();
+        with_topics(&crew).await;
+        let producer = begin(&crew).await;
+        assert!(ask(&crew, commit_of(producer, 1, 5)).await.is_ok());
+        let plain = |partition| {
+            let Ask::Commit(one) = commit_of(producer, partition, 5) else { panic!() };
+            Ask::Commit(CommitOffsets { transaction: None, ..one })
+        };
+        assert!(ask(&crew, plain(0)).await.is_ok());
+        // Longer than `offsets.commit.timeout.ms`.
+        world.sync_takes_ms(7_000);
+        let began = tokio::time::Instant::now();
+        let after = async |ms, what| {
+            tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+            (ask(&crew, what).await, began.elapsed().as_millis() / 100)
+        };
+        let (first, deleted, committed) = futures_util::future::join3(
+            after(0, plain(2)),
+            after(100, Ask::DeleteOffsets { topics: vec![("t".into(), 0)] }),
+            after(200, commit(producer, 77)),
+        )
+        .await;
+        let late = (Err(GroupError::NotAvailable), 50);
+        assert_eq!((first, deleted, committed), (late.clone(), late.clone(), late));
+        world.sync_takes_ms(1);
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+        assert!(matches!(look(&crew).await, Lookup::Offset(committed) if committed.offset == 5));
+        end(&crew, producer, true).await;
+        assert_eq!(settled(&crew).await, Some(5));
+    });
+}
+
 #[cfg(feature = "provoke")]
 mod provoked {
     use ottla_actors::offsets::ProvokeGroupOf;

@@ -1,6 +1,9 @@
 //! Offsets that are part of transactions: a batch of their own in the name of the producer, and the markers that end them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
+};
 
 use actix::{AsyncContext, Context, Handler};
 use ottla_rules::{
@@ -118,6 +121,13 @@ impl OffsetsActor {
             if self.is_alive(&staged.writer) {
                 self.append_in(transaction, staged, ctx);
             }
+        }
+    }
+
+    /// Refuses what waits behind what is refused: it was never sent either.
+    pub(super) fn refuse_behind(&mut self, now: Now) {
+        for (_, staged) in mem::take(&mut self.in_transactions.behind) {
+            self.refuse(staged.writer, now);
         }
     }
 

@@ -131,7 +131,7 @@ impl OffsetsActor {
     }
 
     /// Tells those whose records take too long. What is staged behind them was never sent.
-    pub(super) fn look_for_late(&mut self, now: Now, ctx: &mut Context<Self>) {
+    pub(super) fn look_for_late(&mut self, now: Now) {
         for writer in self.in_transactions.late(now) {
             self.tell(&writer, Late { ticket: writer.ticket });
         }
@@ -152,7 +152,7 @@ impl OffsetsActor {
         for staged in mem::take(&mut self.staged) {
             self.refuse(staged.writer, now);
         }
-        self.append_behind(ctx);
+        self.refuse_behind(now);
     }
 
     /// Records that were never sent.
