@@ -67,6 +67,8 @@ pub(super) struct Classic<R> {
     somebody_left: bool,
     /// The generation that waits for its assignments is in the log: its members may be told of it.
     is_in_log: bool,
+    /// The assignments that the generation waits for take longer than anybody is to wait for them.
+    is_late: bool,
     /// No deadline is earlier. A heartbeat only moves one further away: nobody looks at all members for that.
     wakes: Option<Deadline>,
 }
@@ -225,6 +227,7 @@ impl<R> Classic<R> {
             pending: BTreeMap::new(),
             somebody_left: false,
             is_in_log: false,
+            is_late: false,
             wakes: None,
         }
     }

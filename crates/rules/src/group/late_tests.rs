@@ -96,3 +96,34 @@ fn who_asks_behind_what_is_late_does_not_wait_either() {
     world.ask("alice", Ask::ConsumerHeartbeat(beat("alice", 1, &image)));
     assert!(world.heard("alice").is_ok());
 }
+
+#[test]
+fn who_asks_for_assignments_that_are_late_waits_no_longer_than_those_before() {
+    let mut world = World::new();
+    world.ask("alice", join("alice"));
+    let id = world.joined("alice").member_id;
+    world.slow = true;
+    let assignment = vec![(id.clone(), bytes::Bytes::from_static(b"all"))];
+    world.ask("alice", sync(&id, 1, assignment.clone()));
+    world.late(0);
+    assert_eq!(world.heard("alice"), Err(GroupError::NotAvailable));
+    // There may be no end of it: it is told so at once, and says nothing that is not under way already.
+    for _ in 0..2 {
+        world.ask("alice", sync(&id, 1, assignment.clone()));
+        assert_eq!(world.heard("alice"), Err(GroupError::NotAvailable));
+    }
+    assert_eq!(world.writing.len(), 1);
+    world.settle(Ok(()));
+    assert!(world.answers.is_empty(), "nobody is answered twice");
+    world.ask("alice", sync(&id, 1, vec![]));
+    assert!(matches!(world.heard("alice"), Ok(Answer::Synced { assignment, .. }) if assignment == "all"));
+
+    // The next generation has assignments of its own.
+    world.ask("bob", join("bob"));
+    world.ask("alice", join_as("alice", &id));
+    world.settle(Ok(()));
+    let (leader, bob) = (world.joined("alice"), world.joined("bob").member_id);
+    assert_eq!((leader.generation, &leader.leader), (2, &id));
+    world.ask("bob", sync(&bob, 2, vec![]));
+    assert!(world.waits("bob"), "nothing is late");
+}

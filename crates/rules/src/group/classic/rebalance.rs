@@ -110,7 +110,7 @@ impl<R> Classic<R> {
         }
         self.protocol = self.select_protocol();
         self.phase = Phase::Completing { deadline: desk.now.after(self.rebalance_ms()) };
-        self.is_in_log = false;
+        (self.is_in_log, self.is_late) = (false, false);
         let told = self.begin(desk.now);
         self.write_begun(told, desk);
     }
@@ -223,11 +223,13 @@ impl<R> Classic<R> {
         }
     }
 
-    /// The assignments take longer than anybody is to wait for them: whoever does is told to come again.
+    /// The assignments take longer than anybody is to wait for them: whoever does is told to come again, and so is who asks for them
+    /// before they are safe. That may be never.
     pub(in crate::group) fn assigned_late(&mut self, generation: i32, desk: &mut Desk<'_, R>) {
         if generation != self.generation || !matches!(self.phase, Phase::Completing { .. }) {
             return;
         }
+        self.is_late = true;
         for member in self.members.values_mut() {
             if let Some(to) = member.syncing.take() {
                 member.heard(desk.now);

@@ -22,6 +22,11 @@ impl<R> Classic<R> {
             Phase::Completing { .. } => {
                 let Some(member) = self.members.get_mut(&id) else { return };
                 member.owes_sync = false;
+                if self.is_late {
+                    // What the leader said is on its way: it need not say it again.
+                    member.heard(desk.now);
+                    return desk.answer(to, Err(GroupError::NotAvailable));
+                }
                 if let Some(before) = member.syncing.replace(to) {
                     desk.answer(before, Err(GroupError::RebalanceInProgress));
                 }
