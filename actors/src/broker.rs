@@ -256,7 +256,7 @@ impl Handler<ImageChanged> for BrokerActor {
         for step in diff(&self.image, &image, self.shared.node, &self.shared.given) {
             self.carry_out(step, &image, ctx);
         }
-        let topics_gone = self.image.topics().any(|topic| image.topic(topic.id).is_none());
+        let topics_gone = self.image.has_lost_topics(&image);
         self.image = image.clone();
         self.shared.directory.publish(image.clone());
         if topics_gone {

@@ -54,7 +54,11 @@ pub fn diff(old: &Image, new: &Image, node: NodeId, given: &BrokerSettings) -> V
     let (settings_before, settings) = (old.settings(node, given), new.settings(node, given));
     let same_settings = settings_before == settings;
     let (mut retire, mut start, mut configure) = (vec![], vec![], vec![]);
-    for id in old.topic_ids_with(new) {
+    let may_differ = match same_settings && old.has_nodes_of(new) {
+        true => old.unshared_topics(new),
+        false => old.topic_ids_with(new),
+    };
+    for id in may_differ {
         let (before, after) = (old.topic(id), new.topic(id));
         let reigns_before = before.map_or(BTreeMap::new(), |topic| reigns(old, topic, node));
         let reigns_after = after.map_or(BTreeMap::new(), |topic| reigns(new, topic, node));

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What the cluster knows. A clone costs a few reference counts, and a change copies only what it touches: one topic,
-/// and the lists of topics.
+/// and the lists of topics, which are reference counts too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     cluster_id: Arc<str>,
@@ -24,7 +24,7 @@ pub struct Image {
     /// Topic ids by name.
     names: Arc<BTreeMap<Arc<str>, TopicId>>,
     /// Names by what they must not share.
-    unified: Arc<BTreeMap<String, Arc<str>>>,
+    unified: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     cluster_configs: Arc<BTreeMap<String, String>>,
     node_configs: Arc<BTreeMap<NodeId, Arc<BTreeMap<String, String>>>>,
     group_configs: Arc<BTreeMap<String, Arc<BTreeMap<String, String>>>>,
@@ -81,7 +81,7 @@ impl Image {
                     partitions: partitions.clone(),
                     configs: configs.clone(),
                 };
-                Arc::make_mut(&mut self.unified).insert(collision_key(&name), name.clone());
+                Arc::make_mut(&mut self.unified).insert(collision_key(&name).into(), name.clone());
                 Arc::make_mut(&mut self.names).insert(name, *id);
                 Arc::make_mut(&mut self.topics).insert(*id, Arc::new(topic));
             }
@@ -177,7 +177,7 @@ impl Image {
     /// The name that a topic must not be called next to, because it differs only in `.` and `_` (or not at all).
     #[must_use]
     pub fn colliding(&self, name: &str) -> Option<&str> {
-        self.unified.get(&collision_key(name)).map(|name| &**name)
+        self.unified.get(&*collision_key(name)).map(|name| &**name)
     }
 
     /// One partition.
@@ -245,9 +245,41 @@ impl Image {
         Self { version: 0, ..self.clone() } == Self { version: 0, ..other.clone() }
     }
 
+    /// Whether topics were deleted on the way to `later`.
+    #[must_use]
+    pub fn has_lost_topics(&self, later: &Self) -> bool {
+        self.unshared_topics(later).iter().any(|id| later.topic(*id).is_none())
+    }
+
     /// Every topic either image has, in order of ids.
-    pub(super) fn topic_ids_with(&self, other: &Self) -> BTreeSet<TopicId> {
-        self.topics.keys().chain(other.topics.keys()).copied().collect()
+    pub(super) fn topic_ids_with(&self, other: &Self) -> Vec<TopicId> {
+        let both: BTreeSet<_> = self.topics.keys().chain(other.topics.keys()).copied().collect();
+        both.into_iter().collect()
+    }
+
+    /// Those that the images do not share, in order of ids: of thousands one has changed, and a look at each is not one at its partitions.
+    pub(super) fn unshared_topics(&self, other: &Self) -> Vec<TopicId> {
+        let mut unshared = Vec::new();
+        if Arc::ptr_eq(&self.topics, &other.topics) {
+            return unshared;
+        }
+        let (mut mine, mut others) = (self.topics.iter().peekable(), other.topics.iter().peekable());
+        while let Some(id) = mine.peek().into_iter().chain(others.peek()).map(|(id, _)| **id).min() {
+            let of_this = |(at, _): &(&TopicId, &Arc<Topic>)| **at == id;
+            let is_shared = match (mine.next_if(of_this), others.next_if(of_this)) {
+                (Some((_, a)), Some((_, b))) => Arc::ptr_eq(a, b),
+                _ => false,
+            };
+            if !is_shared {
+                unshared.push(id);
+            }
+        }
+        unshared
+    }
+
+    /// Whether both know the same nodes: then what they share is led in the same epochs.
+    pub(super) fn has_nodes_of(&self, other: &Self) -> bool {
+        self.nodes == other.nodes
     }
 
     fn change_topic(&mut self, id: TopicId, change: impl FnOnce(&mut Topic)) {
@@ -259,6 +291,6 @@ impl Image {
     fn forget(&mut self, id: TopicId) {
         let Some(topic) = Arc::make_mut(&mut self.topics).remove(&id) else { return };
         Arc::make_mut(&mut self.names).remove(&topic.name);
-        Arc::make_mut(&mut self.unified).remove(&collision_key(&topic.name));
+        Arc::make_mut(&mut self.unified).remove(&*collision_key(&topic.name));
     }
 }

@@ -336,3 +336,23 @@ proptest! {
         prop_assert_eq!(names.len(), image.n_topics());
     }
 }
+
+#[test]
+fn what_images_share_is_not_looked_at_again() {
+    let given = BrokerSettings::default();
+    let mut image = Image::new("c");
+    let mut go = |command: &Command| {
+        let before = image.clone();
+        image.decide(command, &given).unwrap().iter().for_each(|change| image.apply(change));
+        (before.unshared_topics(&image), before.has_lost_topics(&image))
+    };
+    assert_eq!(go(&register(1)), (vec![], false));
+    assert_eq!(go(&create("b", 2, 3)), (vec![id(2)], false));
+    assert_eq!(go(&create("a", 1, 1)), (vec![id(1)], false));
+    assert_eq!(go(&create("c", 3, 1)), (vec![id(3)], false));
+    let partition = PartitionId { topic: id(2), index: 1 };
+    assert_eq!(go(&Command::LeadAgain { partition }), (vec![id(2)], false));
+    assert_eq!(go(&Command::TakeProducerIds { count: 1 }), (vec![], false));
+    assert_eq!(go(&Command::DeleteTopic { id: id(1) }), (vec![id(1)], true));
+    assert_eq!(go(&register(1)), (vec![], false), "but every leader has another epoch");
+}
