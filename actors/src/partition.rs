@@ -56,7 +56,7 @@ mod upkeep;
 pub use compaction::{Bid, Compact, OfferCompaction, Permit, PermitEnded};
 use hardening::{Hardening, Lot};
 use reads::Waiting;
-pub use reads::{EpochEnd, LookUp, LookedUp, PlanRead, ReadPlan, SharedPlan, Wanted, Weigh};
+pub use reads::{Ends, EpochEnds, LookUp, LookedUp, PlanRead, ReadPlan, SharedPlan, Wanted, Weigh};
 pub(crate) use transactional::AppendOffsets;
 pub use transactional::{DescribeProducers, WriteMarker};
 pub use upkeep::{Checkpoint, CheckpointRound, Sweep};

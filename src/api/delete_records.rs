@@ -1,9 +1,11 @@
 //! DeleteRecords (key 21), versions 0 to 2 (KIP-107).
 //!
 //! Promises: after the answer nobody reads below the new log start, not even after a crash; -1 means "up to the high
-//! watermark"; topics of the broker itself are left alone.
+//! watermark"; topics of the broker itself are left alone. A partition that is named more than once is asked and answered once,
+//! for what is said last, as in Kafka.
 //! Versions: 2 flexible.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -15,8 +17,7 @@ use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::topic::is_internal;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::delete_records::{
-    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
-    DeleteRecordsTopicResult,
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 
 use super::{Call, outcome_of};
@@ -29,14 +30,17 @@ pub(crate) fn delete_records(
     call: &Call,
     asked: DeleteRecordsRequest,
 ) -> impl Future<Output = DeleteRecordsResponse> + use<> {
-    let topics: Vec<_> = asked
-        .topics
+    let mut wanted: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+    for topic in asked.topics {
+        let partitions = topic.partitions.iter().map(|asked| (asked.partition_index, asked.offset));
+        wanted.entry(topic.name).or_default().extend(partitions);
+    }
+    let topics: Vec<_> = wanted
         .into_iter()
-        .map(|topic| {
-            let partitions = topic.partitions.iter();
+        .map(|(name, partitions)| {
             let answers: Vec<_> =
-                partitions.map(|asked| (asked.partition_index, ask(call, &topic.name, asked))).collect();
-            (topic.name, answers)
+                partitions.into_iter().map(|(index, upto)| (index, ask(call, &name, index, upto))).collect();
+            (name, answers)
         })
         .collect();
     async move {
@@ -58,18 +62,19 @@ pub(crate) fn delete_records(
 fn ask(
     call: &Call,
     name: &str,
-    asked: &DeleteRecordsPartition,
+    index: i32,
+    upto: i64,
 ) -> Result<impl Future<Output = Result<Offset, DeleteError>> + use<>, Code> {
     if !call.may(Operation::Delete, ResourceKind::Topic, name) {
         return Err(Code::TopicAuthorizationFailed);
     }
-    let partition = call.partition(name, asked.partition_index)?;
+    let partition = call.partition(name, index)?;
     // What the broker itself wrote last of a group or a transaction may stand anywhere in there.
     if is_internal(name) {
         return Err(Code::InvalidTopicException);
     }
     let (reply, answer) = Reply::once();
-    let upto = (asked.offset != ALL).then_some(Offset(asked.offset));
+    let upto = (upto != ALL).then_some(Offset(upto));
     call.server.directory.tell(partition, DeleteBefore { upto, reply });
     Ok(answer)
 }

@@ -1,9 +1,11 @@
 //! WriteTxnMarkers (key 27), versions 1 and 2.
 //!
-//! Promises: each marker is as safe as a record with acks=all before it is answered. Our own coordinators tell partitions
-//! without this; it is there for tools that end a transaction nobody else ends (KIP-664).
+//! Promises: each marker is as safe as a record with acks=all before it is answered, and stands once in a partition, however often
+//! that is named with it. Our own coordinators tell partitions without this; it is there for tools that end a transaction
+//! nobody else ends (KIP-664).
 //! Versions: 2 the rules of the transaction (KIP-1228).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -16,7 +18,7 @@ use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::transaction::Protocol;
 use ottla_wire::codes::Code;
 use ottla_wire::messages::write_txn_markers::{
-    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopic,
+    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult,
     WritableTxnMarkerTopicResult, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 
@@ -48,7 +50,12 @@ fn write(
         marker: Marker { commit: asked.transaction_result, coordinator_epoch: asked.coordinator_epoch },
         protocol,
     };
-    let topics: Vec<_> = asked.topics.into_iter().map(|topic| in_topic(call, may, mark, topic)).collect();
+    let mut named: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for topic in asked.topics {
+        named.entry(topic.name).or_default().extend(topic.partition_indexes);
+    }
+    let topics: Vec<_> =
+        named.into_iter().map(|(name, indexes)| in_topic(call, may, mark, name, indexes)).collect();
     async move { WritableTxnMarkerResult { producer_id: asked.producer_id, topics: join_all(topics).await } }
 }
 
@@ -56,11 +63,12 @@ fn in_topic(
     call: &Call,
     may: bool,
     mark: Mark,
-    asked: WritableTxnMarkerTopic,
+    name: String,
+    indexes: BTreeSet<i32>,
 ) -> impl Future<Output = WritableTxnMarkerTopicResult> + use<> {
     let image = call.server.image();
-    let topic = image.topic_named(&asked.name).map(|topic| topic.id);
-    let sent = asked.partition_indexes.into_iter().map(|index| {
+    let topic = image.topic_named(&name).map(|topic| topic.id);
+    let sent = indexes.into_iter().map(|index| {
         let there =
             topic.map(|topic| PartitionId { topic, index }).filter(|id| image.partition(*id).is_some());
         let answer = match there {
@@ -81,5 +89,5 @@ fn in_topic(
         }
     });
     let sent: Vec<_> = sent.collect();
-    async move { WritableTxnMarkerTopicResult { name: asked.name, partitions: join_all(sent).await } }
+    async move { WritableTxnMarkerTopicResult { name, partitions: join_all(sent).await } }
 }

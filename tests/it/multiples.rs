@@ -7,6 +7,9 @@ use ottla_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnTransaction,
 };
 use ottla_wire::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+use ottla_wire::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
 use ottla_wire::messages::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, TopicRequest,
 };
@@ -17,11 +20,16 @@ use ottla_wire::messages::fetch::{FetchRequest, FetchResponse, FetchTopic};
 use ottla_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
-
 use ottla_wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
+use ottla_wire::messages::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use ottla_wire::messages::produce::ProduceResponse;
+use ottla_wire::messages::write_txn_markers::{
+    WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+};
 
 use crate::broker::{Broker, data_dir};
 use crate::client::{FETCH, TIME, batch, fetch_request, produce_request, records_in};
@@ -184,4 +192,76 @@ fn transactional_records_without_a_transaction_refuse_the_whole_request() {
     let told: Vec<_> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
     assert_eq!(told, [TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 2]);
     assert!(client.values("t", 0, 0).is_empty(), "as in Kafka nothing of it is written");
+fn records_are_deleted_once_however_often_a_partition_is_named() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 2, &[]);
+    for _ in 0..4 {
+        assert_eq!(client.produce("t", 0, batch(&["x"])).error_code, 0);
+    }
+    let topic = |asked: &[(i32, i64)]| DeleteRecordsTopic {
+        name: "t".into(),
+        partitions: asked
+            .iter()
+            .map(|(partition_index, offset)| DeleteRecordsPartition {
+                partition_index: *partition_index,
+                offset: *offset,
+            })
+            .collect(),
+    };
+    let topics = vec![topic(&[(0, 1); 1_000]), topic(&[(1, 0), (0, 3)])];
+    let request = DeleteRecordsRequest { topics, timeout_ms: 30_000 };
+    let answer: DeleteRecordsResponse = client.ask(2, &request);
+    let told: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.partitions).collect();
+    let told: Vec<_> = told.iter().map(|it| (it.partition_index, it.error_code, it.low_watermark)).collect();
+    assert_eq!(told, [(0, 0, 3), (1, 0, 0)], "what is said last counts");
+}
+
+#[test]
+fn a_marker_is_written_once_however_often_its_partition_is_named() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    let topic = || WritableTxnMarkerTopic { name: "t".into(), partition_indexes: vec![0; 500] };
+    let marker = WritableTxnMarker {
+        producer_id: 7,
+        producer_epoch: 0,
+        transaction_result: false,
+        topics: vec![topic(), topic()],
+        coordinator_epoch: 0,
+        ..Default::default()
+    };
+    let answer: WriteTxnMarkersResponse = client.ask(1, &WriteTxnMarkersRequest { markers: vec![marker] });
+    let told: Vec<_> = answer.markers[0].topics.iter().flat_map(|topic| &topic.partitions).collect();
+    assert_eq!(told.iter().map(|it| (it.partition_index, it.error_code)).collect::<Vec<_>>(), [(0, 0)]);
+    assert_eq!(client.produce("t", 0, batch(&["x"])).base_offset, 1);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn ends_of_epochs_of_one_partition_are_asked_for_at_once() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    assert_eq!(client.produce("t", 0, batch(&["x"])).error_code, 0);
+    let many = 300_000;
+    let asked = |leader_epoch| OffsetForLeaderPartition {
+        partition: leader_epoch % 2,
+        current_leader_epoch: -1,
+        leader_epoch,
+    };
+    let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: (0..many).map(asked).collect() };
+    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: vec![topic] };
+    let before = broker.peak_mib();
+    let answer: OffsetForLeaderEpochResponse = client.ask(4, &request);
+    let told = &answer.topics[0].partitions;
+    assert_eq!(told.len(), many as usize, "each is answered");
+    let first = (told[0].error_code, told[0].leader_epoch, told[0].end_offset);
+    assert_eq!(first, (0, 0, 1));
+    assert!(told.iter().all(|it| it.error_code == if it.partition == 0 { 0 } else { 3 }));
+    let more = broker.peak_mib() - before;
+    assert!(more < 60, "{more} MiB");
 }

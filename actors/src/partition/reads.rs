@@ -105,15 +105,16 @@ pub struct LookedUp {
     pub epoch: LeaderEpoch,
 }
 
-/// Asks where a reign ended (OffsetForLeaderEpoch).
+/// Where reigns ended, in the order in which they were asked for.
+pub type Ends = Result<Vec<Result<(LeaderEpoch, Offset), ReadError>>, ReadError>;
+
+/// Asks where reigns ended (OffsetForLeaderEpoch).
 #[derive(Debug)]
-pub struct EpochEnd {
-    /// Which reign.
-    pub epoch: LeaderEpoch,
-    /// The reign that the client believes in.
-    pub current: Option<LeaderEpoch>,
+pub struct EpochEnds {
+    /// Which reigns, and the one that the client believes in each time.
+    pub asked: Vec<(LeaderEpoch, Option<LeaderEpoch>)>,
     /// Whom to answer.
-    pub reply: Reply<Result<(LeaderEpoch, Offset), ReadError>>,
+    pub reply: Reply<Ends>,
 }
 
 /// Asks how much there is (DescribeLogDirs).
@@ -123,7 +124,7 @@ pub struct Weigh {
     pub reply: Reply<Result<u64, ReadError>>,
 }
 
-messages!(PlanRead, LookUp, EpochEnd, Weigh);
+messages!(PlanRead, LookUp, EpochEnds, Weigh);
 
 impl Handler<PlanRead> for PartitionActor {
     type Result = ();
@@ -184,14 +185,17 @@ impl PartitionActor {
     }
 }
 
-impl Handler<EpochEnd> for PartitionActor {
+impl Handler<EpochEnds> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, end: EpochEnd, _: &mut Context<Self>) {
+    fn handle(&mut self, EpochEnds { asked, reply }: EpochEnds, _: &mut Context<Self>) {
         match &self.state {
             State::Recovering { .. } => (),
-            State::Offline => end.reply.send(Err(ReadError::Storage)),
-            State::Leading { leader, .. } => end.reply.send(leader.epoch_end(end.epoch, end.current)),
+            State::Offline => reply.send(Err(ReadError::Storage)),
+            State::Leading { leader, .. } => {
+                let ends = asked.into_iter().map(|(epoch, current)| leader.epoch_end(epoch, current));
+                reply.send(Ok(ends.collect()));
+            }
         }
     }
 }
