@@ -11,7 +11,8 @@ use log::LevelFilter;
 use ottla_rules::cluster::Image;
 use ottla_rules::rights::{Operation, ResourceKind};
 use ottla_rules::settings::{
-    Described, describe_broker, describe_cluster_default, describe_group, describe_topic,
+    Described, describe_broker, describe_client_metrics, describe_cluster_default, describe_group,
+    describe_topic,
 };
 use ottla_rules::topic::check_name;
 use ottla_wire::codes::Code;
@@ -116,8 +117,7 @@ fn describe(call: &Call, image: &Image, asked: &DescribeConfigsResource) -> Resu
                     "Client metrics subscription name must not be empty".to_owned(),
                 ));
             }
-            // Nothing can be set for clients' metrics.
-            Found::default()
+            Found { settings: describe_client_metrics(), ..Found::default() }
         }
         _ => Found { settings: describe_settings(call, image, asked)?, ..Found::default() },
     })

@@ -187,7 +187,9 @@ fn what_is_listed_is_described() {
         assert_eq!((configs[0].config_source, configs[0].config_type), (6, 0));
     }
     assert_eq!(describe(loggers, "7", Some(&["no.such"])), (0, String::new(), vec![]));
-    assert_eq!(describe(metrics, "anything", None), (0, String::new(), vec![]));
+    let (code, said, configs) = describe(metrics, "anything", None);
+    let names: Vec<_> = configs.iter().map(|it| &*it.name).collect();
+    assert_eq!((code, &*said, names), (0, "", vec!["interval.ms", "match", "metrics"]));
     for (kind, name, why) in [
         (loggers, "", "Broker id must not be empty"),
         (loggers, "8", "Unexpected broker id, expected 7 but received 8"),

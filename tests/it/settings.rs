@@ -264,3 +264,15 @@ fn a_group_with_settings_of_its_own_has_an_id_that_fits_a_page() {
     };
     assert_eq!((code(448), code(449)), (0, INVALID_REQUEST));
 }
+
+#[test]
+fn a_subscription_to_metrics_that_nobody_has_made_shows_the_defaults() {
+    let (_around, dir) = data_dir();
+    let broker = Broker::start(&dir, &[]);
+    let mut client = broker.client();
+    for (name, value, kind) in [("interval.ms", "300000", 3), ("match", "", 7), ("metrics", "", 7)] {
+        let shown = shown(&mut client, 16, "nobody's", name);
+        assert_eq!((shown.value.as_deref(), shown.config_source, shown.config_type), (Some(value), 5, kind));
+        assert!(!shown.read_only && shown.synonyms.is_empty());
+    }
+}

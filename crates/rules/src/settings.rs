@@ -26,7 +26,8 @@ pub(crate) mod topic;
 
 pub use alter::{Alter, Op, Scope, alter, check_all, replace};
 pub use describe::{
-    Described, Synonym, describe_broker, describe_cluster_default, describe_group, describe_topic,
+    Described, Synonym, describe_broker, describe_client_metrics, describe_cluster_default, describe_group,
+    describe_topic,
 };
 pub use layers::BrokerSettings;
 pub use running::check_broker;

@@ -83,7 +83,7 @@ pub fn alter(
         let new = match alter.op {
             Op::Set => Some(value.to_owned()),
             Op::Delete => None,
-            Op::Append | Op::Subtract => Some(alter_list(scope, current, alter, value, broker)?),
+            Op::Append | Op::Subtract => Some(alter_list(scope, current, alter, value)?),
         };
         match new {
             Some(value) => altered.insert(alter.name.clone(), value),
@@ -166,7 +166,6 @@ fn alter_list(
     current: &BTreeMap<String, String>,
     alter: &Alter,
     value: &str,
-    broker: &BrokerSettings,
 ) -> Result<String, SettingError> {
     let verb = if alter.op == Op::Append { "APPEND" } else { "SUBTRACT" };
     let name = &alter.name;
@@ -175,15 +174,10 @@ fn alter_list(
             "Can't {verb} to key {name} because its type is not LIST."
         )));
     };
-    // An unset list starts from what counts now: appending `compact` to a topic that deletes makes it do both.
-    let before = match current.get(name) {
-        Some(own) => own.clone(),
-        None => broker
-            .effective(definition, |text, _| Some(text.to_owned()))
-            .or(definition.default.map(str::to_owned))
-            .unwrap_or_default(),
-    };
-    let mut list: Vec<&str> = items(&before).collect();
+    // An unset list starts from the default of the setting, whatever the broker was given (Kafka's `KafkaConfigSchema.getDefault`):
+    // appending `compact` to a topic makes it delete and compact.
+    let before = current.get(name).map_or(definition.default.unwrap_or_default(), String::as_str);
+    let mut list: Vec<&str> = items(before).collect();
     for item in items(value) {
         if alter.op == Op::Subtract {
             list.retain(|kept| *kept != item);
@@ -259,9 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn appending_to_an_unset_list_starts_from_what_counts() {
+    fn appending_to_an_unset_list_starts_from_the_default_whatever_the_broker_was_given() {
         let append = [step("cleanup.policy", Op::Append, Some("compact"))];
-        assert_eq!(altered(&[], &append), Ok(map(&[("cleanup.policy", "delete,compact")])));
+        let both = Ok(map(&[("cleanup.policy", "delete,compact")]));
+        assert_eq!(altered(&[], &append), both);
+        let compacts = BrokerSettings::new([("log.cleanup.policy", "compact")]).unwrap();
+        assert_eq!(alter(Scope::Topic, &map(&[]), &append, &compacts), both);
         let again = altered(&[("cleanup.policy", "compact")], &append);
         assert_eq!(again, Ok(map(&[("cleanup.policy", "compact")])));
     }

@@ -125,6 +125,27 @@ pub fn describe_cluster_default(broker: &BrokerSettings) -> Vec<Described> {
         .collect()
 }
 
+/// What Kafka shows of a subscription to clients' metrics that nobody has made: the defaults. Here nobody can make one.
+#[must_use]
+pub fn describe_client_metrics() -> Vec<Described> {
+    const DEFAULTS: [(&str, Kind, &str, &str); 3] = [
+        ("interval.ms", Kind::Int, "300000", "How often clients push their metrics, in milliseconds."),
+        ("match", Kind::List, "", "Which clients are asked for metrics; an empty list is all."),
+        ("metrics", Kind::List, "", "What the names of the metrics begin with that are asked for."),
+    ];
+    let described = DEFAULTS.map(|(name, kind, default, doc)| Described {
+        name,
+        value: Some(default.to_owned()),
+        source: Source::Default,
+        read_only: false,
+        sensitive: false,
+        kind,
+        synonyms: Vec::new(),
+        doc,
+    });
+    described.into()
+}
+
 /// What a topic or group without a value of its own has, in the setting's own unit.
 fn default_of(definition: &Definition, broker: &BrokerSettings) -> Option<String> {
     if definition.synonyms.is_empty() {
