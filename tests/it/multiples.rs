@@ -192,6 +192,9 @@ fn transactional_records_without_a_transaction_refuse_the_whole_request() {
     let told: Vec<_> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
     assert_eq!(told, [TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 2]);
     assert!(client.values("t", 0, 0).is_empty(), "as in Kafka nothing of it is written");
+}
+
+#[test]
 fn records_are_deleted_once_however_often_a_partition_is_named() {
     let (_around, dir) = data_dir();
     let broker = Broker::start(&dir, &[]);
