@@ -378,9 +378,8 @@ impl Log {
         self.dir_dirty = true;
         // Without all of its files it is none, and the one before may yet grow beyond where it would have begun.
         let created = self.create_empty(&files);
-        if created.is_err() {
+        if created.is_err() && files.unlink().is_err() && files.open(Part::Log).is_ok() {
             self.refused.push(files.clone());
-            let _ = self.remove_refused();
         }
         let is_new = created?;
         self.recent.clear();
