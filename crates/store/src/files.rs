@@ -59,7 +59,8 @@ enum Named {
 
 #[derive(Default)]
 struct Slots {
-    named: Named,
+    /// Each for itself: of three renames the second may fail.
+    named: [Named; 3],
     /// The number under which it is deleted, once somebody has begun to.
     deleted_as: Option<u64>,
     files: [Option<File>; 3],
@@ -130,7 +131,7 @@ impl SegmentFiles {
 
     /// A segment that compaction writes, beside the one that has its name.
     pub(crate) fn cleaned(dir: Arc<Dir>, base: Offset) -> Arc<Self> {
-        let slots = Slots { named: Named::Cleaned, ..Slots::default() };
+        let slots = Slots { named: [Named::Cleaned; 3], ..Slots::default() };
         Arc::new(Self { dir, base, slots: Mutex::new(slots) })
     }
 
@@ -161,7 +162,7 @@ impl SegmentFiles {
         if let Some(file) = &slots.files[part as usize] {
             return Ok(file.clone());
         }
-        let file = self.dir.files.disk.open(self.path_of(part, slots.named), mode)?;
+        let file = self.dir.files.disk.open(self.path_of(part, slots.named[part as usize]), mode)?;
         slots.files[part as usize] = Some(file.clone());
         // The cache locks other segments' slots: never with ours held.
         drop(slots);
@@ -171,7 +172,7 @@ impl SegmentFiles {
 
     /// Where the file is now.
     pub(crate) fn path(&self, part: Part) -> PathBuf {
-        self.path_of(part, lock(&self.slots).named)
+        self.path_of(part, lock(&self.slots).named[part as usize])
     }
 
     /// Renames the files to end with `.deleted`. Readers that hold this segment still find them.
@@ -183,7 +184,7 @@ impl SegmentFiles {
 
     /// Whether the segment is no longer part of the log.
     pub(crate) fn is_deleted(&self) -> bool {
-        matches!(lock(&self.slots).named, Named::Deleted(_))
+        matches!(lock(&self.slots).named[Part::Log as usize], Named::Deleted(_))
     }
 
     /// Gives the files that compaction wrote the names of a segment.
@@ -193,17 +194,16 @@ impl SegmentFiles {
 
     fn rename(&self, to: Named) -> io::Result<()> {
         let mut slots = lock(&self.slots);
-        let from = slots.named;
-        if from == to {
-            return Ok(());
-        }
         for part in Part::ALL {
+            let from = slots.named[part as usize];
+            if from == to {
+                continue;
+            }
             match self.dir.files.disk.rename(self.path_of(part, from), self.path_of(part, to)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => (),
+                _ => slots.named[part as usize] = to,
             }
         }
-        slots.named = to;
         Ok(())
     }
 
@@ -213,12 +213,12 @@ impl SegmentFiles {
         lock(&self.slots).files = [const { None }; 3];
     }
 
-    /// Removes the files, under whichever name they have.
+    /// Removes the files, each under the name that it has.
     pub(crate) fn unlink(&self) -> io::Result<()> {
         let mut slots = lock(&self.slots);
         slots.files = [const { None }; 3];
         for part in Part::ALL {
-            match self.dir.files.disk.remove_file(self.path_of(part, slots.named)) {
+            match self.dir.files.disk.remove_file(self.path_of(part, slots.named[part as usize])) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }
@@ -253,4 +253,37 @@ impl SegmentFiles {
 /// A poisoned lock is taken all the same: what it guards is whole between any two statements here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_host::{Fault, Host, SimWorld};
+
+    use super::*;
+
+    #[test]
+    fn files_of_which_only_some_could_be_renamed_are_found_under_the_names_that_they_have() {
+        for renamed in 0..4 {
+            let world = SimWorld::new(1);
+            let disk = Host::simulated(&world).disk;
+            disk.create_dir_all("/data/payments-0").unwrap();
+            let dir = Arc::new(Dir::new(Files::new(disk.clone()), "/data/payments-0".into()));
+            let segment = SegmentFiles::new(dir, Offset(7));
+            for part in Part::ALL {
+                segment.create(part).unwrap();
+            }
+            world.disk().break_below("/data", Fault::FailNamesAfter(renamed));
+            assert_eq!(segment.mark_deleted().is_ok(), renamed == 3);
+            lock(&segment.slots).files = [const { None }; 3];
+
+            for part in Part::ALL {
+                segment.open(part).unwrap_or_else(|error| panic!("{renamed} renamed, {part:?}: {error}"));
+            }
+            world.disk().heal();
+            segment.mark_deleted().unwrap();
+            assert!(segment.is_deleted());
+            segment.unlink().unwrap();
+            assert_eq!(disk.list("/data/payments-0").unwrap(), []);
+        }
+    }
 }

@@ -9,16 +9,17 @@
 
 use std::{io, ops::Range, path::Path};
 
-use ottla_host::{Disk, File, OpenMode};
+use ottla_host::{Disk, File, OpenMode, patiently};
 
 use crate::layout;
 
 /// Bytes written again at once.
 const STEP_BYTES: usize = 1 << 20;
 
-/// Leaves the mark.
+/// Leaves the mark. Where the process has as many files open as it may this waits: without the mark the next start believes pages
+/// that no disk has.
 pub(crate) fn mark(disk: &Disk, dir: &Path) -> io::Result<()> {
-    disk.open(layout::own(dir, layout::SUSPECT), OpenMode::Create).map(drop)
+    patiently(|| disk.open(layout::own(dir, layout::SUSPECT), OpenMode::Create)).map(drop)
 }
 
 /// Whether there is a mark.
@@ -64,4 +65,23 @@ pub(crate) fn write_dir_again(disk: &Disk, dir: &Path) -> io::Result<()> {
         file.sync_data()?;
     }
     disk.sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_host::{Fault, Host, SimWorld};
+
+    use super::*;
+
+    #[test]
+    fn the_mark_is_left_where_as_many_files_are_open_as_may_be() {
+        let world = SimWorld::new(1);
+        let (disk, dir) = (Host::simulated(&world).disk, Path::new("/data"));
+        disk.create_dir_all(dir.join(layout::OWN)).unwrap();
+        world.disk().break_below("/data", Fault::NoFiles(2));
+
+        mark(&disk, dir).unwrap();
+
+        assert!(is_marked(&disk, dir));
+    }
 }

@@ -33,6 +33,11 @@ pub enum Fault {
     FailNextSync,
     /// Files may grow by so many bytes in all; then writes stop short with ENOSPC, and no file can be made.
     NoSpaceAfter(u64),
+    /// So many names can be changed or removed; then that fails with EIO.
+    FailNamesAfter(u64),
+    /// So many times nothing can be opened, for there is no room for another open file (EMFILE). Opening says so, and so does what
+    /// opens a directory for itself.
+    NoFiles(u64),
     /// Reads fail with EIO.
     FailReads,
     /// No file can be removed: EIO.
@@ -94,6 +99,12 @@ impl SimDisk {
         self.lock_state().faults.clear();
     }
 
+    /// Ends all faults of one kind, whatever number it has.
+    pub fn heal_of(&self, kind: Fault) {
+        let kind = std::mem::discriminant(&kind);
+        self.lock_state().faults.retain(|(_, fault)| std::mem::discriminant(fault) != kind);
+    }
+
     /// Whether a name that ended with `suffix` was changed into another, which a crash now could undo.
     #[must_use]
     pub fn has_unsynced_rename(&self, suffix: &str) -> bool {
@@ -122,11 +133,17 @@ impl SimDisk {
     }
 
     pub(crate) fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.lock_state().tree.create_dir_all(dir)
+        let mut state = self.lock_state();
+        // Where it is there nothing is opened to be synced.
+        if state.tree.find(dir).is_err() {
+            state.take_file(&names_of(dir))?;
+        }
+        state.tree.create_dir_all(dir)
     }
 
     pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
         let mut state = self.lock_state();
+        state.take_file(&names_of(path))?;
         let id = match (state.tree.find(path), mode) {
             (Ok(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Ok(id), OpenMode::Read | OpenMode::Write | OpenMode::Create) => id,
@@ -155,11 +172,16 @@ impl SimDisk {
     }
 
     pub(crate) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.lock_state().tree.list(dir)
+        let mut state = self.lock_state();
+        state.take_file(&names_of(dir))?;
+        state.tree.list(dir)
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.lock_state().tree.rename(from, to)
+        let mut state = self.lock_state();
+        state.tree.find(from)?;
+        state.take_name(&names_of(from))?;
+        state.tree.rename(from, to)
     }
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -167,15 +189,21 @@ impl SimDisk {
         if state.has(Fault::FailRemoves, &names_of(path)) {
             return Err(input_output());
         }
+        state.tree.find(path)?;
+        state.take_name(&names_of(path))?;
         state.tree.remove_file(path)
     }
 
     pub(crate) fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.lock_state().tree.remove_dir_all(dir)
+        let mut state = self.lock_state();
+        state.tree.find(dir)?;
+        state.take_name(&names_of(dir))?;
+        state.tree.remove_dir_all(dir)
     }
 
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
+        state.take_file(&names_of(dir))?;
         state.take_sync_fault(&names_of(dir))?;
         state.tree.sync_dir(dir)
     }
@@ -219,6 +247,34 @@ impl State {
         Err(input_output())
     }
 
+    /// Changes a name, unless it cannot be changed.
+    fn take_name(&mut self, names: &[String]) -> io::Result<()> {
+        for (_, fault) in self.faults.iter_mut().filter(|(prefix, _)| names.starts_with(prefix)) {
+            match fault {
+                Fault::FailNamesAfter(0) => return Err(input_output()),
+                Fault::FailNamesAfter(left) => *left -= 1,
+                Fault::FailNextSync
+                | Fault::NoSpaceAfter(_)
+                | Fault::NoFiles(_)
+                | Fault::FailReads
+                | Fault::FailRemoves
+                | Fault::PanicInReads => (),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens something, unless there is no room for another open file.
+    fn take_file(&mut self, names: &[String]) -> io::Result<()> {
+        for (_, fault) in self.faults.iter_mut().filter(|(prefix, _)| names.starts_with(prefix)) {
+            if let Fault::NoFiles(left @ 1..) = fault {
+                *left -= 1;
+                return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            }
+        }
+        Ok(())
+    }
+
     /// By how much the files of a path may still grow; none for as much as they like.
     fn space(&mut self, names: &[String]) -> Option<u64> {
         self.spaces(names).map(|left| *left).min()
@@ -228,7 +284,12 @@ impl State {
         self.faults.iter_mut().filter(|(prefix, _)| names.starts_with(prefix)).filter_map(|(_, fault)| {
             match fault {
                 Fault::NoSpaceAfter(left) => Some(left),
-                Fault::FailNextSync | Fault::FailReads | Fault::FailRemoves | Fault::PanicInReads => None,
+                Fault::FailNextSync
+                | Fault::FailNamesAfter(_)
+                | Fault::NoFiles(_)
+                | Fault::FailReads
+                | Fault::FailRemoves
+                | Fault::PanicInReads => None,
             }
         })
     }
