@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ottla_host::{Disk, Fault, File, Host, OpenMode, SimWorld};
+use ottla_host::{Disk, Fault, File, Host, OpenMode, SimWorld, is_out_of_files};
 use tokio::task::LocalSet;
 
 const SEEDS: u64 = 500;
@@ -200,6 +200,25 @@ fn a_full_disk_takes_what_fits_and_recovers() {
     assert_eq!(file.len().unwrap(), 20);
     world.disk().break_below("/", Fault::FailReads);
     assert!(file.pread(&mut [0; 4], 0).is_err());
+}
+
+#[test]
+fn names_and_openings_are_refused_for_a_while() {
+    let (world, disk, file) = world(1);
+    world.disk().break_below("/", Fault::FailNamesAfter(1));
+    disk.rename("/log", "/other").unwrap();
+    assert_eq!(disk.rename("/other", "/log").unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(disk.remove_file("/other").unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(disk.remove_file("/none").unwrap_err().kind(), std::io::ErrorKind::NotFound);
+
+    world.disk().break_below("/", Fault::NoFiles(2));
+    assert!(is_out_of_files(&disk.open("/other", OpenMode::Write).unwrap_err()));
+    assert!(is_out_of_files(&disk.sync_dir("/").unwrap_err()));
+    disk.open("/other", OpenMode::Write).unwrap();
+    file.len().unwrap();
+
+    world.disk().heal_of(Fault::FailNamesAfter(0));
+    disk.remove_file("/other").unwrap();
 }
 
 /// All contents that a file has had since the one that is known to be on the platter, that one first.

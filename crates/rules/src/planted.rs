@@ -45,6 +45,20 @@ pub enum Bug {
     DeletedTopicRead,
     /// Recovery does not do again what a crash interrupted while a compacted segment was put in its place.
     SwapForgotten,
+    /// Readers that were rung for begin behind the first record that they have not read.
+    BellSkips,
+    /// The producer of a batch for which there was no room is remembered as if it had been written.
+    RefusedRemembered,
+    /// DeleteRecords is answered although the facts have no room for the new log start.
+    UnkeptStartTold,
+    /// A compacted segment counts although its files could not be renamed.
+    FailedRenameIgnored,
+    /// Tombstones go with the first round of compaction that meets them.
+    TombstoneCutShort,
+    /// Compaction does not count a tombstone as the last record of its key.
+    TombstonePassedOver,
+    /// Names for which no file could be opened to sync them are taken for synced.
+    UnopenedTakenForSynced,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -105,7 +105,11 @@ async fn create_coordinators(scene: &Scene, client: &mut Client) -> io::Result<(
     let request = CreateTopicsRequest { topics, ..Default::default() };
     let answer: CreateTopicsResponse = client.ask(CREATE_TOPICS, &request).await?;
     for made in answer.topics {
-        if !matches!(Code::from_number(made.error_code), Some(Code::None | Code::TopicAlreadyExists)) {
+        let code = Code::from_number(made.error_code);
+        if code == Some(Code::KafkaStorageError) && scene.is_short() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if !matches!(code, Some(Code::None | Code::TopicAlreadyExists)) {
             let text = format!("no topic {}: {} {:?}", made.name, made.error_code, made.error_message);
             scene.report(Err(Anomaly::Unavailable(text)));
         }
@@ -132,6 +136,7 @@ async fn create(scene: &Scene, client: &mut Client, index: usize) -> io::Result<
         Some(Code::None) => came(scene, index, made.topic_id),
         // An earlier request, whose answer was lost, has made it.
         Some(Code::TopicAlreadyExists) => look(scene, client, index).await?,
+        Some(Code::KafkaStorageError) if scene.is_short() => (),
         code => {
             let text = format!("no topic: {code:?} {:?}", made.error_message);
             scene.report(Err(Anomaly::Unavailable(text)));
@@ -151,6 +156,7 @@ async fn delete(scene: &Scene, client: &mut Client, index: usize) -> io::Result<
         Some(Code::None) => (),
         // An earlier request, whose answer was lost, has deleted it.
         Some(Code::UnknownTopicId) if was_asked => (),
+        Some(Code::KafkaStorageError) if scene.is_short() => return Ok(()),
         code => scene.report(Err(Anomaly::Unavailable(format!("the topic cannot be deleted: {code:?}")))),
     }
     scene.topics.borrow_mut()[index].is_gone = true;

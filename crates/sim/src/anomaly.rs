@@ -72,6 +72,15 @@ pub enum Anomaly {
         /// Below this everything was deleted.
         low: i64,
     },
+    /// Compaction took a record, and it can be read again; or a key that was deleted has a value again.
+    Revived {
+        /// The partition.
+        partition: usize,
+        /// Where it is.
+        offset: i64,
+        /// Which one.
+        mark: Mark,
+    },
     /// What was sent after a sync had failed was acknowledged before the node was started again.
     Unsafe {
         /// The lane.
@@ -120,6 +129,9 @@ impl fmt::Display for Anomaly {
             }
             Self::Returned { partition, offset, low } => {
                 write!(f, "returned: {partition}:{offset} is there, everything below {low} was deleted")
+            }
+            Self::Revived { partition, offset, mark } => {
+                write!(f, "revived: {mark} is at {partition}:{offset}, and was compacted away")
             }
             Self::Unsafe { lane, offset } => {
                 write!(

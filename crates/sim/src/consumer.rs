@@ -15,8 +15,8 @@ use tokio::task::spawn_local;
 
 use crate::anomaly::Anomaly;
 use crate::client::Client;
-use crate::ledger::{Mark, Reading};
-use crate::records::records_in;
+use crate::ledger::Reading;
+use crate::records::{Found, records_in};
 use crate::scene::{Scene, TOPIC};
 
 /// Names topics by id.
@@ -74,8 +74,7 @@ impl From<io::Error> for Stop {
 }
 
 struct Fetched {
-    records: Vec<(i64, Mark)>,
-    next: i64,
+    found: Found,
     high_watermark: i64,
 }
 
@@ -125,30 +124,34 @@ impl Reader {
             let ledger = scene.ledger.borrow();
             (ledger.low(self.partition), ledger.order())
         };
+        let begin_ms = scene.now_ms();
         let start = self.log_start(scene, client).await?;
         let (mut next, mut log) = (start, vec![]);
         loop {
-            let fetched = self.fetch(scene, client, next, 0).await?;
-            log.extend(fetched.records);
-            if fetched.next >= fetched.high_watermark {
+            let Fetched { found, high_watermark } = self.fetch(scene, client, next, 0).await?;
+            log.extend(found.records);
+            if found.next >= high_watermark {
                 scene.note(format_args!(
                     "partition {} has {} records from {start}",
                     self.partition,
                     log.len()
                 ));
-                let reading = Reading { start, low, order, log };
-                let told = scene.ledger.borrow_mut().check(self.partition, &reading);
+                let reading = Reading { start, low, order, begin_ms, log };
+                let mut ledger = scene.ledger.borrow_mut();
+                ledger.is_now(scene.now_ms());
+                let told = ledger.check(self.partition, &reading);
+                drop(ledger);
                 scene.report(told);
-                return Ok(Position { next: fetched.next, high_watermark: fetched.high_watermark });
+                return Ok(Position { next: found.next, high_watermark });
             }
-            if fetched.next == next {
+            if found.next == next {
                 scene.report(Err(Anomaly::Unavailable(format!(
-                    "nothing can be read at {}:{next}, the high watermark is {}",
-                    self.partition, fetched.high_watermark
+                    "nothing can be read at {}:{next}, the high watermark is {high_watermark}",
+                    self.partition
                 ))));
                 return Err(Stop::Over);
             }
-            next = fetched.next;
+            next = found.next;
         }
     }
 
@@ -163,28 +166,33 @@ impl Reader {
         Ok(found.offset)
     }
 
-    /// Reads along.
+    /// Reads along: what comes follows on what came, record by record where the log is not compacted.
     async fn follow(self, scene: &Scene, client: &mut Client, position: &mut Position) -> Result<(), Stop> {
         let low = scene.ledger.borrow().low(self.partition);
         let wait_ms = if scene.luck.below(2) == 0 { 0 } else { scene.luck.below(100) };
-        let Position { next, high_watermark } = *position;
+        let Position { next, high_watermark: before } = *position;
         let fetched = self.fetch(scene, client, next, i32::try_from(wait_ms).unwrap_or(0)).await?;
-        if fetched.high_watermark < high_watermark {
-            let text = format!("the high watermark of {} fell from {high_watermark}", self.partition);
+        let Fetched { found, high_watermark } = fetched;
+        if high_watermark < before {
+            let text = format!("the high watermark of {} fell from {before}", self.partition);
             scene.report(Err(Anomaly::Unavailable(text)));
         }
-        if next < low && fetched.next > next {
+        if next < low && found.next > next {
             scene.report(Err(Anomaly::Returned { partition: self.partition, offset: next, low }));
         }
-        if fetched.next > next {
-            scene.note(format_args!("partition {} is read from {next} to {}", self.partition, fetched.next));
+        if found.next > next {
+            scene.note(format_args!("partition {} is read from {next} to {}", self.partition, found.next));
+        }
+        if let Some(gap) = found.gap.filter(|_| !scene.plan.compacted) {
+            let (partition, expected, found) = (self.partition, gap.start, gap.end);
+            scene.report(Err(Anomaly::Gap { partition, expected, found }));
         }
         let told = {
             let mut ledger = scene.ledger.borrow_mut();
-            fetched.records.into_iter().try_for_each(|(at, mark)| ledger.tell(self.partition, at, mark))
+            found.records.into_iter().try_for_each(|(at, mark)| ledger.tell(self.partition, at, mark))
         };
         scene.report(told);
-        *position = Position { next: fetched.next, high_watermark: fetched.high_watermark };
+        *position = Position { next: found.next, high_watermark };
         if wait_ms == 0 {
             scene.rest(40).await;
         }
@@ -210,14 +218,14 @@ impl Reader {
         self.judge(scene, answer.error_code)?;
         let data = &answer.responses[0].partitions[0];
         self.judge(scene, data.error_code)?;
-        let (records, next) = match &data.records {
+        let found = match &data.records {
             Some(Records::Bytes(bytes)) => records_in(bytes, from).map_err(|what| {
                 scene.report(Err(Anomaly::Corrupt(format!("{}:{from}: {what}", self.partition))));
                 Stop::Over
             })?,
-            Some(Records::Gap { .. }) | None => (vec![], from),
+            Some(Records::Gap { .. }) | None => Found { next: from, ..Found::default() },
         };
-        Ok(Fetched { records, next, high_watermark: data.high_watermark })
+        Ok(Fetched { found, high_watermark: data.high_watermark })
     }
 
     /// Asks, and takes no notice of an answer that comes in another life of the node: the network may have held it.
@@ -246,7 +254,7 @@ impl Reader {
             Code::OffsetOutOfRange => Err(Stop::Moved),
             Code::NotLeaderOrFollower => Err(Stop::Pause),
             // A lost data directory says so; what that means is judged after the restart.
-            Code::KafkaStorageError if scene.sync_failed() => Err(Stop::Pause),
+            Code::KafkaStorageError if scene.sync_failed() || scene.is_short() => Err(Stop::Pause),
             code => refuse(format!("partition {} cannot be read: {code}", self.partition)),
         }
     }

@@ -360,7 +360,7 @@ async fn read_committed(
         good(answer.error_code)?;
         let data = answer.responses.remove(0).partitions.remove(0);
         good(data.error_code)?;
-        let end = match kept(&data, &mut marks) {
+        let end = match kept(&data, from, &mut marks) {
             Ok(end) => end,
             Err(what) => return Ok(Err(what)),
         };
@@ -372,9 +372,13 @@ async fn read_committed(
 }
 
 /// Takes what is not aborted out of an answer; where its records end.
-fn kept(data: &PartitionData, marks: &mut Vec<(i64, Mark)>) -> Result<Option<i64>, String> {
+fn kept(data: &PartitionData, from: i64, marks: &mut Vec<(i64, Mark)>) -> Result<Option<i64>, String> {
     let mut aborted = data.aborted_transactions.clone().unwrap_or_default().into_iter().peekable();
     let Some(Records::Bytes(bytes)) = &data.records else { return Ok(None) };
+    // Markers and what was aborted are among the batches, so that there is no gap.
+    if let Some(gap) = records_in(bytes, from)?.gap {
+        return Err(format!("{gap:?} is missing in what is committed"));
+    }
     let (mut skipping, mut end) = (vec![], None);
     for found in Walk::over(bytes) {
         let (at, header) = found.map_err(|error| error.to_string())?;
@@ -386,7 +390,7 @@ fn kept(data: &PartitionData, marks: &mut Vec<(i64, Mark)>) -> Result<Option<i64
             skipping.retain(|producer| *producer != header.producer_id.0);
         } else if !skipping.contains(&header.producer_id.0) {
             let batch: Bytes = bytes.slice(at..at + header.size());
-            marks.extend(records_in(&batch, 0)?.0);
+            marks.extend(records_in(&batch, header.base_offset.0)?.records);
         }
     }
     Ok(end)

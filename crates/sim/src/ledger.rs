@@ -37,6 +37,10 @@ pub struct Ledger {
     keyed: bool,
     /// Power cuts so far.
     cuts: u32,
+    /// Some records are tombstones, which stay for so long.
+    deletes_keys_ms: Option<u64>,
+    /// Milliseconds of simulated time.
+    now_ms: u64,
     /// How often anybody was told anything.
     order: u64,
     acked: u64,
@@ -50,6 +54,8 @@ struct Partition {
     low: i64,
     /// Below this everything may be deleted: that was asked for.
     low_asked: i64,
+    /// Compaction took what was here.
+    gone: BTreeSet<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +71,8 @@ struct Told {
 struct Lane {
     partition: usize,
     sent: u32,
+    /// When each record was sent for the first time.
+    sent_ms: Vec<u64>,
     /// Where its records were acknowledged or read.
     at: BTreeMap<u32, i64>,
     /// What power cuts may have taken, and did.
@@ -80,6 +88,7 @@ impl Ledger {
         let lane = |partition: &usize| Lane {
             partition: *partition,
             sent: 0,
+            sent_ms: vec![],
             at: BTreeMap::new(),
             lost: BTreeSet::new(),
             twice: BTreeSet::new(),
@@ -94,6 +103,17 @@ impl Ledger {
         Self { keyed, ..self }
     }
 
+    /// The same for producers that delete keys: how long a tombstone stays at least, milliseconds.
+    #[must_use]
+    pub fn with_tombstones(self, deletes_keys_ms: Option<u64>) -> Self {
+        Self { deletes_keys_ms, ..self }
+    }
+
+    /// It is so late now.
+    pub fn is_now(&mut self, ms: u64) {
+        self.now_ms = ms;
+    }
+
     /// Records that were acknowledged so far.
     #[must_use]
     pub fn acked(&self) -> u64 {
@@ -102,7 +122,10 @@ impl Ledger {
 
     /// A lane is about to send records below this number.
     pub fn send(&mut self, lane: usize, upto: u32) {
-        self.lanes[lane].sent = self.lanes[lane].sent.max(upto);
+        let now_ms = self.now_ms;
+        let lane = &mut self.lanes[lane];
+        lane.sent = lane.sent.max(upto);
+        lane.sent_ms.resize(lane.sent as usize, now_ms);
     }
 
     /// A lane begins anew under another producer id and sends what was not answered again: nobody can tell it from new.
@@ -211,6 +234,7 @@ impl Ledger {
         let partition = &mut self.partitions[partition];
         partition.low = partition.low.max(before);
         partition.told = partition.told.split_off(&partition.low);
+        partition.gone = partition.gone.split_off(&partition.low);
     }
 
     /// Where the records of a partition begin at the earliest.
@@ -236,7 +260,7 @@ impl Ledger {
     /// # Errors
     /// The first promise that the log breaks.
     pub fn check(&mut self, partition: usize, reading: &Reading) -> Result<(), Anomaly> {
-        let Reading { start, low, order, ref log } = *reading;
+        let Reading { start, low, order, ref log, .. } = *reading;
         if start < low {
             return Err(Anomaly::Returned { partition, offset: start, low });
         }
@@ -299,6 +323,8 @@ pub struct Reading {
     pub low: i64,
     /// [`Ledger::order`] when it was begun.
     pub order: u64,
+    /// When it was begun.
+    pub begin_ms: u64,
     /// The records.
     pub log: Vec<(i64, Mark)>,
 }
@@ -325,7 +351,7 @@ mod tests {
     /// A reading that begins when everything has been told.
     fn check(ledger: &mut Ledger, partition: usize, start: i64, log: &[(i64, Mark)]) -> Result<(), Anomaly> {
         let (low, order) = (ledger.low(partition), ledger.order());
-        ledger.check(partition, &Reading { start, low, order, log: log.to_vec() })
+        ledger.check(partition, &Reading { start, low, order, begin_ms: 0, log: log.to_vec() })
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod producer;
 mod records;
 mod run;
 mod scene;
+mod shortage;
 pub mod trace;
 
 pub use anomaly::Anomaly;

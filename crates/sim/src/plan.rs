@@ -1,6 +1,7 @@
 //! What one seed asks for.
 
 mod members;
+mod shortages;
 
 use ottla_config::{Config, Endpoint};
 use ottla_host::{Chance, Host, SimWorld};
@@ -9,6 +10,7 @@ use ottla_rules::settings::BrokerSettings;
 
 pub(crate) use members::BEAT_MS;
 pub use members::{GroupPlan, Protocol};
+pub use shortages::{Shortage, Want};
 
 /// How a life of the node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct Life {
     pub fail_sync_at_ms: Option<u64>,
     /// It ends before its time when a compacted segment has been given its name and no sync has covered that.
     pub within_swap: bool,
+    /// What the disk lacks in it.
+    pub wants: Vec<Want>,
 }
 
 /// One idempotent producer writing to one partition.
@@ -95,6 +99,8 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// The lives before the last one, which ends when everything is acknowledged and checked.
     pub lives: Vec<Life>,
+    /// What the disk lacks in the last life, which has to go on by itself when it is there again.
+    pub last_wants: Vec<Want>,
     /// The topics' settings of their own.
     pub topic: Vec<(String, String)>,
     /// Settings with which the topics of the coordinators are made by hand; they make them themselves when there are none.
@@ -103,6 +109,10 @@ pub struct Plan {
     pub page_cache: bool,
     /// The topics are compacted: of every key the last record stays.
     pub compacted: bool,
+    /// Some of the records delete their key.
+    pub deletes_keys: bool,
+    /// How long what deletes a key stays at least.
+    pub delete_retention_ms: u64,
     /// Somebody deletes records now and then.
     pub deletes_records: bool,
     /// Producers drop a connection in the middle of a request, once in so many sends.
@@ -148,9 +158,12 @@ impl Plan {
             groups: vec![],
             coordinators: vec![],
             lives,
+            last_wants: vec![],
             topic: topic(&luck, page_cache),
             page_cache,
             compacted: false,
+            deletes_keys: false,
+            delete_retention_ms: 0,
             deletes_records: luck.below(3) == 0,
             drops_one_in: if luck.below(2) == 0 { 25 } else { u64::MAX },
             latency_ms_max: between(&luck, 1, 6),
@@ -158,7 +171,9 @@ impl Plan {
         };
         if !page_cache && luck.below(2) == 0 {
             plan.compact(&luck, large);
+            plan.delete_keys();
         }
+        plan.run_short();
         plan
     }
 
@@ -207,6 +222,7 @@ impl Plan {
             lives: any_lives(&luck),
             topic: topic(&luck, false),
             page_cache: false,
+            last_wants: vec![],
             deletes_records: false,
             ..Self::of(seed)
         };
@@ -315,7 +331,7 @@ fn life(luck: &Chance, ms: u64) -> Life {
     };
     let spells = if luck.below(3) == 0 { vec![spell(luck, ms)] } else { vec![] };
     let fail_sync_at_ms = (luck.below(6) == 0).then(|| luck.below(ms + 1));
-    Life { ms, end, spells, fail_sync_at_ms, within_swap: false }
+    Life { ms, end, spells, fail_sync_at_ms, within_swap: false, wants: vec![] }
 }
 
 fn spell(luck: &Chance, life_ms: u64) -> Spell {

@@ -192,13 +192,17 @@ impl Writer {
     fn request(self, scene: &Scene, numbers: Range<u32>) -> ProduceRequest {
         let lane = self.lane;
         scene.note(format_args!("lane {lane} sends {numbers:?}"));
-        scene.ledger.borrow_mut().send(lane, numbers.end);
+        let mut ledger = scene.ledger.borrow_mut();
+        ledger.is_now(scene.now_ms());
+        ledger.send(lane, numbers.end);
+        drop(ledger);
         let (id, first) = scene.lanes.borrow()[lane].id.unwrap_or_default();
         let sequence = i32::try_from(numbers.start - first).unwrap_or(i32::MAX);
         // A batch that is sent again has the size that it had.
         let plan = &scene.lanes.borrow()[lane].plan;
         let bytes = if numbers.start.is_multiple_of(3) { plan.third_bytes } else { plan.record_bytes };
-        let records = batch(id, sequence, numbers.map(|number| Mark { lane, number }), bytes);
+        let records =
+            batch(id, sequence, numbers.map(|number| Mark { lane, number }), bytes, scene.plan.deletes_keys);
         let data = PartitionProduceData {
             index: i32::try_from(self.index).unwrap_or(i32::MAX),
             records: Some(records),

@@ -147,6 +147,14 @@ impl World {
         }
         self.begin(!lives.is_empty());
         let scene = self.scene.clone();
+        // What is short in it comes to an end in it.
+        let short_ms = scene.plan.last_wants.iter().map(|want| want.from_ms + want.ms + 1).max();
+        for passed_ms in 0..short_ms.unwrap_or(0) {
+            scene.run_short(&scene.plan.last_wants, passed_ms);
+            if !self.step() {
+                return;
+            }
+        }
         if !self.step_until(DRAIN_MS_MAX, || scene.is_drained() && scene.is_checked()) {
             return self.unavailable("a producer or a consumer is never answered");
         }
@@ -168,7 +176,7 @@ impl World {
         self.scene.life.set(self.scene.life.get() + 1);
         self.scene.failed_at_ms.set(None);
         self.scene.failed_before.set(self.scene.world.disk().failed_syncs());
-        self.scene.world.disk().heal();
+        self.scene.heal();
         if again {
             self.sim.bounce(NODE);
         }
@@ -184,6 +192,7 @@ impl World {
             for spell in &life.spells {
                 self.trouble(spell, passed_ms);
             }
+            self.scene.run_short(&life.wants, passed_ms);
             if fail_at_ms.take_if(|at_ms| *at_ms == passed_ms).is_some() {
                 disk.break_below("/data", Fault::FailNextSync);
             }
@@ -236,7 +245,7 @@ impl World {
             self.scene.world.disk().crash();
             self.scene.facts.crash(self.scene.luck.u64());
             // What has left in order has synced everything.
-            if end == End::Cut || self.scene.sync_failed() {
+            if end == End::Cut || self.scene.sync_failed() || self.scene.is_short() {
                 self.scene.ledger.borrow_mut().power_cut();
             }
         }
@@ -306,16 +315,23 @@ async fn read(scene: Rc<Scene>) -> turmoil::Result {
 
 /// The node's host: the whole node, until it is told to leave or its host is crashed.
 async fn live(scene: Rc<Scene>) -> turmoil::Result {
-    let (host, config) = (Host::simulated(&scene.world), scene.plan.config.clone());
-    let facts = FactsKind::Memory(scene.facts.clone());
-    scene.note(format_args!("the node starts"));
-    let node = match Node::start_in(host, config, facts, Shards::local()).await {
-        Ok(node) => node,
-        // A sync that failed while it started is a reason not to.
-        Err(_) if scene.sync_failed() => return Ok(()),
-        Err(error) => {
-            scene.report(Err(Anomaly::Unavailable(format!("no start: {error}"))));
-            return Ok(());
+    let node = loop {
+        let (host, config) = (Host::simulated(&scene.world), scene.plan.config.clone());
+        let facts = FactsKind::Memory(scene.facts.clone());
+        scene.note(format_args!("the node starts"));
+        match Node::start_in(host, config, facts, Shards::local()).await {
+            Ok(node) => break node,
+            // A sync that failed while it started is a reason not to.
+            Err(_) if scene.sync_failed() => return Ok(()),
+            // So is a disk that lacks something; whoever looks after the node starts it again.
+            Err(error) if scene.is_short() => {
+                scene.note(format_args!("no start: {error}"));
+                scene.sleep(50).await;
+            }
+            Err(error) => {
+                scene.report(Err(Anomaly::Unavailable(format!("no start: {error}"))));
+                return Ok(());
+            }
         }
     };
     scene.leave.notified().await;
@@ -323,7 +339,7 @@ async fn live(scene: Rc<Scene>) -> turmoil::Result {
     let ready = scene.is_checked();
     let in_order = node.stop().await;
     scene.note(format_args!("the node has left, in order: {in_order}"));
-    if !in_order && ready && !scene.sync_failed() {
+    if !in_order && ready && !scene.sync_failed() && !scene.is_short() {
         scene.report(Err(Anomaly::Unavailable("the node does not leave in order".into())));
     }
     Ok(())

@@ -62,6 +62,8 @@ pub(crate) struct Scene {
     pub(crate) failed_at_ms: Cell<Option<u64>>,
     /// Syncs that had failed when this life began.
     pub(crate) failed_before: Cell<u64>,
+    /// Until then the node may say that it lacks something.
+    pub(crate) short_until_ms: Cell<u64>,
     /// The node is asked to leave in order.
     pub(crate) leave: Notify,
     /// The time for what happens between two steps of the simulation.
@@ -74,13 +76,16 @@ impl Scene {
         let partitions: Vec<usize> = plan.lanes.iter().map(|lane| lane.partition).collect();
         let lanes = plan.lanes.iter().map(|plan| Lane::new(*plan)).collect();
         let count = plan.partitions_of(plan.topics() - 1).end;
+        let ledger = Ledger::new(count, &partitions, plan.page_cache)
+            .keyed(plan.compacted)
+            .with_tombstones(plan.deletes_keys.then_some(plan.delete_retention_ms));
         Self {
             host: Host::simulated(&world),
             luck: Host::simulated(&SimWorld::new(plan.seed ^ 0x6c75_636b)).chance,
             world,
             facts: MemoryFacts::new(),
             lanes: RefCell::new(lanes),
-            ledger: RefCell::new(Ledger::new(count, &partitions, plan.page_cache).keyed(plan.compacted)),
+            ledger: RefCell::new(ledger),
             copies: RefCell::new(Copies::new(plan.copiers, plan.partitions)),
             roster: RefCell::new(Roster::new(&plan.groups, plan.partitions)),
             trace: RefCell::default(),
@@ -90,6 +95,7 @@ impl Scene {
             checked: RefCell::new(vec![0; count]),
             failed_at_ms: Cell::new(None),
             failed_before: Cell::new(0),
+            short_until_ms: Cell::new(0),
             leave: Notify::new(),
             outside_ms: Cell::new(0),
             plan,
@@ -104,6 +110,11 @@ impl Scene {
     /// A sync has failed in this life.
     pub(crate) fn sync_failed(&self) -> bool {
         self.world.disk().failed_syncs() > self.failed_before.get()
+    }
+
+    /// The node lacks something on its disk, or did a moment ago.
+    pub(crate) fn is_short(&self) -> bool {
+        self.now_ms() < self.short_until_ms.get()
     }
 
     /// Something happened.

@@ -1,6 +1,7 @@
 //! The simulation is worth what it finds: each bug planted on purpose has to be noticed within the seeds.
 
 use ottla_rules::planted::{Bug, plant};
+use ottla_sim::plan::{Shortage, Want};
 use ottla_sim::{Plan, run_plan};
 
 /// Plants a bug on this thread, which runs the whole world, until a seed notices it.
@@ -63,4 +64,53 @@ fn files_of_a_deleted_topic_that_are_read_are_found() {
 #[test]
 fn a_compacted_segment_that_is_left_halfway_to_its_place_is_found() {
     check_where(Bug::SwapForgotten, 100, |plan| plan.compacted);
+}
+
+/// Whether something of a kind is short in one of the lives.
+fn lacks(plan: &Plan, what: impl Fn(&Shortage) -> bool) -> bool {
+    let wants = plan.lives.iter().flat_map(|life| &life.wants).chain(&plan.last_wants);
+    wants.map(|Want { shortage, .. }| shortage).any(what)
+}
+
+#[test]
+fn a_reader_that_follows_and_skips_a_record_is_found() {
+    check_where(Bug::BellSkips, 40, |plan| !plan.compacted);
+}
+
+#[test]
+fn a_refused_batch_that_is_remembered_as_written_is_found() {
+    check_where(Bug::RefusedRemembered, 100, |plan| {
+        lacks(plan, |short| matches!(short, Shortage::Space { .. }))
+    });
+}
+
+#[test]
+fn a_log_start_that_is_told_and_not_kept_is_found() {
+    check_where(Bug::UnkeptStartTold, 100, |plan| {
+        plan.deletes_records && lacks(plan, |short| *short == Shortage::Facts)
+    });
+}
+
+#[test]
+fn a_compacted_segment_that_could_not_be_renamed_and_counts_is_found() {
+    check_where(Bug::FailedRenameIgnored, 100, |plan| {
+        plan.compacted && lacks(plan, |short| matches!(short, Shortage::Names(_)))
+    });
+}
+
+#[test]
+fn a_tombstone_that_goes_too_early_is_found() {
+    check_where(Bug::TombstoneCutShort, 100, |plan| plan.deletes_keys);
+}
+
+#[test]
+fn a_value_that_outlives_its_tombstone_is_found() {
+    check_where(Bug::TombstonePassedOver, 100, |plan| plan.deletes_keys);
+}
+
+#[test]
+fn names_that_could_not_be_synced_and_are_believed_are_found() {
+    check_where(Bug::UnopenedTakenForSynced, 100, |plan| {
+        lacks(plan, |short| matches!(short, Shortage::Files(_)))
+    });
 }

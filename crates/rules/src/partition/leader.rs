@@ -265,7 +265,9 @@ impl<R, B> Leader<R, B> {
         assert!(self.written <= from, "the write from {from} failed, but {} was written", self.written);
         assert!(from <= self.end, "the write from {from} failed, beyond {}", self.end);
         self.end = from;
-        self.producers.rollback(from);
+        if !planted::is(planted::Bug::RefusedRemembered) {
+            self.producers.rollback(from);
+        }
         while self.unsafe_yet.back().is_some_and(|last| last.end > from) {
             let last = self.unsafe_yet.pop_back();
             self.unsafe_bytes -= last.map_or(0, |last| last.bytes);

@@ -52,6 +52,7 @@ impl Plan {
             topic: vec![],
             page_cache: false,
             compacted: false,
+            last_wants: vec![],
             deletes_records: false,
             groups,
             ..Self::of(seed)
