@@ -170,8 +170,6 @@ impl Crew {
     /// that the next start needs no scan. False when not everybody managed within `patience_ms`: nothing is lost then,
     /// the next start only has to look. Blocks for a moment at the end, while the threads end.
     pub async fn stop(self, patience_ms: u64) -> bool {
-        // A sync that is under way may fail when nobody is here any more. A clean end takes the mark away.
-        self.shared.store.mark_suspect();
         let clock = &self.shared.host.clock;
         let deadline = clock.now().mono_ms.saturating_add(patience_ms);
         let (image, directory) = (self.shared.directory.image(), &self.shared.directory);
@@ -194,6 +192,10 @@ impl Crew {
             left = all => left.iter().all(Result::is_ok),
             () = clock.sleep_until(deadline) => false,
         };
+        // One that fails when nobody is here any more is heard of by nobody.
+        if !left && self.shared.has_syncs_under_way() {
+            self.shared.store.mark_suspect();
+        }
         // The next start believes a clean mark and does not look at the journal: so not when somebody was missing (dead, and
         // not started again) or refused, nor after a failed sync.
         let clean = left && all_here && !self.shared.is_lost() && self.shared.store.mark_clean().is_ok();

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -54,8 +54,19 @@ pub struct Shared {
     /// Bytes that may still be appended before space must be looked at again.
     room: AtomicI64,
     lost: AtomicBool,
+    syncs_under_way: Arc<AtomicUsize>,
     /// What the last look at the volume found.
     space: Mutex<Option<Space>>,
+}
+
+/// A sync that is under way, or waits for its turn, as long as this is there.
+#[derive(Debug)]
+pub(crate) struct SyncUnderWay(Arc<AtomicUsize>);
+
+impl Drop for SyncUnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The share of a small disk that the reserve takes at most: `disk.free.bytes.min` is meant for a large one.
@@ -94,6 +105,7 @@ impl Shared {
             full: AtomicBool::new(false),
             room: AtomicI64::new(0),
             lost: AtomicBool::new(false),
+            syncs_under_way: Arc::default(),
             space: Mutex::default(),
         })
     }
@@ -193,6 +205,17 @@ impl Shared {
         for partition in self.directory.partitions() {
             self.directory.tell(partition, PersistFailed);
         }
+    }
+
+    /// A job begins, or waits for its turn, that syncs what the journal is about to forget. It ends with the value.
+    pub(crate) fn sync_under_way(&self) -> SyncUnderWay {
+        self.syncs_under_way.fetch_add(1, Ordering::Relaxed);
+        SyncUnderWay(Arc::clone(&self.syncs_under_way))
+    }
+
+    /// Whether there is such a job.
+    pub(crate) fn has_syncs_under_way(&self) -> bool {
+        self.syncs_under_way.load(Ordering::Relaxed) > 0
     }
 
     /// So many bytes are appended; whether it is time to look at space again. The schedule alone would be too late for a

@@ -210,7 +210,8 @@ fn a_sync_that_fails_when_its_process_has_left_is_known_to_the_next() {
             about_to_fail(&home, node, &large).await;
             assert!(!node.stop_within(100).await, "it waits for the disk");
             assert!(Host::simulated(&home.world).disk.exists("/data/.ottla/suspect"), "it may end here");
-            tokio::time::sleep(Duration::from_secs(1)).await; // It has failed, and nobody was there.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(home.world.disk().failed_syncs(), 1, "and nobody was there");
         });
         assert_nothing_is_lost(&home, &large, seed);
     }

@@ -344,7 +344,12 @@ impl Handler<PutInPlace> for PartitionActor {
 /// Takes a swap from step to step. For room it waits until the owner has to leave: recovery finds out then how far it has come.
 async fn place(shared: &Shared, mut swap: Swap, stop: &AtomicBool) -> Result<Option<Swapped>, LogError> {
     loop {
-        let step = shared.in_pool(move || swap.step()).await.ok_or_else(|| panicked(shared))?;
+        let under_way = shared.sync_under_way();
+        let step = move || {
+            let _under_way = under_way;
+            swap.step()
+        };
+        let step = shared.in_pool(step).await.ok_or_else(|| panicked(shared))?;
         // Here, and not when it is heard of: whoever waits for it may have fallen meanwhile.
         if let Err(error) = &step
             && error.is_failed_sync()

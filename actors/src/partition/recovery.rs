@@ -32,6 +32,7 @@ fn open(shared: &Shared, place: Place, config: LogConfig) -> Result<(Log, Recove
     // To the end: who finds its actor dead and deletes the directory waits until nothing is synced there any more.
     let Some(hold) = shared.store.hold(id) else { return Err(LogError::Busy) };
     let (mut log, found) = Log::recover_held(&shared.store, place, config, shared.found(id), &hold)?;
+    let _under_way = shared.sync_under_way();
     if let Some(point) = log.sync_point() {
         if let Err(error) = point.sync() {
             shared.lose(&error);

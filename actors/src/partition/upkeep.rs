@@ -62,7 +62,9 @@ impl PartitionActor {
         let snapshot =
             (leader.end() == end).then(|| (leader.producers().snapshot(), leader.epochs().rows().to_vec()));
         let shared = self.charge.shared.clone();
+        let under_way = shared.sync_under_way();
         let job = move || {
+            let _under_way = under_way;
             let kept = |(producers, epochs): (Vec<_>, Vec<_>)| {
                 point.checkpoint(&producers, &epochs)?;
                 Ok(shared.store.facts().flush()?)
@@ -72,7 +74,11 @@ impl PartitionActor {
                 None => Ok(false),
             });
             // Not when it is heard of: whoever asked may have fallen, or left with the process, and another log would believe its pages.
-            if let Err(error) = &result {
+            // That log may have taken the files away, too.
+            if let Err(error) = &result
+                && error.is_failed_sync()
+                && !error.is_gone()
+            {
                 shared.lose(error);
             }
             Synced { end, settle, result }
@@ -97,7 +103,9 @@ impl PartitionActor {
         }
         let (to, checkpoint, id) = (log.start(), log.checkpoint(), self.charge.place.id);
         let shared = self.charge.shared.clone();
+        let under_way = shared.sync_under_way();
         let job = move || {
+            let _under_way = under_way;
             let facts = shared.store.facts();
             let kept = match planted::is(planted::Bug::StartForgotten) {
                 true => Ok(()),
@@ -174,7 +182,8 @@ impl Handler<Synced> for PartitionActor {
         self.syncing = false;
         let kept = match result {
             Ok(kept) => kept,
-            Err(_) => {
+            Err(error) => {
+                self.charge.shared.lose(&error);
                 self.step(ctx, |leader, now, out| leader.persist_failed(now, out));
                 return self.retire_now(ctx);
             }
@@ -345,7 +354,9 @@ impl PartitionActor {
         }
         let snapshot = (leader.producers().snapshot(), leader.epochs().rows().to_vec());
         let (shared, name) = (self.charge.shared.clone(), self.charge.place.dir_name());
+        let under_way = shared.sync_under_way();
         self.charge.shared.on_pool(move || {
+            let _under_way = under_way;
             let done = if delete { remove(log) } else { rest(&mut log, &shared, &snapshot.0, &snapshot.1) };
             if let Err(error) = &done {
                 log::error!(partition:% = name, error:% = error; "the partition could not leave in order");
@@ -370,6 +381,7 @@ fn rest(
     producers: &[ottla_rules::producers::ProducerEntry],
     epochs: &[(ottla_rules::ids::LeaderEpoch, Offset)],
 ) -> Result<(), LogError> {
+    log.remove_refused()?;
     if let Some(point) = log.sync_point() {
         point.sync()?;
         log.synced(point.end());

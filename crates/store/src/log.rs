@@ -344,11 +344,14 @@ impl Log {
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentFacts> {
         let bases: Vec<_> = self.all().map(Segment::base).skip(1).chain([self.end]).collect();
+        // How young it is nobody knows before it has been read.
+        let unread =
+            self.active.as_ref().filter(|active| active.is_unread).map(|active| active.segment.base());
         let facts = self.all().zip(bases).map(|(segment, end)| SegmentFacts {
             base: segment.base(),
             end,
             bytes: segment.size,
-            max_timestamp: segment.newest.timestamp,
+            max_timestamp: if unread == Some(segment.base()) { i64::MAX } else { segment.newest.timestamp },
             modified_ms: segment.written_ms(),
         });
         facts.collect()

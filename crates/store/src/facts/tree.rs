@@ -199,8 +199,9 @@ impl Tree {
             remove_half_written(&self.disk, &self.dir)?;
             let opened = open(&self.dir)?;
             let mut all = pending.last.iter();
-            match all.try_for_each(|(key, (_, value))| change(&opened, key, value.as_deref())) {
-                Ok(()) => opened.flush().map(|_| opened),
+            let put = all.try_for_each(|(key, (_, value))| change(&opened, key, value.as_deref()));
+            match put.and_then(|()| opened.flush()) {
+                Ok(_) => Ok(opened),
                 Err(error) => {
                     close(opened);
                     Err(error)

@@ -94,7 +94,10 @@ impl Log {
     }
 
     /// No segment is there that a refused burst has begun: it would be taken for a part of the log, or be in the way of one.
-    pub(super) fn remove_refused(&mut self) -> Result<(), LogError> {
+    ///
+    /// # Errors
+    /// One cannot be removed. It is tried again before anything is written.
+    pub fn remove_refused(&mut self) -> Result<(), LogError> {
         for files in &self.refused {
             // Should they stay, there is at least nothing in them.
             let _ = files.open(Part::Log).and_then(|log| segment::trim(&log, 0));
