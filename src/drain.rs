@@ -46,6 +46,8 @@ impl Drain {
         let thread = Arbiter::try_with_tokio_rt(ottla_host::runtime)?;
         thread.spawn(async move {
             let first = signals.next().await;
+            // A terminal that goes says so twice, and whoever ends a session sends it beside SIGTERM: it hurries nobody.
+            signals.hangup = None;
             // Who has gone does not have to be told.
             let _ = tell.send(first).await;
             let late = tokio::time::sleep(Duration::from_millis(LEAVE_MS));

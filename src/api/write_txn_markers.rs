@@ -24,7 +24,7 @@ use ottla_wire::messages::write_txn_markers::{
 
 use super::{CLUSTER, Call};
 
-/// How long a partition has to make a marker safe, milliseconds (Kafka's `request.timeout.ms`).
+/// How long anybody waits for a marker to be safe, milliseconds (Kafka's `request.timeout.ms`). The marker itself has all the time it needs.
 const PATIENCE_MS: u64 = 30_000;
 
 /// Writes markers.
@@ -66,6 +66,7 @@ fn in_topic(
     name: String,
     indexes: BTreeSet<i32>,
 ) -> impl Future<Output = WritableTxnMarkerTopicResult> + use<> {
+    let due_ms = call.server.now().after(PATIENCE_MS).0;
     let image = call.server.image();
     let topic = image.topic_named(&name).map(|topic| topic.id);
     let sent = indexes.into_iter().map(|index| {
@@ -76,13 +77,17 @@ fn in_topic(
             None => Err(Code::UnknownTopicOrPartition),
             Some(there) => {
                 let (reply, answer) = Reply::once();
-                call.server.directory.mark(there, WriteMarker { mark, patience_ms: PATIENCE_MS, reply });
-                Ok(answer)
+                call.server.directory.mark(there, WriteMarker { mark, reply });
+                Ok((answer, call.server.host.clock.clone()))
             }
         };
         async move {
             let code = match answer {
-                Ok(answer) => answer.await.map_or_else(|error| Code::from(&error), |_| Code::None),
+                Ok((answer, clock)) => tokio::select! {
+                    biased;
+                    answer = answer => answer.map_or_else(|error| Code::from(&error), |_| Code::None),
+                    () = clock.sleep_until(due_ms) => Code::RequestTimedOut,
+                },
                 Err(code) => code,
             };
             WritableTxnMarkerPartitionResult { partition_index: index, error_code: code.into() }

@@ -105,6 +105,9 @@ fn behind(outer: &[&str], dir: &Path) -> Broker {
 fn it_leaves_in_order_when_its_terminal_goes_unless_that_was_foreseen() {
     let (_around, dir) = data_dir();
     let mut broker = behind(&["env", "--default-signal=HUP"], &dir);
+    broker.client().create("before", 1, &[]);
+    // A shell tells its jobs, and then the kernel does.
+    broker.signal("-HUP");
     broker.signal("-HUP");
     assert_eq!(broker.wait().code(), Some(0), "{}", broker.log());
 

@@ -187,10 +187,10 @@ impl Handler<WriteMarker> for OffsetsActor {
         if !self.serving {
             return;
         }
-        let WriteMarker { mark, patience_ms, reply } = marker;
+        let WriteMarker { mark, reply } = marker;
         let me = ctx.address();
         let reply = Reply::told(move |result| me.do_send(Marked { mark, result, reply }));
-        self.charge.shared.directory.tell(self.charge.partition, WriteMarker { mark, patience_ms, reply });
+        self.charge.shared.directory.tell(self.charge.partition, WriteMarker { mark, reply });
     }
 }
 

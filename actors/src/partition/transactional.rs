@@ -21,8 +21,6 @@ use crate::{
 pub struct WriteMarker {
     /// The marker.
     pub mark: Mark,
-    /// How long to wait until it is safe, milliseconds.
-    pub patience_ms: u64,
     /// Whom to answer.
     pub reply: Reply<Result<Appended, AppendError>>,
 }
@@ -112,13 +110,13 @@ impl Handler<WriteMarker> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, marker: WriteMarker, ctx: &mut Context<Self>) {
-        let WriteMarker { mark, patience_ms, reply } = marker;
+        let WriteMarker { mark, reply } = marker;
         match self.state {
             State::Recovering { .. } => (),
             State::Offline => reply.send(Err(AppendError::Storage)),
             State::Leading { .. } if self.charge.shared.is_full() => reply.send(Err(AppendError::Storage)),
             State::Leading { .. } => {
-                self.step(ctx, |leader, now, out| leader.mark(mark, patience_ms, reply, now, out));
+                self.step(ctx, |leader, now, out| leader.mark(mark, reply, now, out));
             }
         }
     }

@@ -22,9 +22,6 @@ use crate::{
     stage::{messages, reply::Reply},
 };
 
-/// A partition has all the time it needs to make a marker safe, and says so when its actor falls: what takes long is on its way, and
-/// would be there twice if it were sent again.
-const PATIENCE_MS: u64 = u64::MAX;
 /// How long after a refusal it is told again.
 const AGAIN_MS: u64 = 100;
 
@@ -108,7 +105,7 @@ impl Markers {
             return me.do_send(Marked { id, partition, result: None });
         };
         let (reply, answer) = Reply::once();
-        self.shared.directory.mark(there, WriteMarker { mark: due.mark, patience_ms: PATIENCE_MS, reply });
+        self.shared.directory.mark(there, WriteMarker { mark: due.mark, reply });
         self.sent.insert((id.clone(), partition.clone()), due);
         actix_rt::spawn(async move {
             me.do_send(Marked { id, partition, result: Some(answer.await) });

@@ -338,9 +338,7 @@ impl<R> Classic<R> {
         }
         let mut topics = Vec::new();
         for member in self.members.values() {
-            // Before there is a generation nothing is chosen: all say the same for each way of assigning.
-            let first = member.protocols.first().map(|(name, _)| name.as_str());
-            topics.extend(subscribed_topics(&member.metadata(self.protocol.as_deref().or(first)))?);
+            topics.extend(subscribed_topics(&member.metadata(self.protocol.as_deref()))?);
         }
         topics.sort_unstable();
         topics.dedup();
@@ -353,7 +351,7 @@ impl<R> Classic<R> {
             Phase::Empty if is_blank => Err(GroupError::NotFound),
             Phase::Empty => Ok(Some(Vec::new())),
             _ if self.protocol_type.as_deref() != Some(CONSUMER) => Err(GroupError::NonEmpty),
-            // As Kafka's `isSubscribedToTopic`: whoever cannot be understood may read any of them.
+            // As Kafka's `isSubscribedToTopic`: whoever cannot be understood, or has no generation yet, may read any of them.
             _ => Ok(self.subscribed()),
         }
     }

@@ -53,6 +53,7 @@ impl<R> Group<R> {
             answer.push(None);
             commits.push(commit_of(offset, now, expire_timestamp));
         }
+        let commits = last_of_each(commits);
         if commits.is_empty() {
             return out.push(Effect::Answer { to, with: Ok(Answer::Committed(answer)) });
         }
@@ -109,8 +110,8 @@ impl<R> Group<R> {
             Err(error) => return out.push(Effect::Answer { to, with: Err(error) }),
         };
         let mut answer = Vec::with_capacity(topics.len());
-        let mut doomed = Vec::new();
-        // What is on its way is safe before its tombstone is.
+        let mut doomed = BTreeSet::new();
+        // What is on its way to the log is there before its tombstone is.
         let pending: BTreeSet<_> = self.pending.iter().chain(self.parked_places()).collect();
         for (topic, partition) in topics {
             if subscribed.as_ref().is_none_or(|subscribed| subscribed.contains(&topic)) {
@@ -120,15 +121,26 @@ impl<R> Group<R> {
             answer.push(None);
             let place = (&*topic, partition);
             if self.offsets.get(&topic, partition).is_some() || pending.contains(&place) {
-                doomed.push((topic, partition));
+                doomed.insert((topic, partition));
             }
         }
         if doomed.is_empty() {
             return out.push(Effect::Answer { to, with: Ok(Answer::OffsetsDeleted(answer)) });
         }
+        let doomed: Vec<_> = doomed.into_iter().collect();
         let records = doomed.iter().map(|(topic, partition)| self.tombstone(topic, *partition)).collect();
         self.write(records, Parked::DeleteOffsets { to: Some(to), doomed, answer }, out);
     }
+}
+
+/// Of each partition what was said last: a small request that names one of them without end must not become as many records.
+fn last_of_each(mut commits: Vec<Commit>) -> Vec<Commit> {
+    if commits.len() > 1 {
+        let mut seen = BTreeSet::new();
+        let mut is_last: Vec<_> = commits.iter().rev().map(|commit| seen.insert(commit.place())).collect();
+        commits.retain(|_| is_last.pop() == Some(true));
+    }
+    commits
 }
 
 /// Whether a text is longer than so much, as Java measures it: in units of UTF-16. There are never more of them than bytes.

@@ -160,8 +160,8 @@ impl<R, B> Leader<R, B> {
     }
 
     /// Writes a marker: the producer's transaction here, if it has one, is over. Answered once the marker is as safe as
-    /// acks=all makes it.
-    pub fn mark(&mut self, mark: Mark, patience_ms: u64, to: R, now: Now, out: &mut Vec<Effect<R, B>>) {
+    /// acks=all makes it, however long that takes: what takes long is on its way, and would be there twice if it were sent again.
+    pub fn mark(&mut self, mark: Mark, to: R, now: Now, out: &mut Vec<Effect<R, B>>) {
         if let Err(error) = self.admit_marker(&mark) {
             return out.push(Effect::Answer { to, with: Err(error) });
         }
@@ -183,7 +183,7 @@ impl<R, B> Leader<R, B> {
             base.plus(1),
             Appended { base, append_time, log_start: self.log_start },
             Acks::All,
-            now.after(patience_ms),
+            now.after(u64::MAX),
             to,
         );
     }

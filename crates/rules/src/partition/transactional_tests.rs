@@ -65,7 +65,7 @@ impl Stage {
     fn mark(&mut self, epoch: i16, commit: bool, coordinator_epoch: i32, protocol: Protocol) {
         let marker = Marker { commit, coordinator_epoch };
         let mark = Mark { producer: PRODUCER, epoch: ProducerEpoch(epoch), marker, protocol };
-        self.leader.mark(mark, 30_000, "marker", NOW, &mut self.out);
+        self.leader.mark(mark, "marker", NOW, &mut self.out);
     }
 
     /// Everything given out is in the segment.
