@@ -22,7 +22,7 @@ use crate::copier::{copy_all, watch_all};
 use crate::members::{self, live_all};
 use crate::plan::{End, Life, Plan, Spell, Trouble};
 use crate::producer::produce_all;
-use crate::scene::{CONSUMERS, NODE, PRODUCERS, Scene};
+use crate::scene::{CLEANED, CONSUMERS, NODE, PRODUCERS, Scene};
 
 /// No seed needs so long for its last life.
 const DRAIN_MS_MAX: u64 = 120_000;
@@ -30,8 +30,6 @@ const DRAIN_MS_MAX: u64 = 120_000;
 const STOP_MS_MAX: u64 = 10_000;
 /// How long the last recovery and the last reading may take.
 const CHECK_MS_MAX: u64 = 60_000;
-/// How the names of segments end that are being compacted.
-const CLEANED: &str = ".cleaned";
 /// Segments on their way to one socket: more than any client here lets pile up.
 const TCP_SEGMENTS: usize = 4096;
 
@@ -175,7 +173,7 @@ impl World {
     fn begin(&mut self, again: bool) {
         self.scene.life.set(self.scene.life.get() + 1);
         self.scene.failed_at_ms.set(None);
-        self.scene.failed_before.set(self.scene.world.disk().failed_syncs());
+        self.scene.failed_before.set(self.scene.failed_syncs());
         self.scene.heal();
         if again {
             self.sim.bounce(NODE);

@@ -24,6 +24,8 @@ pub(crate) const PRODUCERS: &str = "producers";
 pub(crate) const CONSUMERS: &str = "consumers";
 /// The name of the topic, and of those that take its place.
 pub(crate) const TOPIC: &str = "payments";
+/// How the names of segments end that are being compacted.
+pub(crate) const CLEANED: &str = ".cleaned";
 
 /// One of the topics that bear the name one after the other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,7 +111,12 @@ impl Scene {
 
     /// A sync has failed in this life.
     pub(crate) fn sync_failed(&self) -> bool {
-        self.world.disk().failed_syncs() > self.failed_before.get()
+        self.failed_syncs() > self.failed_before.get()
+    }
+
+    /// How many syncs have failed so far. Of what compaction is about to write nothing is in the log yet: that costs a round and no more.
+    pub(crate) fn failed_syncs(&self) -> u64 {
+        self.world.disk().failed_syncs_but(CLEANED)
     }
 
     /// The node lacks something on its disk, or did a moment ago.

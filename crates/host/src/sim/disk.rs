@@ -55,7 +55,8 @@ struct State {
     free_bytes: u64,
     /// Counts crashes: what was opened before one is useless after it.
     life: u64,
-    failed_syncs: u64,
+    /// The names of what they were of.
+    failed_syncs: Vec<String>,
 }
 
 impl SimDisk {
@@ -67,7 +68,7 @@ impl SimDisk {
             sync_delay_ms: 1..20,
             free_bytes: FREE_BYTES,
             life: 0,
-            failed_syncs: 0,
+            failed_syncs: vec![],
         };
         Self { state: Arc::new(Mutex::new(state)), chance: SimChance::new(seed), clock }
     }
@@ -114,7 +115,13 @@ impl SimDisk {
     /// How many syncs have failed so far.
     #[must_use]
     pub fn failed_syncs(&self) -> u64 {
-        self.lock_state().failed_syncs
+        self.lock_state().failed_syncs.len() as u64
+    }
+
+    /// How many of them were not of a file whose name ends so.
+    #[must_use]
+    pub fn failed_syncs_but(&self, suffix: &str) -> u64 {
+        self.lock_state().failed_syncs.iter().filter(|name| !name.ends_with(suffix)).count() as u64
     }
 
     /// Sets how long a sync takes, in milliseconds of simulated time; 1 to 19 unless told otherwise.
@@ -243,7 +250,7 @@ impl State {
         };
         let Some(index) = self.faults.iter().position(hit) else { return Ok(()) };
         self.faults.remove(index);
-        self.failed_syncs += 1;
+        self.failed_syncs.push(names.last().cloned().unwrap_or_default());
         Err(input_output())
     }
 
