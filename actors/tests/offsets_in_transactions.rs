@@ -95,6 +95,12 @@ fn commit(session: Session, offset: i64) -> Ask {
     commit_of(session, 0, offset)
 }
 
+/// The same, of nobody's transaction.
+fn plain(session: Session, partition: i32) -> Ask {
+    let Ask::Commit(one) = commit_of(session, partition, 5) else { panic!() };
+    Ask::Commit(CommitOffsets { transaction: None, ..one })
+}
+
 fn commit_of(session: Session, partition: i32, offset: i64) -> Ask {
     let one = CommitOffset {
         topic: "t".into(),
@@ -214,14 +220,10 @@ fn an_offset_of_a_transaction_does_not_pass_a_deletion_that_was_asked_for_before
         let producer = begin(&crew).await;
         // The transaction is open in the group's partition, so that nobody is asked about it again.
         assert!(ask(&crew, commit_of(producer, 1, 5)).await.is_ok());
-        let plain = |partition| {
-            let Ask::Commit(one) = commit_of(producer, partition, 5) else { panic!() };
-            Ask::Commit(CommitOffsets { transaction: None, ..one })
-        };
-        assert!(ask(&crew, plain(0)).await.is_ok());
+        assert!(ask(&crew, plain(producer, 0)).await.is_ok());
         world.sync_takes_ms(1_000);
         // One batch is under way, the deletion is staged behind it, and the offset comes.
-        let under_way = ask(&crew, plain(2));
+        let under_way = ask(&crew, plain(producer, 2));
         let deletes = async {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             ask(&crew, Ask::DeleteOffsets { topics: vec![("t".into(), 0)] }).await
@@ -251,11 +253,7 @@ fn an_offset_of_a_transaction_behind_what_takes_long_is_refused_with_it() {
         with_topics(&crew).await;
         let producer = begin(&crew).await;
         assert!(ask(&crew, commit_of(producer, 1, 5)).await.is_ok());
-        let plain = |partition| {
-            let Ask::Commit(one) = commit_of(producer, partition, 5) else { panic!() };
-            Ask::Commit(CommitOffsets { transaction: None, ..one })
-        };
-        assert!(ask(&crew, plain(0)).await.is_ok());
+        assert!(ask(&crew, plain(producer, 0)).await.is_ok());
         // Longer than `offsets.commit.timeout.ms`.
         world.sync_takes_ms(7_000);
         let began = tokio::time::Instant::now();
@@ -264,7 +262,7 @@ fn an_offset_of_a_transaction_behind_what_takes_long_is_refused_with_it() {
             (ask(&crew, what).await, began.elapsed().as_millis() / 100)
         };
         let (first, deleted, committed) = futures_util::future::join3(
-            after(0, plain(2)),
+            after(0, plain(producer, 2)),
             after(100, Ask::DeleteOffsets { topics: vec![("t".into(), 0)] }),
             after(200, commit(producer, 77)),
         )
